@@ -1,0 +1,55 @@
+"""The command line: one file a noun, imported only when its command is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from edge_agent import __version__
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("run", "run the agent"),
+    "check": ("check", "check a configuration, or dump what is in effect"),
+    "demo": ("demo", "a patrol, seen, spoken and reported, in about a minute, on this machine alone"),
+    "status": ("ask", "ask a running agent how it does"),
+    "fly": ("ask", "fly a route now"),
+    "recall": ("ask", "return home"),
+    "pause": ("ask", "hold position on the route"),
+    "resume": ("ask", "go on after a pause"),
+    "land": ("ask", "land where the vehicle is"),
+    "say": ("ask", "speak a text"),
+    "detect": ("detect", "run a detector over pictures"),
+    "watch": ("watch", "run the whole pipeline over a video, frame by frame"),
+    "simulate": ("simulate", "the simulated autopilot as a process of its own"),
+    "centre": ("centre", "a small centre: stores what devices report, then acknowledges"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (64 for a wrong command line, 78 for a wrong configuration)."""
+    parser = argparse.ArgumentParser(
+        prog="edge-agent",
+        description="Flies scheduled patrols, sees on the device, speaks through loudspeakers, reports over MQTT.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n" + "\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()),
+        usage="edge-agent COMMAND [-h] ...",
+    )
+    parser.add_argument("--version", action="version", version=f"edge-agent {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    args = list(sys.argv[1:] if argv is None else argv)
+    name = parser.parse_args(args[:1]).command
+    module_name, text = COMMANDS[name]
+    module = importlib.import_module(f"edge_agent.cli.{module_name}")
+    command = argparse.ArgumentParser(prog=f"edge-agent {name}", description=f"{text[0].upper()}{text[1:]}.")
+    command.set_defaults(command=name)
+    module.configure(command)
+    try:
+        code: int = module.main(command.parse_args(args[1:]))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our pipe went away: that is its business, not a fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code

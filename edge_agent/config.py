@@ -1,0 +1,642 @@
+"""The shape of agent.toml: load it, refuse it with every fault named, dump what is in effect."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import math
+import os
+import re
+import stat
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from cronsim import CronSim, CronSimError
+from dateutil.rrule import rrulestr
+from msgspec import Meta, Struct, field
+
+from edge_agent import geo
+from edge_agent.messages import Phrase
+
+EX_CONFIG = 78  # sysexits.h: the service manager must not restart us on it
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; `faults` holds one line for each fault."""
+
+    def __init__(self, file: Path, faults: list[str]) -> None:
+        self.file, self.faults = file, faults
+        super().__init__("\n".join(f"{file}: {fault}" for fault in faults))
+
+
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Unit = Annotated[float, Meta(ge=0, le=1)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Lat = Annotated[float, Meta(ge=-90, le=90)]
+Lon = Annotated[float, Meta(ge=-180, le=180)]
+Alt = Annotated[float, Meta(gt=0, le=500)]
+Speed = Annotated[float, Meta(gt=0, le=30)]
+Secret = Annotated[str, Meta(pattern=r"^(credential:[A-Za-z0-9_.-]+|[^\x00]+)$")]  # a file, or credential:NAME
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the file."""
+
+
+class Site(Section, frozen=True):
+    """Where the device stands and what it is called; `lat`/`lon` are the take-off place."""
+
+    device: Id
+    name: str = "site"
+    time_zone: str = "UTC"
+    lat: Lat | None = None
+    lon: Lon | None = None
+
+
+# --- flight -------------------------------------------------------------------------------------------------------
+
+
+class MavlinkVehicle(Section, frozen=True, tag_field="type", tag="mavlink"):
+    """A real autopilot: `udpin:HOST:PORT`, `udpout:HOST:PORT`, `tcp:HOST:PORT` or `serial:DEVICE:BAUD`."""
+
+    url: Annotated[str, Meta(pattern=r"^(udpin|udpout|tcp):[^:]+:\d{1,5}$|^serial:[^:]+:\d{4,7}$")]
+    system_id: Annotated[int, Meta(ge=1, le=254)] = 1
+
+
+class SimulatedVehicle(Section, frozen=True, tag_field="type", tag="simulated"):
+    """The simulated autopilot inside this process; takes off from the site's `lat`/`lon`."""
+
+    system_id: Annotated[int, Meta(ge=1, le=254)] = 1
+    speedup: Annotated[float, Meta(gt=0, le=100)] = 1.0
+    wind_mps: Annotated[float, Meta(ge=0, le=40)] = 0.0
+    wind_from_deg: Annotated[float, Meta(ge=0, lt=360)] = 0.0
+
+
+Vehicle = MavlinkVehicle | SimulatedVehicle
+
+
+class Limits(Section, frozen=True):
+    """What no flight may exceed; checked before arming and for every command."""
+
+    max_alt_m: Alt = 120.0
+    min_alt_m: Annotated[float, Meta(ge=0, le=500)] = 5.0
+    max_distance_m: Annotated[float, Meta(gt=0, le=50_000)] = 2000.0
+    takeoff_battery_pct: Annotated[float, Meta(ge=0, le=100)] = 50.0
+    return_battery_pct: Annotated[float, Meta(ge=0, le=100)] = 30.0
+    min_satellites: Annotated[int, Meta(ge=0, le=40)] = 6
+    home_radius_m: Annotated[float, Meta(gt=0, le=1000)] = 30.0
+
+
+class Waypoint(Section, frozen=True):
+    """A place of a route; `alt_m` is above home and falls back to the route's."""
+
+    lat: Lat
+    lon: Lon
+    alt_m: Alt | None = None
+    hold_s: Annotated[float, Meta(ge=0, le=600)] = 0.0
+
+
+class Route(Section, frozen=True):
+    """A named path that starts and ends at home."""
+
+    id: Id
+    waypoints: Annotated[tuple[Waypoint, ...], Meta(min_length=1, max_length=500)]
+    alt_m: Alt = 30.0
+    speed_mps: Speed = 8.0
+
+
+class Schedule(Section, frozen=True):
+    """When a route is flown, in the site's time zone: a 5-field `cron` line, or an RFC 5545 `rrule` from `dtstart`."""
+
+    id: Id
+    route: Id
+    cron: str | None = None
+    rrule: str | None = None
+    dtstart: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$")] | None = None
+    grace_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+    enabled: bool = True
+
+
+# --- vision -------------------------------------------------------------------------------------------------------
+
+
+class VideoCamera(Section, frozen=True, tag_field="type", tag="video"):
+    """A video file, or a directory of images, played at its own pace (`realtime`) or frame by frame."""
+
+    name: Id
+    path: Path
+    detector: Id
+    realtime: bool = True
+    loop: bool = False
+    fps: Annotated[float, Meta(gt=0, le=120)] | None = None  # of an image directory, or to override the file's
+
+
+class SimulatedCamera(Section, frozen=True, tag_field="type", tag="simulated"):
+    """A rendered river bank with moving people and vehicles with plates."""
+
+    name: Id
+    detector: Id
+    scene: Literal["river_bank", "empty"] = "river_bank"
+    fps: Annotated[float, Meta(gt=0, le=60)] = 8.0
+    width: Annotated[int, Meta(ge=160, le=3840)] = 1280
+    height: Annotated[int, Meta(ge=120, le=2160)] = 720
+    seed: int = 1
+
+
+Camera = VideoCamera | SimulatedCamera
+
+
+class OnnxDetector(Section, frozen=True, tag_field="type", tag="onnx"):
+    """A detector run by ONNX Runtime; `labels` names the classes where the model does not."""
+
+    name: Id
+    model: Path
+    score: Unit = 0.3
+    nms_iou: Unit = 0.5
+    threads: Annotated[int, Meta(ge=1, le=64)] = 2
+    labels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ("person", "vehicle", "two-wheeler")  # what is kept; empty keeps all
+
+
+class SimulatedDetector(Section, frozen=True, tag_field="type", tag="simulated"):
+    """Reads the truth that the simulated camera knows; says so wherever it is shown."""
+
+    name: Id
+
+
+Detector = OnnxDetector | SimulatedDetector
+
+
+class Plates(Section, frozen=True):
+    """Reading of licence plates on vehicles."""
+
+    enabled: bool = False
+    reader: Literal["rapidocr"] = "rapidocr"
+    min_confidence: Unit = 0.6
+    every_s: Annotated[float, Meta(ge=0, le=60)] = 0.5  # per track, until `enough` reads
+    enough: Annotated[int, Meta(ge=1, le=100)] = 5
+    threads: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+# --- incidents ----------------------------------------------------------------------------------------------------
+
+Corner = tuple[Unit, Unit]
+
+
+class Zone(Section, frozen=True):
+    """A polygon in a camera's picture; corners are fractions of its width and height from the top left."""
+
+    name: Id
+    camera: Id
+    polygon: Annotated[tuple[Corner, ...], Meta(min_length=3, max_length=200)]
+
+
+class ForbiddenZone(Section, frozen=True, tag_field="type", tag="forbidden_zone"):
+    """Fires when one of `classes` stands in the zone for `after_s`."""
+
+    id: Id
+    zone: Id
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person",)
+    after_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    min_score: Unit = 0.0
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+    speakers: tuple[Id, ...] = ()
+    say: tuple[Phrase, ...] = ()
+
+
+class Dwell(Section, frozen=True, tag_field="type", tag="dwell"):
+    """Fires when one of `classes` stays in the zone, within `radius` of its own size, for `after_s`."""
+
+    id: Id
+    zone: Id
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("vehicle",)
+    after_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
+    radius: Annotated[float, Meta(gt=0, le=10)] = 0.5
+    min_score: Unit = 0.0
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+    speakers: tuple[Id, ...] = ()
+    say: tuple[Phrase, ...] = ()
+
+
+Rule = ForbiddenZone | Dwell
+
+
+# --- speakers -----------------------------------------------------------------------------------------------------
+
+
+class RtpSpeaker(Section, frozen=True, tag_field="type", tag="rtp"):
+    """RTP to a unicast or multicast address, G.711, 20 ms a packet."""
+
+    name: Id
+    host: str
+    port: Annotated[int, Meta(ge=1024, le=65534)]
+    codec: Literal["pcmu", "pcma"] = "pcmu"
+    ttl: Annotated[int, Meta(ge=0, le=255)] = 1
+    interface: str | None = None  # the local address that multicast leaves by
+
+
+class SimulatedSpeaker(Section, frozen=True, tag_field="type", tag="simulated"):
+    """Writes what it would play to WAV files in `directory` (the default is `speakers/NAME` below `data_dir`)."""
+
+    name: Id
+    directory: Path | None = None
+    realtime: bool = True
+
+
+Speaker = RtpSpeaker | SimulatedSpeaker
+
+
+class Voice(Section, frozen=True):
+    """How texts are spoken."""
+
+    speed_wpm: Annotated[int, Meta(ge=80, le=400)] = 160
+    tone: bool = True
+    level_dbfs: Annotated[float, Meta(ge=-40, le=0)] = -16.0  # RMS of the speech
+    stale_s: Annotated[float, Meta(gt=0, le=600)] = 10.0
+
+
+# --- uplink -------------------------------------------------------------------------------------------------------
+
+
+class Mqtt(Section, frozen=True):
+    """The broker. `version` "auto" tries MQTT 5 and falls back to 3.1.1; `plain = true` allows no TLS and says so."""
+
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    version: Literal["auto", "5", "3.1.1"] = "auto"
+    plain: bool = False
+    username: str | None = None
+    password: Secret | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keep_alive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    telemetry_period_s: Annotated[float, Meta(ge=0.1, le=3600)] = 1.0
+    ack: Literal["centre", "broker"] = "centre"  # who must confirm before an event is deleted
+
+
+class Outbox(Section, frozen=True):
+    """The store of events that are not confirmed yet."""
+
+    max_mib: Annotated[int, Meta(ge=1, le=65_536)] = 256
+    window: Annotated[int, Meta(ge=1, le=10_000)] = 200
+
+
+class Agent(Section, frozen=True):
+    """The whole file."""
+
+    site: Site
+    data_dir: Path
+    vehicle: Vehicle | None = None
+    limits: Limits = field(default_factory=Limits)
+    routes: tuple[Route, ...] = field(default=(), name="route")
+    schedules: tuple[Schedule, ...] = field(default=(), name="schedule")
+    cameras: tuple[Camera, ...] = field(default=(), name="camera")
+    detectors: tuple[Detector, ...] = field(default=(), name="detector")
+    plates: Plates = field(default_factory=Plates)
+    zones: tuple[Zone, ...] = field(default=(), name="zone")
+    rules: tuple[Rule, ...] = field(default=(), name="rule")
+    speakers: tuple[Speaker, ...] = field(default=(), name="speaker")
+    voice: Voice = field(default_factory=Voice)
+    mqtt: Mqtt | None = None
+    outbox: Outbox = field(default_factory=Outbox)
+
+
+def load(file: Path) -> Agent:
+    """Read and check a file; raises `ConfigError` with all of its faults, never only the first."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(file, [f"cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(file, [f"is not UTF-8 at byte {error.start}"]) from None
+    return parse(text, file)
+
+
+def parse(text: str, file: Path) -> Agent:
+    """Check the text of a file; relative paths resolve against the file's own directory."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(file, [f"is not TOML: {error}"]) from None
+    base = file.resolve().parent
+    _resolve_secrets(table, base)
+    config, faults = _convert(copy.deepcopy(table), base)
+    if config is not None:
+        faults += _cross_check(config, table)
+    if faults or config is None:
+        raise ConfigError(file, faults)
+    return config
+
+
+def dump(config: Agent) -> str:
+    """The effective configuration as TOML, defaults included; it loads back to the same values."""
+    import tomli_w
+
+    def plain(value: Any) -> Any:
+        match value:
+            case dict():
+                return {key: plain(item) for key, item in value.items() if item is not None}
+            case list() | tuple():
+                return [plain(item) for item in value]
+            case _:
+                return value
+
+    return tomli_w.dumps(plain(msgspec.to_builtins(config, enc_hook=str)))
+
+
+def read_secret(secret: str) -> str:
+    """The text of a secret: `credential:NAME` from systemd's $CREDENTIALS_DIRECTORY, else a file; raises OSError."""
+    return secret_path(secret).read_text(encoding="utf-8").strip("\r\n")
+
+
+def secret_path(secret: str) -> Path:
+    """The file that holds a secret."""
+    if secret.startswith("credential:"):
+        return Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials/edge-agent")) / secret[11:]
+    return Path(secret)
+
+
+# --- faults -------------------------------------------------------------------------------------------------------
+
+Steps = tuple[str | int, ...]
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
+_STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\[\.\.\.\]")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_HARMLESS: dict[Steps, Any] = {("site",): {"device": "x"}, ("site", "device"): "x", ("data_dir",): "."}
+
+
+def _convert(table: dict[str, Any], base: Path) -> tuple[Agent | None, list[str]]:
+    """msgspec stops at its first fault: note it, take the bad value away, and look again."""
+    faults: list[str] = []
+    told: list[Steps] = []
+
+    def hook(kind: type, value: Any) -> Any:
+        if kind is Path:
+            if not isinstance(value, str) or not value or "\0" in value:
+                raise ValueError("Expected the path of a file")
+            return base / Path(value).expanduser()
+        raise NotImplementedError
+
+    for _ in range(500):
+        try:
+            return msgspec.convert(table, Agent, dec_hook=hook), faults
+        except msgspec.ValidationError as error:
+            found = _PATH.match(str(error))
+            assert found
+            what, steps = found["what"], _steps(found["path"] or "$")
+            if unknown := _UNKNOWN.match(what):
+                steps += (unknown[1],)
+                near = difflib.get_close_matches(unknown[1], _known_keys(steps[:-1], table), n=1)
+                faults.append(f"{_show(steps, table)}: unknown key" + (f"; did you mean `{near[0]}`?" if near else ""))
+            elif missing := _MISSING.match(what):
+                wanted = (*steps, missing[1])
+                if not any(t[: len(wanted)] == wanted for t in told):
+                    faults.append(f"{_show(wanted, table)}: required, and missing")
+                if wanted in _HARMLESS:  # these cannot be taken away: put something harmless there and look on
+                    _get(table, steps)[missing[1]] = _HARMLESS[wanted]
+                    continue
+            else:
+                value = _get(table, steps)
+                what += "" if repr(value) in what else f", got {value!r}"
+                choices = _choices(steps)
+                faults.append(f"{_show(steps, table)}: {what}" + (f" (one of {', '.join(choices)})" if choices else ""))
+            told.append(steps)
+            if not steps or not _remove(table, steps):
+                break
+    return None, faults
+
+
+def _resolve_secrets(table: dict[str, Any], base: Path) -> None:
+    mqtt = table.get("mqtt")
+    if isinstance(mqtt, dict):
+        password = mqtt.get("password")
+        if isinstance(password, str) and password and not password.startswith("credential:"):
+            mqtt["password"] = str(base / password)
+
+
+def _steps(path: str) -> Steps:
+    return tuple(key if key else int(index) for key, index in _STEP.findall(path) if key or index)
+
+
+def _get(table: Any, steps: Steps) -> Any:
+    for step in steps:
+        table = table[step]
+    return table
+
+
+def _remove(table: Any, steps: Steps) -> bool:
+    try:
+        del _get(table, steps[:-1])[steps[-1]]
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
+
+
+def _show(steps: Steps, table: Any) -> str:
+    """`camera[1] "gate" .fps` as `camera.gate.fps`: by name where the table has one, else by position."""
+    parts: list[str] = []
+    for step in steps:
+        try:
+            table = table[step]
+        except (KeyError, IndexError, TypeError):
+            table = None
+        if isinstance(step, int):
+            name = (table.get("name") or table.get("id")) if isinstance(table, dict) else None
+            parts[-1] += f"[{name if isinstance(name, str) else step}]"
+        else:
+            parts.append(step)
+    return ".".join(parts) or "the file"
+
+
+def _known_keys(steps: Steps, table: dict[str, Any]) -> list[str]:
+    """The keys that the section at `steps` knows."""
+    kinds = _kinds(steps)
+    here = _get(table, steps)
+    tag = here.get("type") if isinstance(here, dict) else None
+    kinds = [kind for kind in kinds if kind.__struct_config__.tag == tag] or kinds
+    return [f.encode_name for kind in kinds for f in msgspec.structs.fields(kind)]
+
+
+def _choices(steps: Steps) -> list[str]:
+    """What may stand at `steps` where only certain words may."""
+    kinds = _kinds(steps[:-1])
+    if steps[-1:] == ("type",):
+        return [str(kind.__struct_config__.tag) for kind in kinds]
+    types = [f.type for kind in kinds for f in msgspec.structs.fields(kind) if f.encode_name == steps[-1]]
+    return [str(word) for kind in types for word in _words(kind)]
+
+
+def _kinds(steps: Steps) -> list[Any]:
+    """The struct types that may stand at `steps`."""
+    kinds: list[Any] = [Agent]
+    for step in steps:
+        if isinstance(step, str):
+            found = [f.type for kind in kinds for f in msgspec.structs.fields(kind) if f.encode_name == step]
+            kinds = [struct for kind in found for struct in _structs(kind)]
+    return kinds
+
+
+def _words(kind: Any) -> list[Any]:
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [word for arg in get_args(kind) for word in _words(arg)]
+
+
+def _structs(kind: Any) -> list[Any]:
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return [kind]
+    return [struct for arg in get_args(kind) for struct in _structs(arg)]
+
+
+def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
+    """What no single value shows: names that must exist, be unique, and make sense together.
+
+    Names are taken from the file itself, so that a section refused for another fault still counts as there.
+    """
+    faults: list[str] = []
+
+    def names(kind: str) -> set[str]:
+        sections = table.get(kind, ())
+        found = (
+            [s.get("name") or s.get("id") for s in sections if isinstance(s, dict)]
+            if isinstance(sections, list)
+            else []
+        )
+        given = [name for name in found if isinstance(name, str)]
+        faults.extend(
+            f"{kind}: the name `{name}` stands {given.count(name)} times"
+            for name in sorted({*given})
+            if given.count(name) > 1
+        )
+        return set(given)
+
+    def known(where: str, name: str, among: set[str], kind: str) -> None:
+        if name not in among:
+            there = ", ".join(sorted(among)) or "none is configured"
+            faults.append(f"{where}: no {kind} is called `{name}` (there is: {there})")
+
+    cameras, detectors, zones, speakers, routes = map(names, ("camera", "detector", "zone", "speaker", "route"))
+    names("rule"), names("schedule")
+    vehicle = "vehicle" in table
+
+    try:
+        ZoneInfo(config.site.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        faults.append(f"site.time_zone: no such IANA zone: {config.site.time_zone!r} (one is `Asia/Shanghai`)")
+    if (config.site.lat is None) != (config.site.lon is None):
+        faults.append("site: `lat` and `lon` go together")
+    if not vehicle and not cameras:
+        faults.append("the file: neither a [vehicle] nor a [[camera]]: there is nothing to run")
+    if vehicle and config.site.lat is None and "lat" not in table.get("site", ()):
+        faults.append("site.lat: required with a [vehicle]: it is the take-off place that flights are checked against")
+    for camera in config.cameras:
+        known(f"camera[{camera.name}].detector", camera.detector, detectors, "detector")
+    simulated = {d.name for d in config.detectors if isinstance(d, SimulatedDetector)}
+    for camera in config.cameras:
+        if camera.detector in simulated and not isinstance(camera, SimulatedCamera):
+            faults.append(
+                f"camera[{camera.name}].detector: a simulated detector sees only a simulated camera's truth;"
+                " give this camera one of type `onnx`"
+            )
+    for zone in config.zones:
+        known(f"zone[{zone.name}].camera", zone.camera, cameras, "camera")
+        if geo.crosses_itself(zone.polygon):
+            faults.append(f"zone[{zone.name}].polygon: its edges cross each other")
+    for rule in config.rules:
+        known(f"rule[{rule.id}].zone", rule.zone, zones, "zone")
+        for name in rule.speakers:
+            known(f"rule[{rule.id}].speakers", name, speakers, "speaker")
+        if rule.speakers and not rule.say:
+            faults.append(f"rule[{rule.id}].say: required with `speakers`: what shall they say?")
+    for schedule in config.schedules:
+        known(f"schedule[{schedule.id}].route", schedule.route, routes, "route")
+        faults += _schedule_faults(schedule)
+    if (config.routes or config.schedules) and not vehicle:
+        faults.append("vehicle: required with a [[route]] or a [[schedule]]")
+    for route in config.routes:
+        faults += _route_faults(route, config)
+    if config.limits.return_battery_pct >= config.limits.takeoff_battery_pct:
+        faults.append(
+            f"limits.return_battery_pct: {config.limits.return_battery_pct:g} is not below"
+            f" takeoff_battery_pct {config.limits.takeoff_battery_pct:g}: every flight would turn back at once"
+        )
+    if config.mqtt is not None:
+        faults += _mqtt_faults(config.mqtt)
+    return faults
+
+
+def _schedule_faults(schedule: Schedule) -> list[str]:
+    where = f"schedule[{schedule.id}]"
+    if (schedule.cron is None) == (schedule.rrule is None):
+        return [f"{where}: give either `cron` or `rrule`"]
+    if schedule.cron is not None:
+        try:
+            if len(schedule.cron.split()) != 5:
+                raise CronSimError("five fields are wanted: minute hour day month weekday")
+            CronSim(schedule.cron, datetime(2026, 1, 1))  # noqa: DTZ001 (a naive start only parses the line)
+        except CronSimError as error:
+            return [f"{where}.cron: {error}, got {schedule.cron!r}"]
+        return []
+    assert schedule.rrule is not None
+    if schedule.dtstart is None:
+        return [f"{where}.dtstart: required with `rrule` (local time, as 2026-11-22T21:30)"]
+    try:
+        rrulestr(schedule.rrule, dtstart=datetime.fromisoformat(schedule.dtstart))
+    except (ValueError, TypeError, KeyError) as error:
+        return [f"{where}.rrule: {error}, got {schedule.rrule!r} from {schedule.dtstart!r}"]
+    return []
+
+
+def _route_faults(route: Route, config: Agent) -> list[str]:
+    faults: list[str] = []
+    limits, site = config.limits, config.site
+    for number, point in enumerate(route.waypoints):
+        where = f"route[{route.id}].waypoints[{number}]"
+        alt_m = point.alt_m if point.alt_m is not None else route.alt_m
+        if point.lat == 0 and point.lon == 0:
+            faults.append(f"{where}: 0/0 is the sea off Ghana, not a waypoint")
+        if not limits.min_alt_m <= alt_m <= limits.max_alt_m:
+            faults.append(f"{where}.alt_m: {alt_m:g} is outside limits {limits.min_alt_m:g}..{limits.max_alt_m:g} m")
+        if site.lat is not None and site.lon is not None:
+            away_m = geo.distance_m(site.lat, site.lon, point.lat, point.lon)
+            if not math.isfinite(away_m) or away_m > limits.max_distance_m:
+                faults.append(
+                    f"{where}: {away_m:.0f} m from the take-off place,"
+                    f" limits.max_distance_m is {limits.max_distance_m:g}"
+                )
+    return faults
+
+
+def _mqtt_faults(mqtt: Mqtt) -> list[str]:
+    faults: list[str] = []
+    if mqtt.ca_file is None and not mqtt.plain:
+        faults.append("mqtt.ca_file: required; for a broker without TLS, in development only, set `plain = true`")
+    if mqtt.ca_file is not None and mqtt.plain:
+        faults.append("mqtt.plain: true contradicts `ca_file`: with a CA the link is TLS")
+    if (mqtt.cert_file is None) != (mqtt.key_file is None):
+        faults.append("mqtt: `cert_file` and `key_file` go together")
+    for key in ("ca_file", "cert_file", "key_file"):
+        path: Path | None = getattr(mqtt, key)
+        if path is not None and not path.is_file():
+            faults.append(f"mqtt.{key}: no such file: {path}")
+    if mqtt.password is not None:
+        path = secret_path(mqtt.password)
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            faults.append(
+                f"mqtt.password: {error.strerror}: {path}; a secret is never written here, only the file that holds it"
+                " (or credential:NAME)"
+            )
+        else:
+            if mode & (stat.S_IRWXO | stat.S_IWGRP) and not mqtt.password.startswith("credential:"):
+                faults.append(f"mqtt.password: {path} is open to others (mode {stat.S_IMODE(mode):04o}); chmod 600 it")
+        if mqtt.username is None:
+            faults.append("mqtt.username: required with `password`")
+    return faults

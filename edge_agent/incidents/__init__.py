@@ -1,0 +1,1 @@
+"""Tracks become incidents: zones and the rules that fire in them."""

@@ -1,0 +1,1 @@
+"""What happened reaches the centre: an outbox on disk, and MQTT as a pipe."""

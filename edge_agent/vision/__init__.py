@@ -1,0 +1,1 @@
+"""A frame becomes tracks: cameras, detectors, tracking and plates."""
