@@ -524,16 +524,17 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
     cameras, detectors, zones, speakers, routes = map(names, ("camera", "detector", "zone", "speaker", "route"))
     names("rule"), names("schedule")
     vehicle = "vehicle" in table
+    site = table["site"] if isinstance(table.get("site"), dict) else {}
 
     try:
         ZoneInfo(config.site.time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         faults.append(f"site.time_zone: no such IANA zone: {config.site.time_zone!r} (one is `Asia/Shanghai`)")
-    if (config.site.lat is None) != (config.site.lon is None):
+    if ("lat" in site) != ("lon" in site):
         faults.append("site: `lat` and `lon` go together")
     if not vehicle and not cameras:
         faults.append("the file: neither a [vehicle] nor a [[camera]]: there is nothing to run")
-    if vehicle and config.site.lat is None and "lat" not in table.get("site", ()):
+    if vehicle and "lat" not in site:
         faults.append("site.lat: required with a [vehicle]: it is the take-off place that flights are checked against")
     for camera in config.cameras:
         known(f"camera[{camera.name}].detector", camera.detector, detectors, "detector")

@@ -1,0 +1,56 @@
+# `make` alone prints this help.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+UV := .tools/bin/uv
+BIN := .venv/bin
+export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS := 1
+export UV_PYTHON := $(PYTHON)
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+demo: setup ## a patrol, seen, spoken and reported, in about a minute, on this machine alone
+	@$(BIN)/edge-agent demo $(ARGS)
+
+test: check test-packages ## everything that must hold: check + the tests that meet real servers (under 20 minutes)
+	@$(BIN)/pytest -m integration -rs $(ARGS)
+
+check: setup-dev ## lint, types and unit tests (under 90 seconds)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -m "not integration" -rs $(ARGS)
+
+setup: .venv/.demo ## .venv with what the agent and the demo need, as locked in uv.lock
+
+setup-dev: .venv/.dev ## the same, and what the tests need
+
+lock: $(UV) ## resolve the dependencies of pyproject.toml anew
+	@$(UV) lock
+
+format: setup-dev ## put the sources into shape
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+test-packages: ## Debian packages that the tests want: installed where we are root, else named
+	@tests/packages.sh
+
+clean: ## forget what was built and installed here
+	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .hypothesis
+
+.venv/.demo: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --quiet --frozen --inexact --extra demo && touch $@
+
+.venv/.dev: pyproject.toml uv.lock | $(UV)
+	@$(UV) sync --quiet --frozen --inexact --extra demo --extra dev && touch .venv/.demo $@
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed, and $(PYTHON) is older; try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv ca-certificates >/dev/null; \
+	  else echo "python3-venv is missing; run: sudo apt-get install python3-venv ca-certificates"; exit 1; fi; }
+	@$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+
+.PHONY: help demo test check setup setup-dev lock format test-packages clean

@@ -1,0 +1,42 @@
+"""`edge-agent run`: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from edge_agent import config, logs
+
+EX_SOFTWARE = 70
+EX_TEMPFAIL = 75
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the configuration (TOML)")
+    parser.add_argument("--log", choices=("auto", "json", "text"), default="auto", help="the form of the log")
+    parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit 0 after SIGTERM or SIGINT, 78 on a bad configuration, 75 if another agent runs here, 70 on a bug."""
+    try:
+        settings = config.load(args.config)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EX_CONFIG
+    logs.setup(args.log, args.log_level)
+    from edge_agent import agent
+
+    try:
+        asyncio.run(agent.run(settings))
+    except agent.AlreadyRunning as error:
+        print(error, file=sys.stderr)
+        return EX_TEMPFAIL
+    except Exception:  # whatever it is, it is a bug: say it whole and let systemd restart us
+        logging.getLogger(__name__).critical("a bug ended the agent", exc_info=True)
+        return EX_SOFTWARE
+    return 0

@@ -1,0 +1,110 @@
+"""The local socket: what the command line asks of a running agent, one JSON line each way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_agent.messages import Reply, Request
+from edge_agent.runtime import DriverError
+
+SOCKET = "control.sock"
+MAX_LINE = 64 * 1024
+
+
+class Status(msgspec.Struct, frozen=True, tag_field="name", tag="status"):
+    """How does the agent do?"""
+
+
+Question = Request | Status
+
+
+@contextmanager
+def address(data_dir: Path) -> Generator[str, None, None]:
+    """The socket's address by way of its open directory: a path may be longer than the 107 bytes of sockaddr_un."""
+    fd = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{SOCKET}"
+    finally:
+        os.close(fd)
+
+
+class Control:
+    """The agent's end: a part that answers `status` itself and hands every request to `execute`."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        execute: Callable[[Request, str], Awaitable[Reply]],
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._data_dir, self._execute, self._status = data_dir, execute, status
+
+    async def run(self) -> None:
+        """Serve until cancelled; the socket is open to this user alone."""
+        with address(self._data_dir) as path:
+            Path(path).unlink(missing_ok=True)  # left by a killed agent: the data directory's lock says it is ours
+            try:
+                server = await asyncio.start_unix_server(self._serve, path, limit=MAX_LINE)
+            except OSError as error:
+                raise DriverError(f"control socket {self._data_dir / SOCKET}: {error.strerror}") from None
+            try:
+                Path(path).chmod(0o600)
+                await server.serve_forever()
+            finally:
+                server.close()
+                Path(path).unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(msgspec.json.encode(await self._answer(line, _peer(writer))) + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            pass  # the asker left, or sent a line longer than MAX_LINE
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes, by: str) -> dict[str, Any] | Reply:
+        try:
+            question = msgspec.json.decode(line, type=Question)
+        except msgspec.DecodeError as error:
+            return Reply(state="rejected", reason=f"not understood: {error}")
+        if isinstance(question, Status):
+            return self._status()
+        return await self._execute(question, by)
+
+
+def ask(data_dir: Path, question: Question, timeout_s: float = 10.0) -> dict[str, Any]:
+    """Put one question to the agent that runs in `data_dir`; `DriverError` where none answers."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(timeout_s)
+        try:
+            with address(data_dir) as path:
+                sock.connect(path)
+            sock.sendall(msgspec.json.encode(question) + b"\n")
+            with sock.makefile("rb") as stream:
+                line = stream.readline()
+        except OSError as error:
+            raise DriverError(
+                f"no agent answers at {data_dir / SOCKET}: {error.strerror or error}; is `edge-agent run` up?"
+            ) from None
+    if not line:
+        raise DriverError(f"the agent at {data_dir / SOCKET} hung up without an answer")
+    answer: dict[str, Any] = msgspec.json.decode(line)
+    return answer
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    """Who asks, by the kernel's word (SO_PEERCRED: pid, uid, gid)."""
+    sock: socket.socket = writer.get_extra_info("socket")
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return f"local:{uid}"

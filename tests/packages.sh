@@ -1,0 +1,20 @@
+#!/bin/sh
+# The real servers and the real video that the integration tests meet, from Debian.
+set -eu
+want=""
+[ -x /usr/sbin/mosquitto ] || command -v mosquitto >/dev/null || want="$want mosquitto"
+video=/usr/share/doc/opencv-doc/examples/data/vtest.avi
+cache=build/opencv-doc
+[ -f "$video" ] || [ -f "$cache$video" ] || want="$want opencv-doc"
+[ -n "$want" ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+    echo "tests that need them will be skipped; to run them too: sudo apt-get install$want"
+    exit 0
+fi
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $want >/dev/null
+# A slim image keeps no /usr/share/doc: take the video out of the package itself.
+if [ ! -f "$video" ]; then
+    mkdir -p "$cache"
+    (cd "$cache" && apt-get download -qq opencv-doc && dpkg-deb -x opencv-doc_*.deb . && rm opencv-doc_*.deb)
+fi

@@ -1,0 +1,123 @@
+"""The shape of the house, asserted: pure cores, one direction of dependencies, drivers closed over the config."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "edge_agent"
+ROOMS = ("flight", "vision", "incidents", "speakers", "uplink", "centre")
+COMMON = ("messages", "config", "runtime", "geo", "calendar", "phrases", "topics", "audit")
+CORES = (
+    "messages.py",
+    "geo.py",
+    "calendar.py",
+    "phrases.py",
+    "topics.py",
+    "flight/mavlink.py",
+    "flight/mission.py",
+    "flight/phases.py",
+    "flight/gates.py",
+    "flight/route.py",
+    "flight/safety.py",
+    "flight/schedule.py",
+    "flight/simulator.py",
+    "incidents/zones.py",
+    "incidents/rules.py",
+    "speakers/g711.py",
+    "uplink/commands.py",
+    "uplink/window.py",
+    "vision/heads.py",
+    "vision/track.py",
+)
+IMPURE = {
+    "asyncio",
+    "time",
+    "socket",
+    "threading",
+    "subprocess",
+    "logging",
+    "os",
+    "apsw",
+    "av",
+    "cv2",
+    "onnxruntime",
+    "paho",
+}
+
+
+def imports(file: Path) -> set[str]:
+    """Every module that a file imports, at whatever depth."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_core_imports_no_clock_no_loop_and_no_driver(core: str) -> None:
+    assert not {name.split(".")[0] for name in imports(PACKAGE / core)} & IMPURE
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_no_neighbour_and_nothing_above(room: str) -> None:
+    allowed = {f"edge_agent.{name}" for name in (*COMMON, room)} | {"edge_agent"}
+    for file in (PACKAGE / room).rglob("*.py"):
+        ours = {name for name in imports(file) if name.split(".")[0] == "edge_agent"}
+        strangers = {n for n in ours if ".".join(n.split(".")[:2]) not in allowed and n != "edge_agent.__version__"}
+        assert not strangers, f"{file.relative_to(ROOT)} imports {sorted(strangers)}"
+
+
+def test_tasks_are_made_only_where_concurrency_lives() -> None:
+    free = {"ensure_future", "create_task"}
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in free:
+                owner = ast.unparse(node.func.value)
+                assert owner not in ("asyncio", "loop"), f"{file.name}:{node.lineno}: a task outside any TaskGroup"
+
+
+@pytest.mark.parametrize(
+    ("opener", "file"),
+    [
+        ("open_camera", "vision/camera/__init__.py"),
+        ("open_detector", "vision/detect.py"),
+        ("open_speaker", "speakers/__init__.py"),
+        ("open_vehicle", "flight/vehicle.py"),
+    ],
+)
+def test_a_new_driver_in_the_config_cannot_be_forgotten(opener: str, file: str) -> None:
+    """mypy refuses a `match` that ends in assert_never and misses a member of the union; so each must end so."""
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    function = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == opener)
+    match = next(n for n in ast.walk(function) if isinstance(n, ast.Match))
+    assert "assert_never" in ast.unparse(match.cases[-1])
+
+
+def test_importing_the_package_and_its_rooms_imports_nothing_heavy() -> None:
+    code = f"import sys, edge_agent, {', '.join('edge_agent.' + room for room in ROOMS)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert not loaded & {
+        "numpy",
+        "cv2",
+        "onnxruntime",
+        "av",
+        "pymavlink",
+        "paho",
+        "apsw",
+        "serial",
+        "rapidocr_onnxruntime",
+    }
+
+
+def test_every_module_says_what_it_is() -> None:
+    for file in PACKAGE.rglob("*.py"):
+        doc = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+        assert doc, f"{file.relative_to(ROOT)} has no first line that says what it is"
