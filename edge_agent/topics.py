@@ -1,0 +1,229 @@
+"""The words that device and centre share: topic names, the event envelope, acknowledgements, commands and replies.
+
+`ea/1/{device}/up/...` is written by the device, `ea/1/{device}/down/...` is read by it; 1 is the contract's major
+version, within which fields are only added. Everything is JSON, except that a thumb is a plain JPEG.
+
+Events of all kinds and thumbs are one stream, `ev`: each has a place (epoch, seq) in it, and the centre confirms
+places. An event carries its place in its envelope; a JPEG has no room for one and MQTT 3.1.1 has no properties, so a
+thumb carries it in its topic.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from edge_agent.messages import Refusal, Reply
+
+ROOT = "ea/1"
+JSON = "application/json"
+JPEG = "image/jpeg"
+KINDS = ("det", "mission", "voice", "audit", "fault", "gap")
+
+Count = Annotated[int, Meta(ge=0)]
+_LEVEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def status(device: str) -> str:
+    """Retained: whether the device is online; also the topic of its will."""
+    return f"{ROOT}/{device}/up/status"
+
+
+def tele(device: str, group: str) -> str:
+    """QoS 0: the newest values, never stored by the device."""
+    return f"{ROOT}/{device}/up/tele/{group}"
+
+
+def event(device: str, kind: str) -> str:
+    """QoS 1, confirmed by the centre; never retained, never expires."""
+    return f"{ROOT}/{device}/up/ev/{kind}"
+
+
+def thumb(device: str, event_id: str, epoch: int, seq: int) -> str:
+    """QoS 1, confirmed like an event: a small JPEG that belongs to one."""
+    return f"{ROOT}/{device}/up/thumb/{event_id}/{epoch}/{seq}"
+
+
+def result(device: str) -> str:
+    """Replies to commands that name no response topic."""
+    return f"{ROOT}/{device}/up/res"
+
+
+def command(device: str, name: str) -> str:
+    """A command to the device (`+` for all of them); never retained."""
+    return f"{ROOT}/{device}/down/cmd/{name}"
+
+
+def ack(device: str) -> str:
+    """What the centre has committed."""
+    return f"{ROOT}/{device}/down/ack"
+
+
+def split(topic: str) -> tuple[str, list[str]] | None:
+    """`ea/1/D/up/ev/det` as `("D", ["up", "ev", "det"])`; None for a topic that is not of this contract."""
+    levels = topic.split("/")
+    if len(levels) < 5 or levels[:2] != ROOT.split("/") or not all(map(_LEVEL.fullmatch, levels[2:])):
+        return None
+    return levels[2], levels[3:]
+
+
+def rfc3339(wall_s: float) -> str:
+    """Unix time as RFC 3339 in UTC with milliseconds."""
+    seconds, ms = divmod(round(wall_s * 1000), 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+
+
+def unix_s(text: str) -> float:
+    """RFC 3339 as Unix time; ValueError for anything else, also for a time that names no offset."""
+    when = datetime.fromisoformat(text)
+    if when.tzinfo is None:
+        raise ValueError(f"names no offset from UTC: {text!r}")
+    return when.timestamp()
+
+
+# --- up -----------------------------------------------------------------------------------------------------------
+
+
+class Envelope(Struct, frozen=True, kw_only=True):
+    """An event on the wire, with the names of CloudEvents 1.0; `boot` is the machine's boot id."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str
+    type: str
+    time: str
+    seq: Annotated[int, Meta(ge=1)]
+    epoch: Count
+    boot: str
+    data: Raw
+
+
+class Place(Struct, frozen=True):
+    """The least that an event must carry to be answered."""
+
+    seq: Annotated[int, Meta(ge=1)]
+    epoch: Count
+
+
+class Gap(Struct, frozen=True, kw_only=True):
+    """Places of the stream that no event will ever fill, and why: loss is never silent."""
+
+    epoch: Count
+    first: Count
+    last: Count
+    reason: str
+
+
+class Fault(Struct, frozen=True, kw_only=True):
+    """A part of the device failed in a way that the centre should know of."""
+
+    part: str
+    reason: str
+
+
+class Stream(Struct, frozen=True, kw_only=True):
+    """How a stream stands: places up to `acked` are all settled, `next` is the next to be given."""
+
+    epoch: Count
+    next: Count
+    acked: Count
+    depth: Count
+    oldest_s: float
+
+
+class Status(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Birth, last word and will; a will counts only while its `sess` is that of the last birth."""
+
+    state: Literal["online", "offline"]
+    sess: str
+    time: str
+    boot: str | None = None
+    sw: str | None = None
+    contract: str | None = None
+    reason: str | None = None
+    streams: dict[str, Stream] = {}
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """Telemetry on the wire."""
+
+    time: str
+    boot: str
+    data: Any
+
+
+# --- down ---------------------------------------------------------------------------------------------------------
+
+
+class Nack(Struct, frozen=True):
+    """The centre cannot take this event and never will."""
+
+    seq: Count
+    why: str
+
+
+class Ack(Struct, frozen=True, kw_only=True):
+    """Committed at the centre: every place up to `cum`, and the ranges `sel` (both ends included)."""
+
+    stream: Literal["ev"] = "ev"
+    epoch: Count
+    cum: Count
+    sel: tuple[tuple[Count, Count], ...] = ()
+    nack: tuple[Nack, ...] = ()
+
+
+class Command(Struct, frozen=True, kw_only=True):
+    """What is asked of a device, by whom and until when."""
+
+    id: str
+    name: str
+    not_after: str
+    by: str
+    args: dict[str, Any] = {}
+
+
+class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to a command; a `duplicate` brings the answer that its id got the first time."""
+
+    id: str | None
+    state: str
+    time: str
+    reason: str | None = None
+    run: str | None = None
+    refusal: Refusal | None = None
+    recorded: Reply | None = None
+
+
+def encode_event(
+    *, device: str, kind: str, id: str, wall_s: float, boot: str, epoch: int, seq: int, data: bytes
+) -> bytes:
+    """The bytes of an event; the same arguments always give the same bytes."""
+    envelope = Envelope(
+        id=id,
+        source=f"ea/{device}",
+        type=f"ev.{kind}",
+        time=rfc3339(wall_s),
+        seq=seq,
+        epoch=epoch,
+        boot=boot,
+        data=Raw(data),
+    )
+    return msgspec.json.encode(envelope)
+
+
+def encode_result(id: str | None, reply: Reply, wall_s: float, recorded: Reply | None = None) -> bytes:
+    """The bytes of an answer."""
+    result = Result(
+        id=id,
+        state=reply.state,
+        time=rfc3339(wall_s),
+        reason=reply.reason,
+        run=reply.run,
+        refusal=reply.refusal,
+        recorded=recorded,
+    )
+    return msgspec.json.encode(result)
