@@ -34,7 +34,8 @@ def _encode_ulaw() -> NDArray[np.uint8]:
     size = np.minimum((np.where(x < 0, ~x, x) >> 2) + 33, 0x1FFF)  # 14 bits and the bias of 33
     segment = _exponent(size) - 5
     code = ((7 - segment) << 4) | (0xF - ((size >> (segment + 1)) & 0xF))
-    return np.where(x >= 0, code | 0x80, code).astype(np.uint8)
+    codes: NDArray[np.uint8] = np.where(x >= 0, code | 0x80, code).astype(np.uint8)
+    return codes
 
 
 def _decode_ulaw() -> NDArray[np.int16]:

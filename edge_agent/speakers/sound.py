@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import gcd
+from math import gcd, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +50,9 @@ def attention_tone(rate_hz: int, level_dbfs: float) -> Floats:
     steady = np.sin(2 * np.pi * TONE_HZ * np.arange(round(TONE_S * rate_hz)) / rate_hz)
     t = np.arange(round(CHIRP_S * rate_hz)) / rate_hz
     chirp = np.sin(2 * np.pi * (CHIRP_FROM_HZ * t + (CHIRP_TO_HZ - CHIRP_FROM_HZ) / (2 * CHIRP_S) * t * t))
-    amplitude = min(np.sqrt(2) * _linear(level_dbfs), _linear(CEILING_DBFS))
-    return amplitude * np.concatenate([_faded(steady, rate_hz), _faded(chirp, rate_hz)])
+    amplitude = min(sqrt(2) * _linear(level_dbfs), _linear(CEILING_DBFS))
+    tone: Floats = amplitude * np.concatenate([_faded(steady, rate_hz), _faded(chirp, rate_hz)])
+    return tone
 
 
 def at_level(samples: Floats, rate_hz: int, level_dbfs: float) -> Floats:
