@@ -1,0 +1,55 @@
+"""Cameras: each is a source of frames, one file a driver."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, assert_never
+
+from edge_agent import config
+from edge_agent.messages import Detection
+from edge_agent.runtime import Clock
+
+if TYPE_CHECKING:  # whoever only passes frames on need not load numpy
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture, `pixels` (H, W, 3) uint8 BGR; `at_s`/`wall_s` are when it was captured, not when it was decoded."""
+
+    camera: str
+    seq: int
+    at_s: float
+    wall_s: float
+    pixels: npt.NDArray[np.uint8]
+    truth: tuple[Detection, ...] | None = None  # what a simulated camera knows to be there
+
+
+class Camera(Protocol):
+    """A source of frames. `every_frame`: nothing may be skipped, so whoever reads it sets the pace."""
+
+    name: str
+    every_frame: bool
+    drops: Counter[str]  # frames that were lost on this side, by cause
+
+    def frames(self) -> AsyncGenerator[Frame, None]:
+        """Frames in order of `at_s`; ends where a file ends, raises DriverError where the source fails."""
+        ...
+
+
+def open_camera(section: config.Camera, clock: Clock) -> Camera:
+    """The driver for a camera of the config; the source itself is opened by `frames`."""
+    match section:
+        case config.VideoCamera():
+            from edge_agent.vision.camera.video import VideoCamera
+
+            return VideoCamera(section, clock)
+        case config.SimulatedCamera():
+            from edge_agent.vision.camera.simulated import SimulatedCamera
+
+            return SimulatedCamera(section, clock)
+        case _:
+            assert_never(section)

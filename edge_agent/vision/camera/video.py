@@ -1,0 +1,159 @@
+"""A video file, or a directory of pictures, as a camera."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent import config
+from edge_agent.runtime import Clock, DriverError
+from edge_agent.vision.camera import Frame
+from edge_agent.vision.picture import find_pictures, read_picture
+
+log = logging.getLogger(__name__)
+
+PICTURES_FPS = 5.0  # of a directory, unless said otherwise
+BEHIND_S = 1.0  # so late, it is the decoder that cannot keep up: time is shifted instead of dropping everything
+CUT_SHORT_S = 1.0  # an end so much earlier than the file says is reported
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class VideoCamera:
+    """Plays a file at its own pace (`realtime`, late frames dropped) or as fast as its frames are taken."""
+
+    def __init__(self, section: config.VideoCamera, clock: Clock) -> None:
+        self.name, self.every_frame, self.drops = section.name, not section.realtime, Counter[str]()
+        self._section, self._clock = section, clock
+
+    async def frames(self) -> AsyncGenerator[Frame, None]:
+        """Frames stamped with start + time in the video; ends with the file unless `loop`."""
+        source = read_frames(
+            self._section.path,
+            camera=self.name,
+            fps=self._section.fps,
+            loop=self._section.loop,
+            drops=self.drops,
+        )
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"camera-{self.name}")
+        start_s, start_wall_s, previous_s = self._clock.monotonic(), self._clock.wall(), 0.0
+        try:
+            while (frame := await loop.run_in_executor(thread, next, source, None)) is not None:
+                if self._section.realtime:
+                    late_s = self._clock.monotonic() - (start_s + frame.at_s)
+                    if late_s > BEHIND_S:
+                        start_s, start_wall_s = start_s + late_s, start_wall_s + late_s
+                        self.drops["behind"] += 1
+                    elif late_s > max(frame.at_s - previous_s, 0.05):  # its successor is due already
+                        self.drops["late"] += 1
+                        continue
+                    elif late_s < 0:
+                        await self._clock.sleep(-late_s)
+                previous_s = frame.at_s
+                yield Frame(self.name, frame.seq, start_s + frame.at_s, start_wall_s + frame.at_s, frame.pixels)
+        finally:
+            thread.submit(source.close)
+            thread.shutdown(wait=False)
+
+
+def read_frames(
+    path: Path,
+    *,
+    camera: str = "video",
+    fps: float | None = None,
+    loop: bool = False,
+    drops: Counter[str] | None = None,
+) -> Generator[Frame, None, None]:
+    """Every frame of a video file or of a directory of pictures; `at_s` is the time in the video, from 0, rising.
+
+    `fps` replaces the file's own times. What cannot be decoded is logged and counted in `drops["broken"]`, the others
+    still come; raises DriverError where the path holds no video or nothing of it can be decoded.
+    """
+    drops = Counter() if drops is None else drops
+    told: set[Path] = set()
+    seq, base_s, step_s = 0, 0.0, 1 / (fps or PICTURES_FPS)
+    while True:
+        first, last_s = seq, base_s
+        for at_s, pixels in _pictures(path, drops, told) if path.is_dir() else _video(path, drops):
+            if seq > first:
+                this_s = last_s + 1 / fps if fps else max(base_s + at_s, last_s + 1e-3)
+                step_s, last_s = this_s - last_s, this_s
+            yield Frame(camera, seq, last_s, last_s, pixels)
+            seq += 1
+        if seq == first:
+            raise DriverError(f"{path}: not one frame of it can be decoded")
+        if not loop:
+            return
+        base_s = last_s + step_s
+
+
+def _pictures(directory: Path, drops: Counter[str], told: set[Path]) -> Iterator[tuple[float, Pixels]]:
+    for number, file in enumerate(find_pictures(directory)):
+        try:
+            yield number / PICTURES_FPS, read_picture(file)
+        except DriverError as error:
+            if file not in told:  # however often a loop comes by
+                log.warning("%s", error)
+                told.add(file)
+            drops["broken"] += 1
+
+
+def _video(file: Path, drops: Counter[str]) -> Iterator[tuple[float, Pixels]]:
+    """Times from the first frame's PTS, rotation left as stored; ends early, with a warning, where the file is cut."""
+    try:
+        with av.open(str(file)) as container:
+            if len(container.streams.video) == 0:
+                raise DriverError(f"{file}: holds no video")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            promised_s = _promised_s(container, stream)
+            start: float | None = None
+            at_s, count = 0.0, 0
+            for frame in _decoded(file, container, stream, drops):
+                if frame.pts is None:
+                    at_s += 1 / float(stream.average_rate or 25)
+                else:
+                    start = frame.time if start is None else start
+                    at_s = frame.time - start
+                count += 1
+                yield at_s, np.asarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
+            if count and promised_s - at_s > CUT_SHORT_S:
+                log.warning("%s: ends after %.1f s of %.1f s: the file is cut short", file, at_s, promised_s)
+    except av.FFmpegError as error:
+        raise DriverError(f"{file}: is no video that can be opened: {error.strerror}") from None
+
+
+def _decoded(
+    file: Path, container: av.container.InputContainer, stream: av.video.stream.VideoStream, drops: Counter[str]
+) -> Iterator[av.VideoFrame]:
+    """All frames that can be had: a packet that does not decode costs itself, a broken container the rest."""
+    packets, said = container.demux(stream), False
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            yield from packet.decode()
+        except av.FFmpegError as error:
+            if isinstance(error, av.EOFError):
+                return
+            drops["broken"] += 1
+            if not said:
+                log.warning("%s: a part cannot be decoded: %s", file, error.strerror)
+            said = True
+
+
+def _promised_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float:
+    """How long the file says it is; 0 where it does not say."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base

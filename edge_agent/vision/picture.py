@@ -1,0 +1,60 @@
+"""Picture files become pixels: any depth, any path, EXIF orientation applied, a truncated file refused."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.runtime import DriverError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+MAX_BYTES = 256 << 20
+
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in JPEG's coded data: neither a stuffed 0, nor a restart, nor fill
+
+
+def read_picture(file: Path) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 BGR of an image file; grey is spread, 16 bit reduced, alpha dropped; raises DriverError."""
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise DriverError(f"{file}: is larger than {MAX_BYTES >> 20} MiB")
+        data = file.read_bytes()
+    except OSError as error:
+        raise DriverError(f"{file}: cannot be read: {error.strerror}") from None
+    if not data:
+        raise DriverError(f"{file}: is empty")
+    if data.startswith(b"\xff\xd8") and _is_cut_short(data):
+        raise DriverError(f"{file}: is a JPEG that was cut short")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise DriverError(f"{file}: cannot be decoded: {error.err}") from None
+    if pixels is None:
+        raise DriverError(f"{file}: is no picture that can be decoded")
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+def find_pictures(directory: Path) -> list[Path]:
+    """The picture files of a directory by name, hidden ones left out; raises DriverError."""
+    try:
+        files = sorted(f for f in directory.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    except OSError as error:
+        raise DriverError(f"{directory}: cannot be read: {error.strerror}") from None
+    if not files:
+        raise DriverError(f"{directory}: holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return files
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """Whether a JPEG stops before its end-of-image marker (ITU-T T.81, B.1.1); decoders fill the rest with grey."""
+    at = 2
+    while found := _MARKER.search(data, at):
+        code, at = data[found.end() - 1], found.end()
+        if code == 0xD9:  # EOI
+            return False
+        at += int.from_bytes(data[at : at + 2], "big")  # the segment of the marker; SOS is followed by coded data
+    return True

@@ -1,0 +1,184 @@
+"""From cameras to tracks: capture parts put frames into channels of size one, detector parts take turns among them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+
+import msgspec
+
+from edge_agent import config
+from edge_agent.messages import Track, Tracks, is_a
+from edge_agent.runtime import Clock, Health, Latest
+from edge_agent.vision.camera import Camera, Frame, open_camera
+from edge_agent.vision.detect import Detector, open_detector
+from edge_agent.vision.plates import PlateReader, PlateVotes
+from edge_agent.vision.track import Tracker
+
+STUCK_S = 60.0  # one frame through detector and plates: longer than the slowest board needs
+
+
+def open_vision(
+    settings: config.Agent,
+    *,
+    clock: Clock,
+    health: Health,
+    on_tracks: Callable[[Frame, Tracks], Awaitable[None]],
+) -> Vision:
+    """Everything that the config says about seeing; models are loaded when the parts run."""
+    return Vision(
+        [open_camera(section, clock) for section in settings.cameras],
+        {section.name: partial(open_detector, section) for section in settings.detectors},
+        {section.name: section.detector for section in settings.cameras},
+        settings.plates,
+        health=health,
+        on_tracks=on_tracks,
+    )
+
+
+class Eye:
+    """One camera's way from frame to tracks: detector, tracker, plates; blocking, one thread at a time."""
+
+    def __init__(self, camera: str, detector: Detector, plates: config.Plates, reader: PlateReader | None) -> None:
+        self._detector, self._reader = detector, reader
+        self._tracker = Tracker(camera, detector.score)
+        self._votes = PlateVotes(plates.every_s, plates.enough, plates.min_confidence)
+
+    def process(self, frame: Frame) -> Tracks:
+        """The tracks after this frame; frames must come in order of `at_s`."""
+        height, width = frame.pixels.shape[:2]
+        tracks = self._tracker.update(
+            self._detector.detect(frame),
+            seq=frame.seq,
+            at_s=frame.at_s,
+            wall_s=frame.wall_s,
+            width=width,
+            height=height,
+        )
+        return self._with_plates(frame, tracks) if self._reader else tracks
+
+    def _with_plates(self, frame: Frame, tracks: Tracks) -> Tracks:
+        """At most one read a frame, of the largest vehicle that is due: the cost of a frame stays bounded."""
+        assert self._reader
+        due = [t for t in tracks.tracks if t.seen and is_a(t.label, "vehicle") and self._votes.due(t.id, frame.at_s)]
+        if due:
+            nearest = max(due, key=lambda t: (t.box[2] - t.box[0]) * (t.box[3] - t.box[1]))
+            self._votes.add(nearest.id, frame.at_s, self._reader.read(frame, nearest.box))
+
+        named = msgspec.structs.replace(
+            tracks,
+            tracks=tuple(self._named(track) for track in tracks.tracks),
+            ended=tuple(self._named(track) for track in tracks.ended),
+        )
+        self._votes.forget(t.id for t in tracks.ended)
+        return named
+
+    def _named(self, track: Track) -> Track:
+        return msgspec.structs.replace(track, plate=self._votes.plate(track.id))
+
+
+class _Seat:
+    """A camera at its detector: the newest frame that nobody has looked at, and whether more will come."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+        self.eye: Eye | None = None  # once the detector is open
+        self.latest = Latest[Frame]()
+        self.taken = asyncio.Event()
+        self.ended = False
+
+
+class Vision:
+    """The parts that see; `on_tracks` is awaited for every frame that was processed, in order within a camera."""
+
+    def __init__(
+        self,
+        cameras: Iterable[Camera],
+        detectors: Mapping[str, Callable[[], Detector]],
+        camera_detector: Mapping[str, str],
+        plates: config.Plates,
+        *,
+        health: Health,
+        on_tracks: Callable[[Frame, Tracks], Awaitable[None]],
+    ) -> None:
+        self._detectors, self._plates = detectors, plates
+        self._health, self._on_tracks = health, on_tracks
+        self._seats: dict[str, list[_Seat]] = {name: [] for name in detectors}
+        self._bells = {name: asyncio.Event() for name in detectors}  # rung when a camera of this detector has news
+        for camera in cameras:
+            self._seats[camera_detector[camera.name]].append(_Seat(camera))
+
+    def parts(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        """One part a camera and one a detector that has cameras; they end when their sources have ended."""
+        parts: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        for name, seats in self._seats.items():
+            parts += [(f"camera.{s.camera.name}", partial(self._capture, s, self._bells[name])) for s in seats]
+            if seats:
+                parts.append((f"detector.{name}", partial(self._serve, name, seats, self._bells[name])))
+        return parts
+
+    async def _capture(self, seat: _Seat, bell: asyncio.Event) -> None:
+        """Put a camera's frames where its detector finds them, newest first, or one by one where none may be lost."""
+        camera, seat.ended = seat.camera, False
+        async with aclosing(camera.frames()) as frames:
+            async for frame in frames:
+                while camera.every_frame and seat.latest.fresh:
+                    seat.taken.clear()
+                    await seat.taken.wait()
+                seat.latest.put(frame)
+                bell.set()
+                self._count_drops(seat)
+        seat.ended = True
+        bell.set()
+
+    async def _serve(self, name: str, seats: list[_Seat], bell: asyncio.Event) -> None:
+        """Take turns among the cameras; whatever blocks happens in one worker thread."""
+        part, loop = f"detector.{name}", asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, thread_name_prefix=part)
+        waiting = list(seats)
+        try:
+            self._health.beat(part, STUCK_S)
+            await loop.run_in_executor(thread, self._open, name, seats)
+            self._health.rest(part)
+            while seat := await _next(waiting, bell):
+                waiting.remove(seat)
+                waiting.append(seat)
+                frame = await seat.latest.take()
+                seat.taken.set()
+                assert seat.eye
+                self._health.beat(part, STUCK_S)
+                tracks = await loop.run_in_executor(thread, seat.eye.process, frame)
+                self._health.rest(part)
+                self._health.counts[f"{part}.frames"] += 1
+                await self._on_tracks(frame, tracks)
+        finally:
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    def _open(self, name: str, seats: list[_Seat]) -> None:
+        """Load the models, which takes a while, and once: after a failure the cameras keep their tracks."""
+        if all(seat.eye for seat in seats):
+            return
+        detector = self._detectors[name]()
+        reader = PlateReader(self._plates.threads) if self._plates.enabled else None
+        for seat in seats:
+            seat.eye = Eye(seat.camera.name, detector, self._plates, reader)
+
+    def _count_drops(self, seat: _Seat) -> None:
+        prefix = f"camera.{seat.camera.name}.dropped"
+        for cause, count in {**seat.camera.drops, "busy": seat.latest.dropped}.items():
+            self._health.counts[f"{prefix}.{cause}"] = count
+
+
+async def _next(seats: list[_Seat], bell: asyncio.Event) -> _Seat | None:
+    """The first camera that has a fresh frame; None when all have ended and nothing is left."""
+    while True:
+        bell.clear()
+        for seat in seats:
+            if seat.latest.fresh:
+                return seat
+        if all(seat.ended for seat in seats):
+            return None
+        await bell.wait()

@@ -1,0 +1,115 @@
+"""Pixels that leave or stay: evidence pictures with what was found drawn in, and small thumbnails."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.messages import Box, Picture
+from edge_agent.runtime import DriverError
+from edge_agent.vision.camera import Frame
+
+QUALITY = 90
+THUMBNAIL_SIDE = 320
+THUMBNAIL_MARGIN = 0.6  # of the box's larger side, around it
+
+# OpenCV's strokes know no Chinese: provinces are written as in ISO 3166-2:CN.
+_PAIRS = (
+    "京BJ津TJ冀HE晋SX蒙NM辽LN吉JL黑HL沪SH苏JS浙ZJ皖AH闽FJ赣JX鲁SD豫HA"
+    "鄂HB湘HN粤GD桂GX琼HI渝CQ川SC贵GZ云YN藏XZ陕SN甘GS青QH宁NX新XJ"
+)
+_PROVINCES = {_PAIRS[i]: _PAIRS[i + 1 : i + 3] for i in range(0, len(_PAIRS), 3)}
+_COLOUR, _INK = (0, 215, 255), (20, 20, 20)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def write_picture(directory: Path, name: str, frame: Frame, boxes: Iterable[tuple[Box, str]]) -> Picture:
+    """`directory/name.jpg`: the whole frame with captioned boxes; on disk when this returns; raises DriverError."""
+    pixels = draw_boxes(frame.pixels, boxes)
+    data = _jpeg(pixels, QUALITY)
+    file = directory / f"{name}.jpg"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_durably(file, data)
+    except OSError as error:
+        raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
+    return Picture(
+        path=str(file),
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+    )
+
+
+def thumbnail(frame: Frame, box: Box, max_bytes: int = 24 * 1024) -> bytes:
+    """A JPEG of the box and its surroundings, at most `max_bytes` long."""
+    height, width = frame.pixels.shape[:2]
+    margin = THUMBNAIL_MARGIN * max(box[2] - box[0], box[3] - box[1])
+    x1, y1 = max(0, int(box[0] - margin)), max(0, int(box[1] - margin))
+    x2, y2 = min(width, int(box[2] + margin) + 1), min(height, int(box[3] + margin) + 1)
+    crop = frame.pixels[y1:y2, x1:x2] if x2 > x1 and y2 > y1 else frame.pixels
+    side, quality = float(THUMBNAIL_SIDE), 80
+    while True:
+        scale = min(side / max(crop.shape[:2]), 1.0)
+        small = cv2.resize(
+            crop,
+            (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale))),
+            interpolation=cv2.INTER_AREA,
+        )
+        data = _jpeg(np.asarray(small, dtype=np.uint8), quality)
+        if len(data) <= max_bytes or side < 16:
+            return data
+        side, quality = side * 0.8, max(quality - 10, 40)
+
+
+def draw_boxes(pixels: Pixels, boxes: Iterable[tuple[Box, str]]) -> Pixels:
+    """A copy of a picture with boxes and their captions, which stay inside it."""
+    picture = pixels.copy()
+    height, width = picture.shape[:2]
+    thick = max(1, round(min(width, height) / 360))
+    size = max(0.4, min(width, height) / 1000)
+    for (x1, y1, x2, y2), text in boxes:
+        cv2.rectangle(picture, (round(x1), round(y1)), (round(x2), round(y2)), _COLOUR, thick)
+        caption = ascii_caption(text)
+        (wide, high), below = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, size, thick)
+        left = max(0, min(round(x1), width - wide))
+        bottom = min(max(round(y1) - below, high + 2), height - below)
+        cv2.rectangle(picture, (left, bottom - high - 2), (left + wide, bottom + below), _COLOUR, -1)
+        cv2.putText(picture, caption, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, size, _INK, thick, cv2.LINE_AA)
+    return picture
+
+
+def ascii_caption(text: str) -> str:
+    """A caption that OpenCV can draw: a plate's province by its two letters, 京A12345 as BJ-A12345, the rest as `?`."""
+    spelt = "".join(f"{_PROVINCES[c]}-" if c in _PROVINCES else c for c in text)
+    return "".join(c if " " <= c <= "~" else "?" for c in spelt)
+
+
+def write_durably(file: Path, data: bytes) -> None:
+    """All of the file or none of it, even when the power fails: temp, fsync, rename, fsync of the directory."""
+    temporary = file.with_name(f".{file.name}.part")
+    with temporary.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    temporary.replace(file)
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _jpeg(pixels: Pixels, quality: int) -> bytes:
+    done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise DriverError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be encoded as JPEG")
+    return data.tobytes()

@@ -1,0 +1,167 @@
+"""Detections become tracks: ByteTrack's two-stage association over a Kalman filter with true time steps; pure.
+
+Differences from the paper (Zhang et al., 2022), which assumes 30 frames a second: velocities are per second and all
+limits are in seconds; boxes are enlarged with the time since they were last seen before they are compared, so that
+slow cameras and gaps do not tear tracks; and labels of one group (car, bus, truck) are one kind of object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import lap
+import numpy as np
+
+from edge_agent.messages import Detection, Track, Tracks, group_of
+from edge_agent.vision import boxes as box_math
+from edge_agent.vision.boxes import Floats
+from edge_agent.vision.kalman import Kalman
+
+CONFIRM_HITS = 3  # seen this often, it is an object and gets its id
+LOST_S = 2.0  # not seen for so long, it is gone
+TENTATIVE_S = 0.5  # the same before it is confirmed
+OUTSIDE = 0.9  # with so much of its area beyond the edge while unseen, it has left the picture
+MIN_IOU, MIN_IOU_WEAK = 0.2, 0.4  # of the enlarged boxes; weak detections must fit better
+GROW, GROW_PER_S, GROW_MAX = 0.05, 0.4, 0.5  # of a box's own width and height, by the time since it was last seen
+SCORE_MEMORY = 0.7
+NEVER = 10.0
+
+
+@dataclass(slots=True)
+class _Object:
+    group: str
+    first_s: float
+    last_s: float
+    score: float
+    id: int = 0  # 0 while it is not confirmed
+    hits: int = 1
+    seen: bool = True
+    labels: dict[str, float] = field(default_factory=dict)  # sums of scores: the object goes by the best
+
+    def take(self, detection: Detection, at_s: float) -> None:
+        """It was seen again."""
+        self.last_s, self.seen, self.hits = at_s, True, self.hits + 1
+        self.score = SCORE_MEMORY * self.score + (1 - SCORE_MEMORY) * detection.score
+        self.labels[detection.label] = self.labels.get(detection.label, 0.0) + detection.score
+
+
+class Tracker:
+    """Follows the objects of one camera; `start_score` is what a detection needs to start a track."""
+
+    def __init__(self, camera: str, start_score: float) -> None:
+        self._camera, self._start_score = camera, start_score
+        self._kalman = Kalman()
+        self._objects: list[_Object] = []  # row by row with the filter
+        self._at_s: float | None = None
+        self._last_id = 0
+
+    def update(
+        self, detections: Sequence[Detection], *, seq: int, at_s: float, wall_s: float, width: int, height: int
+    ) -> Tracks:
+        """All confirmed tracks at `at_s`, the unseen ones where they should be by now, and those that ended."""
+        ended = self._drop(self._expired(at_s))
+        self._kalman.predict(at_s - self._at_s if self._at_s is not None else 0.0)
+        self._at_s = at_s
+        for thing in self._objects:
+            thing.seen = False
+        self._associate(detections, at_s)
+        gone = self._outside(width, height)
+        ended += self._drop(gone)
+        for thing in self._objects:
+            if thing.hits >= CONFIRM_HITS and not thing.id:
+                self._last_id += 1
+                thing.id = self._last_id
+        shown = box_math.clip(self._kalman.boxes(), width, height).tolist()
+        return Tracks(
+            camera=self._camera,
+            seq=seq,
+            at_s=at_s,
+            wall_s=wall_s,
+            width=width,
+            height=height,
+            tracks=tuple(_track(thing, box) for thing, box in zip(self._objects, shown, strict=True) if thing.id),
+            ended=tuple(ended),
+        )
+
+    def _associate(self, detections: Sequence[Detection], at_s: float) -> None:
+        found = np.array([d.box for d in detections], dtype=np.float64).reshape(-1, 4)
+        strong = [i for i, d in enumerate(detections) if d.score >= self._start_score]
+        weak = [i for i, d in enumerate(detections) if d.score < self._start_score]
+        confirmed = [row for row, thing in enumerate(self._objects) if thing.id]
+        tentative = [row for row, thing in enumerate(self._objects) if not thing.id]
+        cost = self._cost(detections, found, at_s)
+
+        pairs = _assign(cost, confirmed, strong, 1 - MIN_IOU)
+        fresh = [row for row in _without(confirmed, [r for r, _ in pairs]) if self._age(row, at_s) <= TENTATIVE_S]
+        pairs += _assign(cost, fresh, weak, 1 - MIN_IOU_WEAK)
+        pairs += _assign(cost, tentative, _without(strong, [i for _, i in pairs]), 1 - MIN_IOU)
+
+        if pairs:
+            self._kalman.correct([row for row, _ in pairs], found[[i for _, i in pairs]])
+        for row, i in pairs:
+            self._objects[row].take(detections[i], at_s)
+        new = _without(strong, [i for _, i in pairs])
+        self._kalman.add(found[new])
+        for d in (detections[i] for i in new):
+            self._objects.append(_Object(group_of(d.label), at_s, at_s, d.score, labels={d.label: d.score}))
+
+    def _cost(self, detections: Sequence[Detection], found: Floats, at_s: float) -> Floats:
+        """1 - IoU of every object with every detection, both enlarged by the object's age; NEVER across groups."""
+        share = np.array([min(GROW + GROW_PER_S * self._age(row, at_s), GROW_MAX) for row in range(len(self._objects))])
+        overlap = box_math.iou(
+            box_math.grow(self._kalman.boxes(), share)[:, None], box_math.grow(found[None], share[:, None])
+        )
+        groups = np.array([group_of(d.label) for d in detections], dtype=np.str_)
+        same = np.array([thing.group for thing in self._objects], dtype=np.str_)[:, None] == groups[None]
+        return np.where(same, 1 - overlap, NEVER)
+
+    def _age(self, row: int, at_s: float) -> float:
+        return at_s - self._objects[row].last_s
+
+    def _expired(self, at_s: float) -> list[int]:
+        return [
+            row
+            for row, thing in enumerate(self._objects)
+            if self._age(row, at_s) > (LOST_S if thing.id else TENTATIVE_S)
+        ]
+
+    def _outside(self, width: int, height: int) -> list[int]:
+        boxes = self._kalman.boxes()
+        inside = box_math.area(box_math.clip(boxes, width, height)) / np.maximum(box_math.area(boxes), 1e-9)
+        return [row for row, thing in enumerate(self._objects) if not thing.seen and inside[row] < 1 - OUTSIDE]
+
+    def _drop(self, rows: list[int]) -> list[Track]:
+        """Forget some rows; gives the confirmed ones as they were."""
+        boxes = self._kalman.boxes().tolist()
+        dropped = [_track(self._objects[row], boxes[row]) for row in rows if self._objects[row].id]
+        kept = _without(list(range(len(self._objects))), rows)
+        self._kalman.keep(kept)
+        self._objects = [self._objects[row] for row in kept]
+        return dropped
+
+
+def _assign(cost: Floats, rows: list[int], columns: list[int], limit: float) -> list[tuple[int, int]]:
+    """Pairs (row, column) of the cheapest assignment (Jonker-Volgenant) among those that cost at most `limit`."""
+    if not rows or not columns:
+        return []
+    _, chosen, _ = lap.lapjv(cost[np.ix_(rows, columns)], extend_cost=True, cost_limit=limit)
+    return [(rows[k], columns[j]) for k, j in enumerate(chosen) if j >= 0]
+
+
+def _track(thing: _Object, box: list[float]) -> Track:
+    return Track(
+        id=thing.id,
+        label=max(thing.labels, key=lambda label: thing.labels[label]),
+        score=thing.score,
+        box=(box[0], box[1], box[2], box[3]),
+        first_s=thing.first_s,
+        last_s=thing.last_s,
+        hits=thing.hits,
+        seen=thing.seen,
+    )
+
+
+def _without(rows: list[int], taken: Sequence[int]) -> list[int]:
+    gone = set(taken)
+    return [row for row in rows if row not in gone]
