@@ -58,6 +58,11 @@ class Latest(Generic[T]):
         self._value = value
         self._fresh.set()
 
+    @property
+    def fresh(self) -> bool:
+        """Whether there is a value that has not been taken."""
+        return self._fresh.is_set()
+
     def peek(self) -> T | None:
         """The newest value ever put, taken or not."""
         return self._value
