@@ -128,4 +128,5 @@ def _count(number: int) -> str:
 
 def _is_readable(char: str) -> bool:
     """Letters, marks, numbers, punctuation, plain symbols; not controls, surrogates, private use or pictographs."""
-    return char == " " or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "So", "Sk", "Zl", "Zp")
+    kind = unicodedata.category(char)
+    return kind == "Zs" or (kind[0] in "LMNPS" and kind not in ("So", "Sk") and not "\ufe00" <= char <= "\ufe0f")
