@@ -24,7 +24,8 @@ JSON = "application/json"
 JPEG = "image/jpeg"
 KINDS = ("det", "mission", "voice", "audit", "fault", "gap")
 
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seq = Annotated[int, Meta(ge=1, le=2**53)]
 _LEVEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -96,7 +97,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     source: str
     type: str
     time: str
-    seq: Annotated[int, Meta(ge=1)]
+    seq: Seq
     epoch: Count
     boot: str
     data: Raw
@@ -105,7 +106,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
 class Place(Struct, frozen=True):
     """The least that an event must carry to be answered."""
 
-    seq: Annotated[int, Meta(ge=1)]
+    seq: Seq
     epoch: Count
 
 

@@ -69,6 +69,7 @@ class Outbox:
         try:
             self._store = self._open()
             self._close_interrupted_commands()
+            self.epoch = self._store.epoch
             self._stats = self._store.stats(clock.wall())
         except (apsw.Error, OSError) as error:
             raise DriverError(f"{path}: {_explain(error)}") from error
@@ -127,18 +128,19 @@ class Outbox:
         those places are not given twice. Returns False then.
         """
         ranges = ((0, cum), *sel)
+        highest = max(last for _, last in ranges)
 
-        def act() -> bool:
-            if epoch != self._store.epoch:
-                return True
-            if max(last for _, last in ranges) >= self._store.next_seq():
-                self._renew(f"the centre holds seq {max(last for _, last in ranges)}, which was never given here")
-                return False
+        def act() -> int:
+            if epoch != self.epoch:
+                return self.epoch
+            if highest >= self._store.next_seq():
+                return self._renew(f"the centre holds seq {highest}, which was never given here")
             for first, last in ranges:
                 self._store.delete(first, last)
-            return True
+            return epoch
 
-        return await self._do(act)
+        before, self.epoch = self.epoch, await self._do(act)
+        return self.epoch == before
 
     async def put_off(self, seq: int, for_s: float, why: str) -> None:
         """Send this event later: the broker or the centre refused it for now."""
@@ -149,7 +151,7 @@ class Outbox:
 
         def act() -> bool:
             if fresh := self._store.quarantine(seq, why):
-                self._note("gap", topics.Gap(epoch=self._store.epoch, first=seq, last=seq, reason=why))
+                self._note("gap", topics.Gap(epoch=self.epoch, first=seq, last=seq, reason=why))
             return fresh
 
         if await self._do(act, fresh=True):
@@ -308,12 +310,13 @@ class Outbox:
         log.error("outbox: %s", told)
         return store
 
-    def _renew(self, why: str) -> None:
+    def _renew(self, why: str) -> int:
         """Begin a new epoch in the same file."""
-        epoch = self._new_epoch(self._store.epoch)
+        epoch = self._new_epoch(self.epoch)
         self._store.renew(epoch)
         self._note("fault", topics.Fault(part="outbox", reason=f"{why}; epoch {epoch} begins"))
         log.error("outbox: %s; epoch %d begins", why, epoch)
+        return epoch
 
     def _new_epoch(self, last: int) -> int:
         """Unix milliseconds: unique also where the old file can no longer be read."""

@@ -1,0 +1,106 @@
+"""The reference consumer: takes what devices report, commits it, and only then acknowledges."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import islice
+
+import msgspec
+from ulid import ULID
+
+from edge_agent import topics
+from edge_agent.centre.store import Store
+from edge_agent.config import Mqtt
+from edge_agent.pipe import Broker, Message, Pipe
+from edge_agent.runtime import Clock
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+BATCH_S = 0.2
+ACK_EXPIRY_S = 3600
+
+
+class Consumer:
+    """Call `run` under `supervise`. `on_ready` is called each time that it has subscribed.
+
+    It keeps no session at the broker: whatever it misses was never acknowledged, so the device sends it again. It
+    answers every birth with what it holds, so that a device learns at once that the centre is back.
+    """
+
+    def __init__(self, section: Mqtt, store: Store, *, clock: Clock, on_ready: Callable[[], None]) -> None:
+        self._store, self._clock, self._on_ready = store, clock, on_ready
+        self._broker = Broker(section)
+        self._wake = asyncio.Event()
+        self._told: set[tuple[str, int]] = set()
+        self._nacks: dict[tuple[str, int], list[topics.Nack]] = defaultdict(list)
+
+    async def run(self) -> None:
+        """One connection, from its start to its end; raises `DriverError` when the broker or the disk fails."""
+        self._told.clear()
+        self._nacks.clear()
+        pipe = await self._broker.connect(f"centre-{ULID()}", [f"{topics.ROOT}/+/up/#"], self._wake)
+        try:
+            self._on_ready()
+            while True:
+                self._wake.clear()
+                await self._turn(pipe)
+                pipe.check()
+                await self._wake.wait()
+        finally:
+            await pipe.close()
+
+    async def _turn(self, pipe: Pipe) -> None:
+        """Commit everything that came, a batch at a time, and acknowledge each batch after its commit."""
+        pipe.pubacks.clear()
+        while pipe.messages:
+            if len(pipe.messages) < BATCH:
+                await self._clock.sleep(BATCH_S)
+            batch = [pipe.messages.popleft() for _ in islice(range(BATCH), len(pipe.messages))]
+            with self._store.commit():
+                for message in batch:
+                    self._take(message)
+            for device, epoch in self._told:
+                ack = self._store.ack(device, epoch, self._nacks[device, epoch])
+                pipe.publish(topics.ack(device), msgspec.json.encode(ack), {"MessageExpiryInterval": ACK_EXPIRY_S})
+            self._told.clear()
+            self._nacks.clear()
+
+    def _take(self, message: Message) -> None:
+        try:
+            self._store_one(message)
+        except (msgspec.DecodeError, ValueError) as error:
+            log.warning("%s: cannot be read: %s", message.topic, error)
+            self._refuse(message, str(error))
+
+    def _store_one(self, message: Message) -> None:
+        match topics.split(message.topic):
+            case (device, ["up", "ev", _]):
+                envelope = msgspec.json.decode(message.payload, type=topics.Envelope)
+                self._store.add_event(device, envelope, message.payload)
+                self._told.add((device, envelope.epoch))
+            case (device, ["up", "thumb", event, epoch, seq]):
+                place = msgspec.convert({"epoch": epoch, "seq": seq}, topics.Place, strict=False)
+                self._store.add_thumb(device, event, place.epoch, place.seq, message.payload)
+                self._told.add((device, place.epoch))
+            case (device, ["up", "tele", group]):
+                sample = msgspec.json.decode(message.payload, type=topics.Sample)
+                self._store.set_tele(device, group, sample.time, message.payload)
+            case (device, ["up", "status"]):
+                status = msgspec.json.decode(message.payload, type=topics.Status)
+                if self._store.set_status(device, status, message.payload):
+                    self._told.add((device, status.streams["ev"].epoch))
+
+    def _refuse(self, message: Message, why: str) -> None:
+        """Tell a device that an event of its can never be taken; without a place there is nothing to tell."""
+        match topics.split(message.topic):
+            case (device, ["up", "ev", _]):
+                try:
+                    place = msgspec.json.decode(message.payload, type=topics.Place)
+                except (msgspec.DecodeError, ValueError):
+                    return
+                self._nacks[device, place.epoch].append(topics.Nack(place.seq, why))
+                self._told.add((device, place.epoch))

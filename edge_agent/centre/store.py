@@ -1,0 +1,171 @@
+"""What devices reported, in one SQLite file; a batch is one transaction, and only what is committed is acknowledged.
+
+`event` holds each event once by its id; `place` holds which (epoch, seq) of each device are here. The two are kept
+apart so that neither a repeat under a new place nor a place that a faulty device gave twice can lose an event.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from edge_agent.runtime import DriverError
+from edge_agent.topics import Ack, Envelope, Gap, Nack, Status, unix_s
+
+MAX_RANGES = 100  # of an acknowledgement; what is beyond them is acknowledged once the first gaps close
+MAX_GAP = 100_000
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS event(
+  device TEXT, id TEXT, kind TEXT, time TEXT, wall_s REAL, epoch INTEGER, seq INTEGER, body BLOB,
+  PRIMARY KEY(device, id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS event_time ON event(wall_s);
+CREATE TABLE IF NOT EXISTS place(device TEXT, epoch INTEGER, seq INTEGER, UNIQUE(device, epoch, seq));
+CREATE TABLE IF NOT EXISTS settled(device TEXT, epoch INTEGER, upto INTEGER, PRIMARY KEY(device, epoch)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS thumb(device TEXT, event TEXT, body BLOB, PRIMARY KEY(device, event)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tele(device TEXT, grp TEXT, time TEXT, body BLOB, PRIMARY KEY(device, grp)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS status(device TEXT PRIMARY KEY, state TEXT, sess TEXT, time TEXT, body BLOB) WITHOUT ROWID;
+"""
+
+
+class Ranges:
+    """A set of whole numbers from 1 up, kept as its runs."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[int, int]] = []
+
+    def add(self, first: int, last: int) -> None:
+        """Add all numbers from `first` to `last`."""
+        low = bisect.bisect_left(self._runs, first - 1, key=lambda run: run[1])
+        high = bisect.bisect_right(self._runs, last + 1, key=lambda run: run[0])
+        if low < high:
+            first, last = min(first, self._runs[low][0]), max(last, self._runs[high - 1][1])
+        self._runs[low:high] = [(first, last)]
+
+    def split(self) -> tuple[int, list[tuple[int, int]]]:
+        """`(cum, rest)`: everything up to `cum` is in the set, `rest` are the runs beyond."""
+        if self._runs and self._runs[0][0] <= 1:
+            return self._runs[0][1], self._runs[1:]
+        return 0, self._runs
+
+
+class Store:
+    """The tables; use every writing method inside `with store.commit():`."""
+
+    def __init__(self, path: Path, pictures: Path | None = None) -> None:
+        self.path, self._pictures = path, pictures
+        try:
+            self._db = apsw.Connection(str(path))
+            self._db.set_busy_timeout(5000)
+            self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
+            self._db.execute(_TABLES)
+        except apsw.Error as error:
+            raise DriverError(f"{path}: {error}") from error
+        if pictures is not None:
+            pictures.mkdir(parents=True, exist_ok=True)
+        self._held = self._load()
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def commit(self) -> Iterator[None]:
+        """One transaction; `DriverError` where the disk fails, and then nothing of it was kept."""
+        try:
+            with self._db:
+                yield
+        except (apsw.Error, OSError) as error:
+            self._held = self._load()
+            raise DriverError(f"{self.path}: {error}") from error
+
+    def add_event(self, device: str, envelope: Envelope, body: bytes) -> None:
+        """Keep an event, unless its id is here already."""
+        kind = envelope.type.removeprefix("ev.")
+        gap = msgspec.json.decode(envelope.data, type=Gap) if kind == "gap" else None
+        self._db.execute(
+            "INSERT INTO event VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+            (device, envelope.id, kind, envelope.time, unix_s(envelope.time), envelope.epoch, envelope.seq, body),
+        )
+        self._hold(device, envelope.epoch, envelope.seq, envelope.seq)
+        if gap is not None:
+            self._hold(device, gap.epoch, gap.first, min(gap.last, gap.first + MAX_GAP))
+
+    def add_thumb(self, device: str, event: str, epoch: int, seq: int, body: bytes) -> None:
+        """Keep the small picture of an event."""
+        self._db.execute("INSERT INTO thumb VALUES (?,?,?) ON CONFLICT DO NOTHING", (device, event, body))
+        self._hold(device, epoch, seq, seq)
+        if self._pictures is not None:
+            (self._pictures / f"{device}-{event}.jpg").write_bytes(body)
+
+    def set_tele(self, device: str, group: str, time: str, body: bytes) -> None:
+        self._db.execute("INSERT OR REPLACE INTO tele VALUES (?,?,?,?)", (device, group, time, body))
+
+    def set_status(self, device: str, status: Status, body: bytes) -> bool:
+        """Keep whether a device is online; the will of an older session says nothing. True for a birth."""
+        found = self._db.execute("SELECT sess FROM status WHERE device = ?", (device,)).fetchall()
+        if status.state == "offline" and found and found[0][0] != status.sess:
+            return False
+        self._db.execute(
+            "INSERT OR REPLACE INTO status VALUES (?,?,?,?,?)", (device, status.state, status.sess, status.time, body)
+        )
+        if (stream := status.streams.get("ev")) is None:
+            return False
+        if stream.acked:
+            self._db.execute(
+                "INSERT INTO settled VALUES (?,?,?) ON CONFLICT DO UPDATE SET upto = max(upto, excluded.upto)",
+                (device, stream.epoch, stream.acked),
+            )
+            self._held[device, stream.epoch].add(1, stream.acked)
+        return True
+
+    def ack(self, device: str, epoch: int, nack: Iterable[Nack] = ()) -> Ack:
+        """What is committed here of one epoch of a device."""
+        cum, rest = self._held[device, epoch].split()
+        return Ack(epoch=epoch, cum=cum, sel=tuple(rest[:MAX_RANGES]), nack=tuple(nack))
+
+    def _load(self) -> dict[tuple[str, int], Ranges]:
+        held: dict[tuple[str, int], Ranges] = defaultdict(Ranges)
+        for device, epoch, first, last in self._db.execute(_RUNS):
+            held[str(device), _int(epoch)].add(_int(first), _int(last))
+        return held
+
+    def _hold(self, device: str, epoch: int, first: int, last: int) -> None:
+        self._db.executemany(
+            "INSERT INTO place VALUES (?,?,?) ON CONFLICT DO NOTHING",
+            ((device, epoch, seq) for seq in range(first, last + 1)),
+        )
+        self._held[device, epoch].add(first, last)
+
+
+def events(path: Path, kind: str | None = None, device: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    """The newest events, oldest of them first, while the centre may be running."""
+    try:
+        db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        found = db.execute(
+            "SELECT device, body FROM event WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR device = ?2)"
+            " ORDER BY wall_s DESC, seq DESC LIMIT ?3",
+            (kind, device, limit),
+        ).fetchall()
+    except apsw.Error as error:
+        raise DriverError(f"{path}: {error}") from error
+    db.close()
+    return [{"device": device, **msgspec.json.decode(body)} for device, body in reversed(found)]
+
+
+_RUNS = """
+SELECT device, epoch, min(seq), max(seq) FROM
+  (SELECT device, epoch, seq, seq - row_number() OVER (PARTITION BY device, epoch ORDER BY seq) AS run FROM place)
+GROUP BY device, epoch, run
+UNION ALL SELECT device, epoch, 1, upto FROM settled
+"""
+
+
+def _int(value: Any) -> int:
+    return int(value)

@@ -1,0 +1,174 @@
+"""`edge-agent centre run|send|list`: a small centre that stores what devices report and sends them commands."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from edge_agent import logs, topics
+from edge_agent.config import Mqtt
+from edge_agent.runtime import DriverError, Health, SystemClock, supervise
+
+EX_UNAVAILABLE = 69
+EX_TEMPFAIL = 75  # sysexits.h: nobody answered in time
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the three commands and their arguments."""
+    commands = parser.add_subparsers(dest="action", required=True, metavar="run|send|list")
+    run = commands.add_parser("run", help="store what devices report, commit, then acknowledge")
+    _add_broker(run)
+    run.add_argument("--db", type=Path, required=True, metavar="FILE", help="the SQLite file to store in")
+    run.add_argument("--pictures", type=Path, metavar="DIR", help="write thumbs there as JPEG files too")
+    send = commands.add_parser("send", help="send a command to a device and print its answer")
+    _add_broker(send)
+    send.add_argument("name", help="fly, recall, land, pause, resume or say")
+    send.add_argument("--device", required=True, metavar="D")
+    send.add_argument("--arg", action="append", default=[], type=_argument, metavar="KEY=VALUE", help="JSON or text")
+    send.add_argument("--by", default=os.environ.get("USER", "centre"), help="who asks (default: %(default)s)")
+    send.add_argument("--id", help="the command's id; a repeat brings the recorded answer (default: a new ULID)")
+    send.add_argument("--expires-s", type=float, default=30.0, metavar="S", help="not to be obeyed later than this")
+    send.add_argument("--json", action="store_true", help="print the answer as JSON")
+    events = commands.add_parser("list", help="list the newest events that are stored")
+    events.add_argument("--db", type=Path, required=True, metavar="FILE", help="the file of `run`")
+    events.add_argument("--kind", help="only this kind: det, mission, voice, audit, fault or gap")
+    events.add_argument("--device", metavar="D", help="only of this device")
+    events.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: %(default)s)")
+    events.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit 0 where done or accepted, 1 where refused, 69 where the broker or file fails, 75 where nobody answers."""
+    try:
+        match args.action:
+            case "run":
+                logs.setup()
+                return asyncio.run(_run(args))
+            case "send":
+                return asyncio.run(_send(args))
+            case _:
+                return _list(args)
+    except DriverError as error:
+        print(error, file=sys.stderr)
+        return EX_UNAVAILABLE
+
+
+async def _run(args: argparse.Namespace) -> int:
+    from edge_agent.centre.consumer import Consumer
+    from edge_agent.centre.store import Store
+
+    clock = SystemClock()
+    store = Store(args.db, args.pictures)
+    consumer = Consumer(_broker(args), store, clock=clock, on_ready=lambda: print("ready", flush=True))
+    part = asyncio.create_task(supervise("centre", consumer.run, health=Health(clock), clock=clock))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, part.cancel)
+    try:
+        await part
+    except asyncio.CancelledError:
+        return 0
+    finally:
+        store.close()
+    return 0
+
+
+async def _send(args: argparse.Namespace) -> int:
+    import msgspec
+    from ulid import ULID
+
+    from edge_agent.centre.asker import ask
+
+    id = args.id or str(ULID())
+    result = await ask(
+        _broker(args),
+        args.device,
+        args.name,
+        dict(args.arg),
+        by=args.by,
+        id=id,
+        expires_s=args.expires_s,
+        clock=SystemClock(),
+    )
+    if result is None:
+        print(f"no answer from {args.device} in {args.expires_s:g} s (id {id})", file=sys.stderr)
+        return EX_TEMPFAIL
+    print(msgspec.json.encode(result).decode() if args.json else _readable(result))
+    return 0 if result.state in ("accepted", "done") else 1
+
+
+def _readable(result: topics.Result) -> str:
+    first = result.recorded
+    parts = [result.state, result.reason or (str(result.refusal) if result.refusal else None)]
+    parts += [f"it was answered {first.state}", first.reason] if first else []
+    run = first.run if first else result.run
+    return ": ".join(part for part in parts if part) + (f" (run {run})" if run else "")
+
+
+def _list(args: argparse.Namespace) -> int:
+    from edge_agent.centre.store import events
+
+    for event in events(args.db, args.kind, args.device, args.limit):
+        if args.json:
+            print(json.dumps(event, ensure_ascii=False))
+        else:
+            print(f"{event['time']}  {event['device']}  {event['type']:10}  {event['id']}  {_summary(event['data'])}")
+    return 0
+
+
+def _summary(data: dict[str, Any]) -> str:
+    """The few facts of an event that a person looks for first."""
+    names = (
+        "kind",
+        "rule",
+        "zone",
+        "camera",
+        "label",
+        "route",
+        "phase",
+        "cause",
+        "speaker",
+        "outcome",
+        "text",
+        "reason",
+    )
+    return " ".join(f"{name}={data[name]}" for name in names if data.get(name) not in (None, ""))
+
+
+def _add_broker(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="the broker (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=1883, help="its port (default: %(default)s)")
+    parser.add_argument("--username")
+    parser.add_argument("--password-file", metavar="FILE", help="a file that holds the password")
+    parser.add_argument("--ca-file", type=Path, metavar="FILE", help="speak TLS and trust this CA; without it: plain")
+    parser.add_argument("--cert-file", type=Path, metavar="FILE", help="our certificate, with --key-file")
+    parser.add_argument("--key-file", type=Path, metavar="FILE")
+
+
+def _broker(args: argparse.Namespace) -> Mqtt:
+    return Mqtt(
+        host=args.host,
+        port=args.port,
+        plain=args.ca_file is None,
+        username=args.username,
+        password=args.password_file,
+        ca_file=args.ca_file,
+        cert_file=args.cert_file,
+        key_file=args.key_file,
+    )
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """`k=v`, where v is JSON if it reads as JSON, else text."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"KEY=VALUE is wanted, got {text!r}")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

@@ -1,0 +1,301 @@
+"""MQTT as a pipe: one connection to a broker from CONNECT to its end; paho-mqtt runs it in a thread of its own.
+
+paho's callbacks only hand over to the event loop, because an exception in one would kill its thread. A connection is
+never revived: what paho still held in memory must die with it, since the outbox will send it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_agent.config import Mqtt, read_secret
+from edge_agent.runtime import DriverError
+
+log = logging.getLogger(__name__)
+
+UNSUPPORTED_VERSION = 0x84
+NOT_AUTHORISED = 0x87
+TOO_LARGE = 0x95
+QUOTA_EXCEEDED = 0x97
+
+HANDSHAKE_S = 10.0
+SESSION_S = 86_400  # the broker keeps a device's commands that long; each has an expiry of its own
+MAX_PACKET_BYTES = 262_144
+INBOX = 2000
+MAX_IN_FLIGHT = 200
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """What came in."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    response_topic: str | None = None
+    correlation: bytes | None = None
+
+
+class Will(Struct, frozen=True, kw_only=True):
+    """What the broker says in our name, retained, once we are gone without a word."""
+
+    topic: str
+    payload: bytes
+    delay_s: int
+
+
+class Broker:
+    """Where a broker is and how it is spoken to; remembers which protocol version it understands."""
+
+    def __init__(self, section: Mqtt) -> None:
+        self.section = section
+        self.name = f"broker {section.host}:{section.port}"
+        self._version = "5" if section.version == "auto" else section.version
+        if section.plain:
+            log.warning("%s: plain = true: everything, the password too, crosses the network in the clear", self.name)
+
+    async def connect(
+        self,
+        client_id: str,
+        subscriptions: Sequence[str],
+        wake: asyncio.Event,
+        *,
+        will: Will | None = None,
+        keep_session: bool = False,
+    ) -> Pipe:
+        """Connect and subscribe, MQTT 5 first; `wake` is set whenever the pipe has news. Raises `DriverError`."""
+        try:
+            return await self._connect(client_id, subscriptions, wake, will, keep_session)
+        except _VersionRefusedError:
+            if self.section.version != "auto" or self._version == "3.1.1":
+                raise
+        self._version = "3.1.1"
+        log.warning("%s does not speak MQTT 5; from now on 3.1.1: refusals and expiries are not seen", self.name)
+        return await self._connect(client_id, subscriptions, wake, will, keep_session)
+
+    async def _connect(
+        self, client_id: str, subscriptions: Sequence[str], wake: asyncio.Event, will: Will | None, keep: bool
+    ) -> Pipe:
+        five = self._version == "5"
+        client = self._client(client_id, will, five, keep)
+        pipe = Pipe(client, self.name, five, wake)
+        options: dict[str, Any] = {}
+        if five:
+            options["clean_start"] = not keep
+            options["properties"] = _properties(
+                PacketTypes.CONNECT,
+                {"SessionExpiryInterval": SESSION_S if keep else 0, "MaximumPacketSize": MAX_PACKET_BYTES},
+            )
+        section = self.section
+        try:
+            await asyncio.to_thread(client.connect, section.host, section.port, section.keep_alive_s, **options)
+        except OSError as error:
+            raise DriverError(f"{self.name}: {error}") from error
+        client.loop_start()
+        try:
+            await pipe.opened(subscriptions)
+        except BaseException:
+            await pipe.close()
+            raise
+        return pipe
+
+    def _client(self, client_id: str, will: Will | None, five: bool, keep: bool) -> Client:
+        section = self.section
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
+            clean_session=None if five else not keep,
+            reconnect_on_failure=False,
+        )
+        client.max_inflight_messages_set(0)  # no queue in there: `room` is ours to keep
+        if will is not None:
+            properties = _properties(PacketTypes.WILLMESSAGE, {"WillDelayInterval": will.delay_s}) if five else None
+            client.will_set(will.topic, will.payload, qos=1, retain=True, properties=properties)
+        try:
+            if section.username is not None:
+                client.username_pw_set(section.username, read_secret(section.password) if section.password else None)
+            if section.ca_file is not None:
+                context = ssl.create_default_context(cafile=str(section.ca_file))
+                context.minimum_version = ssl.TLSVersion.TLSv1_2
+                if section.cert_file is not None:
+                    context.load_cert_chain(section.cert_file, section.key_file)
+                client.tls_set_context(context)
+        except OSError as error:
+            raise DriverError(f"{self.name}: a file of its credentials cannot be used: {error}") from error
+        return client
+
+
+class Pipe:
+    """An open connection. It owns `messages` and `pubacks` until they are taken; `ended` says why it is over."""
+
+    def __init__(self, client: Client, name: str, five: bool, wake: asyncio.Event) -> None:
+        self.five = five
+        self.max_packet_bytes = MAX_PACKET_BYTES
+        self.messages: deque[Message] = deque()
+        self.pubacks: deque[tuple[int, int]] = deque()  # (message id, reason code)
+        self.ended: DriverError | None = None
+        self.ended_code = 0
+        self.dropped = 0
+        self._receive_maximum = MAX_IN_FLIGHT
+        self._in_flight: set[int] = set()
+        self._client, self._name, self._wake = client, name, wake
+        self._loop = asyncio.get_running_loop()
+        self._steps: asyncio.Queue[list[int]] = asyncio.Queue()  # reason codes of CONNACK, then of the SUBACK
+        self._over = asyncio.Event()
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+
+    async def opened(self, subscriptions: Sequence[str]) -> None:
+        """Wait for the handshake, then for the subscriptions."""
+        [code] = await self._step("CONNACK")
+        if code == UNSUPPORTED_VERSION:
+            raise _VersionRefusedError(f"{self._name} refuses this version of MQTT")
+        if code:
+            raise DriverError(f"{self._name} refuses us: {_reason(PacketTypes.CONNACK, code)}; check user and password")
+        if not subscriptions:
+            return
+        self._client.subscribe([(topic, 1) for topic in subscriptions])
+        for topic, code in zip(subscriptions, await self._step("SUBACK"), strict=False):
+            if code >= 0x80:
+                raise DriverError(f"{self._name} does not let us subscribe to {topic}: check its access list")
+
+    @property
+    def room(self) -> int:
+        """How many more QoS 1 messages the broker takes before it confirms one."""
+        return self._receive_maximum - len(self._in_flight)
+
+    def check(self) -> None:
+        """Raise `DriverError` once the connection is over."""
+        if self.ended is not None:
+            raise self.ended
+
+    def publish(
+        self, topic: str, payload: bytes, facts: Mapping[str, object], *, qos: int = 1, retain: bool = False
+    ) -> int | None:
+        """Send; returns the message id, or None when the connection is down. `facts` are MQTT 5's properties."""
+        if self.ended is not None or not self._client.is_connected():
+            return None
+        properties = _properties(PacketTypes.PUBLISH, facts) if self.five and facts else None
+        info = self._client.publish(topic, payload, qos, retain, properties)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return None
+        if qos:
+            self._in_flight.add(info.mid)
+        return info.mid
+
+    async def close(self) -> None:
+        """Say goodbye if there is someone to say it to, and end the thread."""
+        self._client.disconnect()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), 2.0)
+        if (link := self._client.socket()) is not None:  # the broker is frozen: do not wait for it
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(link.fileno())) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
+        self._client.drop_out_messages()
+        await asyncio.to_thread(self._client.loop_stop)
+
+    async def _step(self, what: str) -> list[int]:
+        wanted = asyncio.ensure_future(self._steps.get())
+        over = asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait({wanted, over}, timeout=HANDSHAKE_S, return_when=asyncio.FIRST_COMPLETED)
+            if wanted.done():
+                return wanted.result()
+            self.check()
+            raise DriverError(f"{self._name} sent no {what} in {HANDSHAKE_S:g} s")
+        finally:
+            wanted.cancel()
+            over.cancel()
+
+    # --- in the loop ----------------------------------------------------------------------------------------------
+
+    def _arrived(self, message: Message) -> None:
+        if len(self.messages) < INBOX:
+            self.messages.append(message)
+        else:
+            self.dropped += 1
+        self._wake.set()
+
+    def _confirmed(self, mid: int, code: int) -> None:
+        self._in_flight.discard(mid)
+        self.pubacks.append((mid, code))
+        self._wake.set()
+
+    def _finished(self, code: int, why: str) -> None:
+        self.ended, self.ended_code = DriverError(f"{self._name}: connection lost: {why}"), code
+        self._over.set()
+        self._wake.set()
+
+    # --- in paho's thread: only hand over -------------------------------------------------------------------------
+
+    def _hand(self, call: Callable[..., None], *values: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+            self._loop.call_soon_threadsafe(call, *values)
+
+    def _on_connect(
+        self, client: Client, _: Any, __: ConnectFlags, reason: ReasonCode, facts: Properties | None
+    ) -> None:
+        self.max_packet_bytes = min(MAX_PACKET_BYTES, getattr(facts, "MaximumPacketSize", MAX_PACKET_BYTES))
+        self._receive_maximum = min(MAX_IN_FLIGHT, getattr(facts, "ReceiveMaximum", MAX_IN_FLIGHT))
+        self._hand(self._steps.put_nowait, [reason.value])
+
+    def _on_subscribe(self, _: Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None) -> None:
+        self._hand(self._steps.put_nowait, [reason.value for reason in reasons])
+
+    def _on_disconnect(
+        self, _: Client, __: Any, ___: DisconnectFlags, reason: ReasonCode, ____: Properties | None
+    ) -> None:
+        self._hand(self._finished, reason.value, str(reason))
+
+    def _on_publish(self, _: Client, __: Any, mid: int, reason: ReasonCode, ___: Properties) -> None:
+        self._hand(self._confirmed, mid, reason.value)
+
+    def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return
+        message_ = Message(
+            topic=topic,
+            payload=bytes(message.payload),
+            retained=message.retain,
+            response_topic=getattr(message.properties, "ResponseTopic", None),
+            correlation=getattr(message.properties, "CorrelationData", None),
+        )
+        self._hand(self._arrived, message_)
+
+
+class _VersionRefusedError(DriverError):
+    """The broker does not speak this version of MQTT."""
+
+
+def _properties(packet: int, facts: Mapping[str, object]) -> Properties:
+    properties = Properties(packet)  # type: ignore[no-untyped-call]  # paho has no types here
+    for name, fact in facts.items():
+        setattr(properties, name, fact)
+    return properties
+
+
+def _reason(packet: int, code: int) -> str:
+    try:
+        return f"{ReasonCode(packet, identifier=code)} (0x{code:02x})"
+    except KeyError:
+        return f"reason 0x{code:02x}"
