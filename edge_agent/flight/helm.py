@@ -1,0 +1,40 @@
+"""The one place where a wish becomes a command to the vehicle: permitted by `safety` first, or refused."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from edge_agent.config import Limits
+from edge_agent.flight import mavlink as link_core
+from edge_agent.flight import mission, safety
+from edge_agent.messages import Refusal
+
+Job = link_core.Command | mission.Upload | mission.Download | Refusal
+
+
+def order(link: link_core.Link, command: safety.Command, limits: Limits, now: float) -> Job:
+    """Start what `command` says; the answer is a job to watch. What must not happen twice is resent only while the
+    vehicle is seen not to have done it.
+    """
+    refusal = safety.permit(command, link.telemetry(), limits, now)
+    if refusal is not None:
+        return refusal
+    match command:
+        case safety.Arm():
+            return link.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1, now=now, wanted=lambda: not link.armed)
+        case safety.Disarm():
+            return link.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 0, now=now, wanted=lambda: link.armed)
+        case safety.SetMode(mode=mode):
+            number = link_core.MODE_NUMBERS[mode]
+            custom = mavlink.MAV_MODE_FLAG_CUSTOM_MODE_ENABLED
+            return link.command(mavlink.MAV_CMD_DO_SET_MODE, custom, number, now=now, wanted=lambda: link.mode != mode)
+        case safety.UploadMission(items=items):
+            return link.upload(items, now)
+        case safety.SetCurrent(seq=seq):
+            return link.command(mavlink.MAV_CMD_DO_SET_MISSION_CURRENT, seq, now=now)
+        case safety.StartMission():
+            return link.command(mavlink.MAV_CMD_MISSION_START, now=now, wanted=lambda: link.landed is True)
+        case _:  # pragma: no cover
+            assert_never(command)

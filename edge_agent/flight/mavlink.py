@@ -1,0 +1,342 @@
+"""One autopilot over one MAVLink link, sans-I/O: what it says becomes telemetry, what we want becomes bytes.
+
+Bytes in by `receive`, time in by `tick`, bytes out by `data_to_send`. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from edge_agent.flight.frames import Framer, Message, Sender
+from edge_agent.flight.mission import Download, Ends, Item, Upload
+from edge_agent.messages import Telemetry
+
+AUTOPILOT = 1  # MAV_COMP_ID_AUTOPILOT1
+OURS = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER  # 191, under the vehicle's own system id: never masks the loss of a GCS
+
+HEARTBEAT_S = 1.0
+LOST_S = 3.0  # no heartbeat for so long: the link is down
+RESEND_S = 1.0
+TRIES = 5
+TICK_S = 0.1
+
+MODES: dict[int, str] = {
+    number: entry.name.removeprefix("COPTER_MODE_")
+    for number, entry in mavlink.enums["COPTER_MODE"].items()
+    if not entry.name.endswith("ENUM_END")
+}
+MODE_NUMBERS = {name: number for number, name in MODES.items()}
+
+COPTERS = frozenset(
+    {
+        mavlink.MAV_TYPE_QUADROTOR,
+        mavlink.MAV_TYPE_HEXAROTOR,
+        mavlink.MAV_TYPE_OCTOROTOR,
+        mavlink.MAV_TYPE_TRICOPTER,
+        mavlink.MAV_TYPE_COAXIAL,
+        mavlink.MAV_TYPE_DODECAROTOR,
+        mavlink.MAV_TYPE_DECAROTOR,
+    }
+)
+
+# What telemetry needs, and how often, in seconds; asked for again when it stays away (a reboot forgets it).
+STREAMS: dict[int, float] = {
+    mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT: 0.2,
+    mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE: 0.5,
+    mavlink.MAVLINK_MSG_ID_MISSION_CURRENT: 0.5,
+    mavlink.MAVLINK_MSG_ID_SYS_STATUS: 1.0,
+    mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: 1.0,
+    mavlink.MAVLINK_MSG_ID_GPS_RAW_INT: 1.0,
+    mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT: 1.0,
+    mavlink.MAVLINK_MSG_ID_HOME_POSITION: 1.0,
+}
+_TRANSFER = (
+    mavlink.MAVLINK_MSG_ID_MISSION_REQUEST,
+    mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT,
+    mavlink.MAVLINK_MSG_ID_MISSION_ACK,
+    mavlink.MAVLINK_MSG_ID_MISSION_COUNT,
+    mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT,
+)
+_WANTED = {*STREAMS, *_TRANSFER, *(
+    mavlink.MAVLINK_MSG_ID_HEARTBEAT, mavlink.MAVLINK_MSG_ID_COMMAND_ACK, mavlink.MAVLINK_MSG_ID_STATUSTEXT,
+)}  # fmt: skip
+
+
+class Text(NamedTuple):
+    """A STATUSTEXT and when it came."""
+
+    at_s: float
+    severity: int
+    text: str
+
+
+class Command:
+    """One COMMAND_LONG on its way. `accepted` means only that it was heard: look at the vehicle for the rest.
+
+    It is sent again while nothing answers and `wanted` still says so, which for what must not happen twice (arm,
+    start) looks at the vehicle's state first.
+    """
+
+    def __init__(self, number: int, params: Sequence[float], wanted: Callable[[], bool]) -> None:
+        self.number, self.params, self.wanted = number, tuple(params), wanted
+        self.state: Literal["waiting", "accepted", "refused", "silent"] = "waiting"
+        self.detail = ""
+        self.tries = 0
+        self.due_s = 0.0
+
+    @property
+    def name(self) -> str:
+        return str(mavlink.enums["MAV_CMD"][self.number].name).removeprefix("MAV_CMD_")
+
+
+class Link:
+    """What this end knows of the autopilot with `system_id`, and what it still owes it."""
+
+    def __init__(self, system_id: int) -> None:
+        self.system_id = system_id
+        self._framer = Framer(_WANTED)
+        self._sender = Sender(system_id, OURS)
+        self._ends = Ends(system_id, AUTOPILOT, system_id, OURS)
+        self._out: list[bytes] = []
+        self._heartbeat_due_s = 0.0
+        self._commands: dict[int, Command] = {}
+        self.transfer: Upload | Download | None = None
+        self.texts: deque[Text] = deque(maxlen=30)
+        self.reboots = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """The link is new, or the autopilot rebooted: all that it said is void."""
+        self.first_heard_s: float | None = None
+        self.heard_s: float | None = None
+        self.copter = False
+        self.armed = False
+        self.mode = "UNKNOWN"
+        self.landed_state = mavlink.MAV_LANDED_STATE_UNDEFINED
+        self.prearm_ok: bool | None = None
+        self.ekf_flags: int | None = None
+        self._said: dict[int, tuple[float, Message]] = {}
+        self._asked_s: dict[int, float] = {}
+        self._commands.clear()
+        self.transfer = None
+
+    # --- in -------------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float) -> None:
+        """Take what came from the wire; other systems and components on it are not our business."""
+        for system, component, message in self._framer.receive(data):
+            if system == self.system_id and component == AUTOPILOT:
+                self._take(message, now)
+
+    def _take(self, message: Message, now: float) -> None:
+        number = message.get_msgId()
+        match number:
+            case mavlink.MAVLINK_MSG_ID_HEARTBEAT:
+                self._heartbeat(message, now)
+            case mavlink.MAVLINK_MSG_ID_COMMAND_ACK:
+                self._ack(message, now)
+            case mavlink.MAVLINK_MSG_ID_STATUSTEXT:
+                self.texts.append(Text(now, message.severity, message.text))
+            case _ if number in _TRANSFER:
+                if self.transfer is not None:
+                    self.transfer.receive(message, now)
+            case mavlink.MAVLINK_MSG_ID_BATTERY_STATUS if message.id != 0:
+                pass
+            case _:
+                self._fact(number, message, now)
+
+    def _heartbeat(self, message: Message, now: float) -> None:
+        if self.first_heard_s is None:
+            self.first_heard_s = now
+        self.heard_s = now
+        self.copter = message.autopilot == mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA and message.type in COPTERS
+        self.armed = bool(message.base_mode & mavlink.MAV_MODE_FLAG_SAFETY_ARMED)
+        self.mode = MODES.get(message.custom_mode, f"MODE {message.custom_mode}")
+
+    def _fact(self, number: int, message: Message, now: float) -> None:
+        before = self._said.get(mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT)
+        match number:
+            case mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT if before is not None:
+                back_ms = before[1].time_boot_ms - message.time_boot_ms
+                if back_ms > 5000:
+                    self.reboots += 1
+                    self.forget()
+                elif back_ms > 0:
+                    return  # older than what we have: the network reordered it
+            case mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE:
+                self.landed_state = message.landed_state
+            case mavlink.MAVLINK_MSG_ID_SYS_STATUS:
+                bit = mavlink.MAV_SYS_STATUS_PREARM_CHECK
+                enabled = message.onboard_control_sensors_present & message.onboard_control_sensors_enabled & bit
+                self.prearm_ok = bool(message.onboard_control_sensors_health & bit) if enabled else None
+            case mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT:
+                self.ekf_flags = message.flags
+        self._said[number] = (now, message)
+
+    def _ack(self, message: Message, now: float) -> None:
+        command = self._commands.get(message.command)
+        # Target 0/0 is an autopilot that does not say whom it answers (MAVLink 1, old firmware).
+        if command is None or message.target_system not in (0, self.system_id):
+            return
+        if message.target_component not in (0, OURS):
+            return
+        match message.result:
+            case mavlink.MAV_RESULT_ACCEPTED:
+                command.state = "accepted"
+            case mavlink.MAV_RESULT_IN_PROGRESS | mavlink.MAV_RESULT_TEMPORARILY_REJECTED:
+                command.due_s = now + RESEND_S
+                return
+            case result:
+                entry = mavlink.enums["MAV_RESULT"].get(result)
+                command.state = "refused"
+                command.detail = "; ".join(
+                    [entry.name.removeprefix("MAV_RESULT_") if entry else str(result), *self.said_since(now - 2)]
+                )
+        del self._commands[message.command]
+
+    # --- known ----------------------------------------------------------------------------------------------------
+
+    def alive(self, now: float) -> bool:
+        """Whether a heartbeat came lately."""
+        return self.heard_s is not None and now - self.heard_s < LOST_S
+
+    @property
+    def bad_crc(self) -> int:
+        return self._framer.bad_crc
+
+    def said_since(self, at_s: float) -> list[str]:
+        """The texts of the autopilot since then, warnings and worse."""
+        return [t.text for t in self.texts if t.at_s >= at_s and t.severity <= mavlink.MAV_SEVERITY_WARNING]
+
+    def fact(self, number: int) -> Message | None:
+        """The last message with this id."""
+        said = self._said.get(number)
+        return said[1] if said else None
+
+    @property
+    def landed(self) -> bool | None:
+        match self.landed_state:
+            case mavlink.MAV_LANDED_STATE_UNDEFINED:
+                return None
+            case state:
+                return bool(state == mavlink.MAV_LANDED_STATE_ON_GROUND)
+
+    @property
+    def landing(self) -> bool:
+        return bool(self.landed_state == mavlink.MAV_LANDED_STATE_LANDING)
+
+    @property
+    def located(self) -> bool:
+        """Whether position and mission progress were heard."""
+        return all(
+            n in self._said
+            for n in (mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT, mavlink.MAVLINK_MSG_ID_MISSION_CURRENT)
+        )
+
+    def telemetry(self) -> Telemetry | None:
+        """All that is known, as of its oldest vital part (heartbeat, position); None before the first heartbeat."""
+        if self.heard_s is None:
+            return None
+        place_s, place = self._said.get(mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT, (self.heard_s, None))
+        gps, home = self.fact(mavlink.MAVLINK_MSG_ID_GPS_RAW_INT), self.fact(mavlink.MAVLINK_MSG_ID_HOME_POSITION)
+        mission, status = (
+            self.fact(mavlink.MAVLINK_MSG_ID_MISSION_CURRENT),
+            self.fact(mavlink.MAVLINK_MSG_ID_SYS_STATUS),
+        )
+        battery = self.fact(mavlink.MAVLINK_MSG_ID_BATTERY_STATUS)
+        percent = next((m.battery_remaining for m in (battery, status) if m and m.battery_remaining >= 0), None)
+        located = place is not None and (place.lat, place.lon) != (0, 0)
+        return Telemetry(
+            at_s=min(self.heard_s, place_s),
+            armed=self.armed,
+            mode=self.mode,
+            landed=self.landed,
+            lat=place.lat / 1e7 if place and located else None,
+            lon=place.lon / 1e7 if place and located else None,
+            alt_m=place.relative_alt / 1000 if place else None,
+            alt_msl_m=place.alt / 1000 if place and located else None,
+            speed_mps=(place.vx**2 + place.vy**2) ** 0.5 / 100 if place else None,
+            heading_deg=place.hdg / 100 if place and place.hdg != 0xFFFF else None,
+            battery_pct=float(percent) if percent is not None else None,
+            battery_v=status.voltage_battery / 1000 if status and status.voltage_battery not in (0, 0xFFFF) else None,
+            gps_fix=gps.fix_type if gps else None,
+            satellites=gps.satellites_visible if gps and gps.satellites_visible != 255 else None,
+            home_lat=home.latitude / 1e7 if home else None,
+            home_lon=home.longitude / 1e7 if home else None,
+            mission_seq=mission.seq if mission else None,
+            mission_total=mission.total if mission and mission.total != 0xFFFF else None,
+        )
+
+    # --- out ------------------------------------------------------------------------------------------------------
+
+    def command(self, number: int, *params: float, now: float, wanted: Callable[[], bool] = lambda: True) -> Command:
+        """Send a COMMAND_LONG until it is answered; a newer one of the same number takes its place."""
+        command = self._commands[number] = Command(number, (*params, *([0.0] * (7 - len(params)))), wanted)
+        command.due_s = now
+        return command
+
+    def upload(self, items: Sequence[Item], now: float) -> Upload:
+        self.transfer = upload = Upload(self._ends, items, now)
+        return upload
+
+    def download(self, now: float) -> Download:
+        self.transfer = download = Download(self._ends, now)
+        return download
+
+    def tick(self, now: float) -> None:
+        """Do what is due: our heartbeat, streams that stay away, commands and transfers without an answer."""
+        if now >= self._heartbeat_due_s:
+            self._heartbeat_due_s = now + HEARTBEAT_S
+            self._send(
+                mavlink.MAVLink_heartbeat_message(
+                    mavlink.MAV_TYPE_ONBOARD_CONTROLLER,
+                    mavlink.MAV_AUTOPILOT_INVALID,
+                    0,
+                    0,
+                    mavlink.MAV_STATE_ACTIVE,
+                    3,
+                )
+            )
+        if not self.alive(now):
+            return
+        self._ask_for_streams(now)
+        for command in list(self._commands.values()):
+            self._press(command, now)
+        if self.transfer is not None:
+            self.transfer.tick(now)
+
+    def data_to_send(self) -> bytes:
+        """The bytes that are owed to the wire."""
+        if self.transfer is not None:
+            for message in self.transfer.messages():
+                self._send(message)
+        out, self._out = self._out, []
+        return b"".join(out)
+
+    def _send(self, message: Message) -> None:
+        self._out.append(self._sender.encode(message))
+
+    def _send_command(self, number: int, confirmation: int, params: Sequence[float]) -> None:
+        self._send(mavlink.MAVLink_command_long_message(self.system_id, AUTOPILOT, number, confirmation, *params))
+
+    def _press(self, command: Command, now: float) -> None:
+        if now < command.due_s:
+            return
+        if command.tries == TRIES or (command.tries and not command.wanted()):
+            command.state, command.detail = "silent", "no answer"
+            del self._commands[command.number]
+            return
+        self._send_command(command.number, command.tries, command.params)
+        command.tries += 1
+        command.due_s = now + RESEND_S
+
+    def _ask_for_streams(self, now: float) -> None:
+        for number, interval_s in STREAMS.items():
+            seen_s = self._said[number][0] if number in self._said else float("-inf")
+            if now - max(seen_s, self._asked_s.get(number, float("-inf"))) > 3 * interval_s + 2:
+                self._asked_s[number] = now
+                self._send_command(mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, 0, (number, interval_s * 1e6, 0, 0, 0, 0, 0))

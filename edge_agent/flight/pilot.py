@@ -1,0 +1,168 @@
+"""The part that flies: joins the commander to the vehicle's bytes, the store, and those who want to know."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from ulid import ULID
+
+from edge_agent import config
+from edge_agent.flight.commander import Commander
+from edge_agent.flight.mavlink import TICK_S, Link
+from edge_agent.flight.phases import Phase
+from edge_agent.flight.store import Keeper
+from edge_agent.flight.vehicle import Vehicle
+from edge_agent.messages import FlightEvent, Refusal, Telemetry
+from edge_agent.runtime import Clock, Health
+
+BEAT_S = 15.0
+SILENT_S = 5.0
+
+
+class Pilot:
+    """Flies routes on one vehicle. `run` may be restarted at any time: what is known of the flight outlives it."""
+
+    def __init__(
+        self,
+        vehicle: Vehicle,
+        *,
+        site: config.Site,
+        limits: config.Limits,
+        routes: Iterable[config.Route],
+        schedules: Iterable[config.Schedule],
+        store: Keeper,
+        clock: Clock,
+        health: Health,
+        on_event: Callable[[FlightEvent], Awaitable[None]],
+        on_telemetry: Callable[[Telemetry], None],
+    ) -> None:
+        self._vehicle, self._clock, self._health = vehicle, clock, health
+        self._on_event, self._on_telemetry = on_event, on_telemetry
+        self._routes = tuple(routes)
+        self._link = Link(vehicle.system_id)
+        self._commander = Commander(
+            self._link,
+            site=site,
+            limits=limits,
+            routes=self._routes,
+            schedules=schedules,
+            keeper=store,
+            new_id=lambda: str(ULID()),
+        )
+        self._silent_since_s = clock.monotonic()
+        self._told_s = float("-inf")
+
+    # --- asked: plain calls, answered now ------------------------------------------------------------------------
+
+    def fly(self, route_id: str, by: str) -> str | Refusal:
+        """Fly a route now; the run's ULID, or why not."""
+        return self._commander.fly(route_id, by, *self._now())
+
+    def recall(self, by: str) -> Refusal | None:
+        """Return home."""
+        return self._commander.recall(by, *self._now())
+
+    def land(self, by: str) -> Refusal | None:
+        """Land where it is."""
+        return self._commander.land(by, self._clock.monotonic())
+
+    def pause(self, by: str) -> Refusal | None:
+        """Hold on the route."""
+        return self._commander.pause(by, self._clock.monotonic())
+
+    def resume(self, by: str) -> Refusal | None:
+        """Go on after `pause`, or take over again after somebody else flew."""
+        return self._commander.resume(by, self._clock.monotonic())
+
+    def clear(self) -> Refusal | None:
+        """Leave the lockout that follows a disarm in the air: a person has looked at the vehicle."""
+        return self._commander.clear(*self._now())
+
+    @property
+    def telemetry(self) -> Telemetry | None:
+        """The latest, whatever its age."""
+        return self._link.telemetry()
+
+    def status(self) -> dict[str, Any]:
+        """What a person wants to know: the phase, the run, where it is, and what stands in the way of a flight."""
+        now, wall = self._now()
+        commander, t, run = self._commander, self.telemetry, self._commander.run
+        away_m = commander.distance_home_m(t) if t else None
+        following = commander.ledger.next(wall)
+        on_ground = commander.phase is Phase.GROUND
+        return {
+            "phase": str(commander.phase),
+            "run": {"id": run.id, "route": run.route, "by": run.by} if run else None,
+            "vehicle": self._vehicle.url,
+            "link": self._link_state(now),
+            "armed": t.armed if t else None,
+            "mode": t.mode if t else None,
+            "alt_m": round(t.alt_m, 1) if t and t.alt_m is not None else None,
+            "distance_home_m": round(away_m, 1) if away_m is not None else None,
+            "speed_mps": round(t.speed_mps, 1) if t and t.speed_mps is not None else None,
+            "battery_pct": t.battery_pct if t else None,
+            "satellites": t.satellites if t else None,
+            "mission": f"{t.mission_seq}/{t.mission_total}" if t and t.mission_total else None,
+            "blocked": {
+                route.id: [str(refusal) for refusal in refusals]
+                for route in self._routes
+                if on_ground and (refusals := commander.blocked(route, now))
+            },
+            "next": {"schedule": following.schedule.id, "wall_s": following.planned_s} if following else None,
+            "said": [text.text for text in self._link.texts][-5:],
+            "bad_crc": self._link.bad_crc,
+        }
+
+    # --- the part -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fly for ever; DriverError when the link's socket or port dies."""
+        self._commander.listen()
+        self._silent_since_s = self._clock.monotonic()
+        await self._vehicle.open()
+        try:
+            while True:
+                await self._turn(await self._vehicle.receive(TICK_S))
+        finally:
+            await self._vehicle.close()
+
+    async def _turn(self, data: bytes) -> None:
+        now, wall = self._now()
+        commander, link = self._commander, self._link
+        link.receive(data, now)
+        commander.turn(now, wall)
+        link.tick(now)
+        if out := link.data_to_send():
+            await self._vehicle.send(out)
+        while commander.unsent:
+            await self._on_event(commander.unsent[0])
+            commander.sent()
+        self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        self._health.beat("pilot", BEAT_S)
+        if self._link.alive(now):
+            self._silent_since_s = now
+            self._health.set("vehicle", "running")
+        elif now - self._silent_since_s > SILENT_S:
+            self._health.set("vehicle", f"failed: {self._silence()}")
+        t = self.telemetry
+        if t is not None and t.at_s > self._told_s:
+            self._told_s = t.at_s
+            self._on_telemetry(t)
+
+    def _link_state(self, now: float) -> str:
+        if self._link.alive(now):
+            return "up"
+        return f"{self._silence()} ({now - self._silent_since_s:.0f} s)"
+
+    def _silence(self) -> str:
+        vehicle = self._vehicle
+        return (
+            f"no heartbeat from system {vehicle.system_id} on {vehicle.url};"
+            " is the autopilot powered, is the baud rate right?"
+        )
+
+    def _now(self) -> tuple[float, float]:
+        return self._clock.monotonic(), self._clock.wall()

@@ -1,0 +1,160 @@
+"""The only road to the vehicle: what may be commanded now, given what is known of it. Pure, small, all of it tested."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import assert_never
+
+from msgspec import Struct
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from edge_agent import geo
+from edge_agent.config import Limits
+from edge_agent.flight.mission import Item
+from edge_agent.messages import Refusal, Telemetry
+
+FRESH_S = 3.0
+
+# A mode may be left in the air only for one that ends the flight at least as surely.
+SEVERITY = {"AUTO": 0, "BRAKE": 0, "RTL": 1, "LAND": 2}
+AUTOPILOT_RETURNS = ("SMART_RTL", "AUTO_RTL")  # never ours to set, but as good as RTL when it runs
+ON_THE_GROUND = ("GUIDED", "AUTO")
+
+_FRAME = mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT
+_TAKEOFF, _WAYPOINT = mavlink.MAV_CMD_NAV_TAKEOFF, mavlink.MAV_CMD_NAV_WAYPOINT
+_SPEED, _RETURN = mavlink.MAV_CMD_DO_CHANGE_SPEED, mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH
+
+
+class Arm(Struct, frozen=True, tag=True):
+    """Start the motors. There is no forced variant: the magic 21196 cannot be said."""
+
+
+class Disarm(Struct, frozen=True, tag=True):
+    """Stop the motors, on the ground. There is no forced variant."""
+
+
+class SetMode(Struct, frozen=True, tag=True):
+    """Change the flight mode, by ArduCopter's name for it."""
+
+    mode: str
+
+
+class UploadMission(Struct, frozen=True, tag=True):
+    """Replace the mission aboard; item 0 is the home placeholder."""
+
+    items: tuple[Item, ...]
+
+
+class SetCurrent(Struct, frozen=True, tag=True):
+    """Make a mission item the current one."""
+
+    seq: int
+
+
+class StartMission(Struct, frozen=True, tag=True):
+    """Fly the mission aboard."""
+
+
+Command = Arm | Disarm | SetMode | UploadMission | SetCurrent | StartMission
+
+
+def permit(command: Command, telemetry: Telemetry | None, limits: Limits, now: float) -> Refusal | None:
+    """None where the command may be sent now, else why not."""
+    if telemetry is None:
+        return _no("link", "the autopilot was not heard yet", remedy="check power, cable and baud rate")
+    if (age_s := now - telemetry.at_s) > FRESH_S:
+        return Refusal(
+            gate="safety.link", reason="telemetry is too old to command by", value=f"{age_s:.1f} s",
+            limit=f"{FRESH_S:g} s", age_s=age_s, remedy="wait for the link",
+        )  # fmt: skip
+    match command:
+        case Arm():
+            return _arm(telemetry)
+        case Disarm():
+            if telemetry.landed is not True:
+                return _no("disarm", "never disarm in the air", "landed" if telemetry.landed else "not on the ground")
+            return None
+        case SetMode(mode=mode):
+            return _mode(mode, telemetry)
+        case UploadMission(items=items):
+            return _grounded("upload", telemetry) or _mission(items, telemetry, limits)
+        case SetCurrent():
+            return _grounded("current", telemetry)
+        case StartMission():
+            return _start(telemetry)
+        case _:  # pragma: no cover
+            assert_never(command)
+
+
+def _arm(t: Telemetry) -> Refusal | None:
+    if t.armed:
+        return _no("arm", "it is armed already")
+    if t.landed is not True:
+        return _no("arm", "not seen on the ground")
+    if t.mode != "GUIDED":
+        return _no("arm", "arm only in GUIDED", t.mode, "GUIDED")
+    return None
+
+
+def _mode(mode: str, t: Telemetry) -> Refusal | None:
+    if t.landed is True:
+        if mode not in ON_THE_GROUND:
+            return _no("mode", f"{mode} is of no use on the ground", mode, " or ".join(ON_THE_GROUND))
+        return None
+    if mode not in SEVERITY:
+        return _no("mode", f"{mode} could leave the drone in the air without an end", mode, ", ".join(SEVERITY))
+    running = "RTL" if t.mode in AUTOPILOT_RETURNS else t.mode
+    if SEVERITY[mode] < SEVERITY.get(running, 0):
+        return _no("mode", f"{t.mode} runs, and only safety may follow it", mode, t.mode)
+    return None
+
+
+def _start(t: Telemetry) -> Refusal | None:
+    if not t.armed or t.landed is not True or t.mode != "AUTO":
+        found = f"{'armed' if t.armed else 'disarmed'}, {'landed' if t.landed else 'not landed'}, {t.mode}"
+        return _no("start", "a mission starts armed, on the ground and in AUTO", found, "armed, landed, AUTO")
+    return None
+
+
+def _grounded(gate: str, t: Telemetry) -> Refusal | None:
+    if t.armed or t.landed is not True:
+        found = f"{'armed' if t.armed else 'disarmed'}, {'landed' if t.landed else 'not landed'}"
+        return _no(gate, "the mission is changed only on the ground and disarmed", found, "disarmed, landed")
+    return None
+
+
+def _mission(items: Sequence[Item], t: Telemetry, limits: Limits) -> Refusal | None:
+    """Take off, stay within the limits, come home: nothing else is a mission."""
+    body = items[1:]
+    if len(body) < 3 or body[0].command != _TAKEOFF or body[-1].command != _RETURN:
+        return _no("mission", "a mission starts with a take-off and ends with the return home")
+    if t.home_lat is None or t.home_lon is None:
+        return _no("mission", "home is unknown, so no distance can be checked", remedy="wait for the position fix")
+    if [item.seq for item in items] != list(range(len(items))):
+        return _no("mission", "its items are not numbered in order")
+    for item in body[:-1]:
+        match item.command:
+            case mavlink.MAV_CMD_DO_CHANGE_SPEED:
+                continue
+            case mavlink.MAV_CMD_NAV_TAKEOFF:
+                away_m = 0.0
+            case mavlink.MAV_CMD_NAV_WAYPOINT:
+                away_m = geo.distance_m(t.home_lat, t.home_lon, item.x / 1e7, item.y / 1e7)
+            case other:
+                return _no("mission", f"item {item.seq}: command {other} is not one we fly", str(other))
+        if item.frame != _FRAME:
+            return _no("mission", f"item {item.seq}: heights are above home", str(item.frame), str(_FRAME))
+        if not (math.isfinite(item.z) and limits.min_alt_m <= item.z <= limits.max_alt_m):
+            limit = f"{limits.min_alt_m:g}..{limits.max_alt_m:g} m"
+            return _no("mission", f"item {item.seq}: height out of limits", f"{item.z:g} m", limit, "limits.max_alt_m")
+        if away_m > limits.max_distance_m:
+            limit = f"{limits.max_distance_m:g} m"
+            return _no("mission", f"item {item.seq}: too far from home", f"{away_m:.0f} m", limit)
+    return None
+
+
+def _no(
+    gate: str, reason: str, value: str | None = None, limit: str | None = None, remedy: str | None = None
+) -> Refusal:
+    return Refusal(gate=f"safety.{gate}", reason=reason, value=value, limit=limit, remedy=remedy)
