@@ -1,0 +1,74 @@
+"""Small ONNX models whose answer is known, and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_agent.vision.camera import Frame
+
+ModelMaker = Callable[..., Path]
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> ModelMaker:
+    """Writes a model that answers every picture with the same tensors."""
+
+    def make(
+        *outputs: np.ndarray[Any, Any],
+        size: tuple[int, int] = (64, 64),
+        metadata: dict[str, str] | None = None,
+        input_type: int = TensorProto.FLOAT,
+        name: str = "model.onnx",
+    ) -> Path:
+        nodes = [
+            helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "nil"], ["nothing"]),
+        ]
+        constants = [numpy_helper.from_array(np.float32(0), "nil")]
+        for number, output in enumerate(outputs):
+            constants.append(numpy_helper.from_array(output.astype(np.float32), f"answer{number}"))
+            nodes.append(helper.make_node("Add", [f"answer{number}", "nothing"], [f"output{number}"]))
+        graph = helper.make_graph(
+            nodes,
+            "constant",
+            [helper.make_tensor_value_info("images", input_type, (1, 3, size[1], size[0]))],
+            [
+                helper.make_tensor_value_info(f"output{n}", TensorProto.FLOAT, output.shape)
+                for n, output in enumerate(outputs)
+            ],
+            constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        helper.set_model_props(model, metadata or {})
+        file = tmp_path / name
+        onnx.save(model, str(file))
+        return file
+
+    return make
+
+
+@pytest.fixture
+def make_yolox(make_model: ModelMaker) -> ModelMaker:
+    """Writes a model in the raw layout of YOLOX that is silent but for some rows."""
+
+    def make(classes: int, rows: dict[int, list[float]], size: tuple[int, int] = (64, 64), **more: Any) -> Path:
+        cells = sum((size[0] // stride) * (size[1] // stride) for stride in (8, 16, 32))
+        answer = np.zeros((1, cells, 5 + classes), dtype=np.float32)
+        for number, row in rows.items():
+            answer[0, number] = row
+        return make_model(answer, size=size, **more)
+
+    return make
+
+
+@pytest.fixture
+def blank() -> Frame:
+    """A grey frame of 128 x 64, so that the scale to a 64 x 64 net is exactly one half."""
+    return Frame("cam", 0, 0.0, 0.0, np.full((64, 128, 3), 128, dtype=np.uint8))

@@ -1,0 +1,63 @@
+"""Pictures into tensors and boxes back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.vision.heads import Input
+from edge_agent.vision.letterbox import Feeder, Letterbox
+
+BGR = Input(rgb=False, scale=1.0, centred=False)
+RGB = Input(rgb=True, scale=1 / 255, centred=True)
+
+
+@given(
+    st.integers(1, 5000),
+    st.integers(1, 5000),
+    st.sampled_from([(416, 416), (640, 384), (32, 320)]),
+    st.booleans(),
+    st.lists(st.floats(0, 1), min_size=4, max_size=4),
+)
+def test_boxes_find_their_way_back_exactly(
+    width: int, height: int, net: tuple[int, int], centred: bool, corners: list[float]
+) -> None:
+    box = Letterbox.fit(width, height, *net, centred=centred)
+    assert 1 <= box.width <= net[0] and 1 <= box.height <= net[1]
+    assert box.left + box.width <= net[0] and box.top + box.height <= net[1]
+    frame = np.array([corners]) * [width, height, width, height]
+    inside = frame * np.tile([box.scale_x, box.scale_y], 2)
+    assert box.to_frame(inside + np.tile([box.left, box.top], 2)) == pytest.approx(frame, abs=1e-6 * max(width, height))
+
+
+def test_yolox_is_fed_bgr_from_0_to_255_at_the_top_left_on_grey_114() -> None:
+    # yolox/data/data_augment.py, preproc: padded_img = 114, resized to the top left, no normalisation
+    pixels = np.zeros((40, 80, 3), dtype=np.uint8)
+    pixels[:] = (10, 20, 30)
+    tensor, box = Feeder(64, 64, BGR).feed(pixels)
+    assert tensor.shape == (1, 3, 64, 64) and tensor.dtype == np.float32
+    assert tensor[0, :, 0, 0].tolist() == [10, 20, 30]
+    assert (box.width, box.height, box.left, box.top) == (64, 32, 0, 0)
+    assert (tensor[0, :, 32:] == 114).all() and (tensor[0, 1, :32] == 20).all()
+
+
+def test_yolov8_is_fed_centred_rgb_from_0_to_1() -> None:
+    pixels = np.zeros((40, 80, 3), dtype=np.uint8)
+    pixels[:] = (0, 51, 255)
+    tensor, box = Feeder(64, 64, RGB).feed(pixels)
+    assert tensor[0, :, 32, 5].tolist() == pytest.approx([1.0, 0.2, 0.0])
+    assert box.top == 16 and tensor[0, 0, 15, 0] == pytest.approx(114 / 255)
+
+
+def test_a_new_frame_size_leaves_nothing_of_the_old_one() -> None:
+    feeder = Feeder(64, 64, BGR)
+    feeder.feed(np.full((64, 64, 3), 255, dtype=np.uint8))
+    tensor, _ = feeder.feed(np.full((16, 64, 3), 255, dtype=np.uint8))
+    assert (tensor[0, :, 16:] == 114).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1)])
+def test_pictures_of_odd_shapes_can_be_fed(shape: tuple[int, int]) -> None:
+    Feeder(64, 64, BGR).feed(np.zeros((*shape, 3), dtype=np.uint8))
