@@ -221,10 +221,7 @@ class _Watch:
         maybe = [
             past
             for past in self._pasts
-            if past.group == stay.group
-            and past.last_s < stay.key[1]
-            and apart(past.box, stay.box) <= self._around
-            and not _differ(past.plate, stay.plate)
+            if past.group == stay.group and past.last_s < stay.key[1] and apart(past.box, stay.box) <= self._around
         ]
         return min(mine or maybe, key=lambda past: (past.fired_s, past.key), default=None)
 

@@ -214,12 +214,11 @@ def test_a_vehicle_that_drives_through_is_not_parked() -> None:
 
 
 def test_the_clock_starts_where_the_vehicle_stops() -> None:
-    def arrives(t: float) -> tuple[float, float]:
-        return min(100.0 + 250.0 * t, 850.0), 400.0  # at rest from 3 s on
-
     for fps in (4.0, 8.0, 15.0, 25.0):
-        (found,) = play(dwell(), times(60, fps), car(1, arrives))
-        assert abs(found.began_s - (WALL_S + 3.0)) <= 1 / fps + 0.1
+        for way in range(560, 640, 8):  # it stops anywhere between two of its anchors; at rest from 3 s on
+            arrives = car(1, lambda t, way=way: (200.0 + way * min(t / 3, 1.0), 400.0))
+            (found,) = play(dwell(), times(30, fps), arrives)
+            assert abs(found.began_s - (WALL_S + 3.0)) <= 1 / fps + 0.1
 
 
 def test_moving_resets_the_clock_and_jitter_does_not() -> None:
@@ -258,6 +257,54 @@ def test_another_plate_in_the_same_place_is_another_vehicle() -> None:
     assert [i.track for i in play(dwell(), times(80), first, second)] == [1, 2]
     second = car(2, between(40, 80), plate="粤B12389")
     assert [i.track for i in play(dwell(), times(80), car(1, between(0, 30), plate="粤B12389"), second)] == [1]
+
+
+def test_a_wild_box_never_fires_and_does_not_stop_the_clock() -> None:
+    wild = car(1, lambda t: (600.0 if 19.8 < t < 20.2 else 300.0, 400.0))
+    (found,) = play(dwell(), times(40, fps=20), wild)
+    assert found.at_s == pytest.approx(20.2)
+    assert found.lasted_s == pytest.approx(20.2)
+    assert found.box[0] == 200.0
+
+
+def test_a_vehicle_that_parks_elsewhere_is_not_the_one_that_left() -> None:
+    found = play(dwell(), times(80), car(1, between(0, 30)), car(2, between(40, 80, x=300.0)))
+    assert [(i.track, i.at_s) for i in found] == [(1, 20.0), (2, 60.0)]
+
+
+# --- who is who ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost_for_s", [0.5, 5.0])
+def test_a_person_does_not_take_over_from_a_vehicle(lost_for_s: float) -> None:
+    rules = forbidden(classes=("person", "vehicle"), cool_down_s=600.0)
+    later = 5 + lost_for_s
+    found = play(rules, times(20), Object(1, between(0, 5), label="car"), Object(2, between(later, 20)))
+    assert [(i.track, i.at_s) for i in found] == [(1, 1.0), (2, later + 1)]
+
+
+@pytest.mark.parametrize("lost_for_s", [0.5, 5.0])
+def test_who_was_seen_beside_the_first_one_is_never_taken_for_it(lost_for_s: float) -> None:
+    beside = Object(2, lambda t: (900.0, 600.0) if t >= 5 + lost_for_s else (600.0, 600.0))
+    found = play(forbidden(cool_down_s=600.0), times(20), Object(1, between(0, 5)), beside)
+    assert [(i.track, i.at_s) for i in found] == [(1, 1.0), (2, 6.0 + lost_for_s)]
+
+
+def test_the_heir_of_one_who_fired_frees_the_third() -> None:
+    found = play(
+        forbidden(cool_down_s=600.0),
+        times(30),
+        Object(1, between(0, 5)),
+        Object(2, between(5.5, 30, x=920.0)),
+        Object(3, between(10, 30, x=1200.0)),
+    )
+    assert [(i.track, i.at_s) for i in found] == [(1, 1.0), (3, 11.0)]
+
+
+def test_an_heir_that_has_fired_itself_does_not_fire_again() -> None:
+    first = Object(1, lambda t: None if 0.5 <= t < 1.5 else (900.0, 600.0))
+    found = play(forbidden(cool_down_s=0.0), times(20), first, Object(2, between(0.7, 20, x=920.0)))
+    assert sorted(i.track for i in found) == [1, 2]
 
 
 # --- clocks -------------------------------------------------------------------------------------------------------
