@@ -14,7 +14,8 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from msgspec import Struct
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -22,6 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from ulid import ULID
 
 from edge_agent.config import Mqtt, read_secret
 from edge_agent.runtime import DriverError
@@ -59,12 +61,12 @@ class Will(Struct, frozen=True, kw_only=True):
 
 
 class Broker:
-    """Where a broker is and how it is spoken to; remembers which protocol version it understands."""
+    """Where a broker is and how it is spoken to; learns once which version of MQTT it understands."""
 
     def __init__(self, section: Mqtt) -> None:
         self.section = section
         self.name = f"broker {section.host}:{section.port}"
-        self._version = "5" if section.version == "auto" else section.version
+        self._version = section.version
         if section.plain:
             log.warning("%s: plain = true: everything, the password too, crosses the network in the clear", self.name)
 
@@ -77,67 +79,81 @@ class Broker:
         will: Will | None = None,
         keep_session: bool = False,
     ) -> Pipe:
-        """Connect and subscribe, MQTT 5 first; `wake` is set whenever the pipe has news. Raises `DriverError`."""
-        try:
-            return await self._connect(client_id, subscriptions, wake, will, keep_session)
-        except _VersionRefusedError:
-            if self.section.version != "auto" or self._version == "3.1.1":
-                raise
-        self._version = "3.1.1"
-        log.warning("%s does not speak MQTT 5; from now on 3.1.1: refusals and expiries are not seen", self.name)
-        return await self._connect(client_id, subscriptions, wake, will, keep_session)
-
-    async def _connect(
-        self, client_id: str, subscriptions: Sequence[str], wake: asyncio.Event, will: Will | None, keep: bool
-    ) -> Pipe:
+        """Connect and subscribe; `wake` is set whenever the pipe has news. Raises `DriverError`."""
+        if self._version == "auto":
+            self._version = await self._probe()
         five = self._version == "5"
-        client = self._client(client_id, will, five, keep)
-        pipe = Pipe(client, self.name, five, wake)
         options: dict[str, Any] = {}
         if five:
-            options["clean_start"] = not keep
-            options["properties"] = _properties(
-                PacketTypes.CONNECT,
-                {"SessionExpiryInterval": SESSION_S if keep else 0, "MaximumPacketSize": MAX_PACKET_BYTES},
-            )
+            facts = {"SessionExpiryInterval": SESSION_S if keep_session else 0, "MaximumPacketSize": MAX_PACKET_BYTES}
+            options = {"clean_start": not keep_session, "properties": _properties(PacketTypes.CONNECT, facts)}
+        client = self._client(client_id, five, None if five else not keep_session)
+        if will is not None:
+            delay = _properties(PacketTypes.WILLMESSAGE, {"WillDelayInterval": will.delay_s}) if five else None
+            client.will_set(will.topic, will.payload, qos=1, retain=True, properties=delay)
+        self._identify(client)
+        pipe = await self._open(client, five, wake, options)
+        try:
+            await pipe.greeted()
+            await pipe.subscribed(subscriptions)
+        except BaseException:
+            await pipe.close()
+            raise
+        return pipe
+
+    async def _probe(self) -> Literal["5", "3.1.1"]:
+        """Ask with a bare MQTT 5 CONNECT: amqtt would misread the properties of a real one and fall silent."""
+        client = self._client(f"probe-{ULID()}", True, None)
+        pipe = await self._open(client, True, asyncio.Event(), {"clean_start": True})
+        try:
+            if await pipe.connack() != UNSUPPORTED_VERSION:
+                return "5"
+        finally:
+            await pipe.close()
+        log.warning("%s does not speak MQTT 5: it is 3.1.1 from now on, which hides refusals and expiries", self.name)
+        return "3.1.1"
+
+    async def _open(self, client: Client, five: bool, wake: asyncio.Event, options: dict[str, Any]) -> Pipe:
+        pipe = Pipe(client, self.name, five, wake)
         section = self.section
         try:
             await asyncio.to_thread(client.connect, section.host, section.port, section.keep_alive_s, **options)
         except OSError as error:
             raise DriverError(f"{self.name}: {error}") from error
         client.loop_start()
-        try:
-            await pipe.opened(subscriptions)
-        except BaseException:
-            await pipe.close()
-            raise
         return pipe
 
-    def _client(self, client_id: str, will: Will | None, five: bool, keep: bool) -> Client:
-        section = self.section
+    def _client(self, client_id: str, five: bool, clean_session: bool | None) -> Client:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
-            clean_session=None if five else not keep,
+            clean_session=clean_session,
             reconnect_on_failure=False,
         )
-        client.max_inflight_messages_set(0)  # no queue in there: `room` is ours to keep
-        if will is not None:
-            properties = _properties(PacketTypes.WILLMESSAGE, {"WillDelayInterval": will.delay_s}) if five else None
-            client.will_set(will.topic, will.payload, qos=1, retain=True, properties=properties)
-        try:
-            if section.username is not None:
-                client.username_pw_set(section.username, read_secret(section.password) if section.password else None)
-            if section.ca_file is not None:
-                context = ssl.create_default_context(cafile=str(section.ca_file))
-                context.minimum_version = ssl.TLSVersion.TLSv1_2
-                if section.cert_file is not None:
-                    context.load_cert_chain(section.cert_file, section.key_file)
-                client.tls_set_context(context)
-        except OSError as error:
-            raise DriverError(f"{self.name}: a file of its credentials cannot be used: {error}") from error
+        client.max_inflight_messages_set(0)  # no queue in there: `Pipe.room` is ours to keep
+        if self.section.ca_file is not None:
+            client.tls_set_context(self._tls(self.section.ca_file))
         return client
+
+    def _tls(self, ca_file: Path) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=str(ca_file))
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.section.cert_file is not None:
+                context.load_cert_chain(self.section.cert_file, self.section.key_file)
+        except OSError as error:  # an ssl.SSLError is one as well
+            raise DriverError(f"{self.name}: its TLS files cannot be used: {error}") from error
+        return context
+
+    def _identify(self, client: Client) -> None:
+        section = self.section
+        if section.username is None:
+            return
+        try:
+            client.username_pw_set(section.username, read_secret(section.password) if section.password else None)
+        except OSError as error:
+            raise DriverError(f"{self.name}: the password cannot be read: {error}") from error
 
 
 class Pipe:
@@ -163,17 +179,21 @@ class Pipe:
         client.on_message = self._on_message
         client.on_publish = self._on_publish
 
-    async def opened(self, subscriptions: Sequence[str]) -> None:
-        """Wait for the handshake, then for the subscriptions."""
+    async def connack(self) -> int:
+        """The broker's answer to our CONNECT."""
         [code] = await self._step("CONNACK")
-        if code == UNSUPPORTED_VERSION:
-            raise _VersionRefusedError(f"{self._name} refuses this version of MQTT")
-        if code:
-            raise DriverError(f"{self._name} refuses us: {_reason(PacketTypes.CONNACK, code)}; check user and password")
-        if not subscriptions:
-            return
-        self._client.subscribe([(topic, 1) for topic in subscriptions])
-        for topic, code in zip(subscriptions, await self._step("SUBACK"), strict=False):
+        return code
+
+    async def greeted(self) -> None:
+        """Wait until the broker lets us in."""
+        if code := await self.connack():
+            why = _reason(PacketTypes.CONNACK, code)
+            raise DriverError(f"{self._name} refuses us: {why}; check mqtt.version, user name and password")
+
+    async def subscribed(self, topics: Sequence[str]) -> None:
+        """Subscribe at QoS 1, and wait until the broker agrees."""
+        self._client.subscribe([(topic, 1) for topic in topics])
+        for topic, code in zip(topics, await self._step("SUBACK"), strict=False):
             if code >= 0x80:
                 raise DriverError(f"{self._name} does not let us subscribe to {topic}: check its access list")
 
@@ -250,9 +270,7 @@ class Pipe:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
             self._loop.call_soon_threadsafe(call, *values)
 
-    def _on_connect(
-        self, client: Client, _: Any, __: ConnectFlags, reason: ReasonCode, facts: Properties | None
-    ) -> None:
+    def _on_connect(self, _: Client, __: Any, ___: ConnectFlags, reason: ReasonCode, facts: Properties | None) -> None:
         self.max_packet_bytes = min(MAX_PACKET_BYTES, getattr(facts, "MaximumPacketSize", MAX_PACKET_BYTES))
         self._receive_maximum = min(MAX_IN_FLIGHT, getattr(facts, "ReceiveMaximum", MAX_IN_FLIGHT))
         self._hand(self._steps.put_nowait, [reason.value])
@@ -281,10 +299,6 @@ class Pipe:
             correlation=getattr(message.properties, "CorrelationData", None),
         )
         self._hand(self._arrived, message_)
-
-
-class _VersionRefusedError(DriverError):
-    """The broker does not speak this version of MQTT."""
 
 
 def _properties(packet: int, facts: Mapping[str, object]) -> Properties:

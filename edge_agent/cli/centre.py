@@ -15,6 +15,10 @@ from edge_agent import logs, topics
 from edge_agent.config import Mqtt
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 
+TELLING = (
+    *("kind", "rule", "zone", "camera", "label", "route", "phase", "cause", "speaker", "outcome", "text"),
+    *("command", "name", "by", "part", "reason"),
+)
 EX_UNAVAILABLE = 69
 EX_TEMPFAIL = 75  # sysexits.h: nobody answered in time
 
@@ -123,21 +127,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _summary(data: dict[str, Any]) -> str:
     """The few facts of an event that a person looks for first."""
-    names = (
-        "kind",
-        "rule",
-        "zone",
-        "camera",
-        "label",
-        "route",
-        "phase",
-        "cause",
-        "speaker",
-        "outcome",
-        "text",
-        "reason",
-    )
-    return " ".join(f"{name}={data[name]}" for name in names if data.get(name) not in (None, ""))
+    return " ".join(f"{name}={data[name]}" for name in TELLING if data.get(name) not in (None, ""))
 
 
 def _add_broker(parser: argparse.ArgumentParser) -> None:

@@ -150,8 +150,8 @@ class Uplink:
 
     async def _send(self, pipe: Pipe) -> None:
         now = self._clock.monotonic()
-        lapsed = self._window.lapse(now)
-        self._health.counts["uplink.repeated"] += len(lapsed)
+        if lapsed := self._window.lapse(now):
+            self._health.counts["uplink.repeated"] += len(lapsed)
         room = min(self._window.room, pipe.room)
         if self._one_by_one:
             room = min(room, 1 - len(self._unconfirmed))
@@ -199,7 +199,8 @@ class Uplink:
 
     async def _judge(self, seq: int, code: int) -> None:
         if code < 0x80:
-            self._health.set("uplink.access", "running")
+            if "uplink.access" in self._health.state:
+                self._health.set("uplink.access", "running")
             if self._section.ack == "broker":
                 self._window.settled([seq])
                 await self._outbox.acked(self._outbox.epoch, 0, [(seq, seq)])
