@@ -271,6 +271,8 @@ class Outbox:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.path.exists():
             return self._create(self._new_epoch(0))
+        if self.path.stat().st_size == 0:
+            return self._replace("it is empty")
         try:
             store = Store(self.path, self._max_mib)
             schema = store.schema()

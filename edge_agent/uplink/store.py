@@ -93,7 +93,7 @@ class Store:
         self._quota = max_mib * 1024 * 1024 // PAGE_BYTES
         path.touch(mode=0o600)
         self.db = apsw.Connection(str(path))
-        self.db.set_busy_timeout(2000)
+        self.db.set_busy_timeout(500)
         for pragma in (
             f"page_size={PAGE_BYTES}",
             "locking_mode=EXCLUSIVE",  # a second agent on the same directory finds it locked
@@ -239,7 +239,7 @@ def salvage(path: Path) -> tuple[int, list[Row]]:
     """What can still be read of a damaged file: its epoch (0 if not even that) and its intact events."""
     rows: list[Row] = []
     epoch = 0
-    db = apsw.Connection(str(path))
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         epoch = int(str(db.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()[0][0]))
         for found in db.execute(_ALL):

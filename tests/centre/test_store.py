@@ -1,0 +1,150 @@
+"""The centre loses nothing that it acknowledged, whatever devices send."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import apsw
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent import topics
+from edge_agent.centre.store import Ranges, Store, events
+from edge_agent.runtime import DriverError
+
+
+def envelope(seq: int, id: str, epoch: int = 7, kind: str = "det", data: object = None) -> topics.Envelope:
+    return topics.Envelope(
+        id=id,
+        source="ea/D-1",
+        type=f"ev.{kind}",
+        time="2026-11-22T01:18:03.412Z",
+        seq=seq,
+        epoch=epoch,
+        boot="b",
+        data=msgspec.Raw(msgspec.json.encode(data)),
+    )
+
+
+def add(store: Store, seq: int, id: str, epoch: int = 7, kind: str = "det", data: object = None) -> None:
+    event = envelope(seq, id, epoch, kind, data)
+    store.add_event("D-1", event, msgspec.json.encode(event))
+
+
+def born(epoch: int = 7, acked: int = 0, sess: str = "s1") -> topics.Status:
+    stream = topics.Stream(epoch=epoch, next=acked + 1, acked=acked, depth=0, oldest_s=0.0)
+    return topics.Status(state="online", sess=sess, time="2026-11-22T01:18:03.412Z", streams={"ev": stream})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "centre.db"
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9))))
+def test_ranges_are_the_set_that_was_added(added: list[tuple[int, int]]) -> None:
+    ranges, plain = Ranges(), set()
+    for first, length in added:
+        ranges.add(first, first + length)
+        plain |= set(range(first, first + length + 1))
+    cum, rest = ranges.split()
+    assert set(range(1, cum + 1)) | {n for first, last in rest for n in range(first, last + 1)} == plain
+    assert cum + 1 not in plain
+    assert all(before[1] + 1 < after[0] for before, after in pairwise(rest))
+
+
+def test_what_is_committed_is_acknowledged_also_after_a_restart(file: Path) -> None:
+    store = Store(file)
+    with store.commit():
+        for seq in (1, 2, 3, 5, 6, 9):
+            add(store, seq, f"e{seq}")
+    expected = topics.Ack(epoch=7, cum=3, sel=((5, 6), (9, 9)))
+    assert store.ack("D-1", 7) == expected
+    store.close()
+    store = Store(file)
+    assert store.ack("D-1", 7) == expected
+    assert store.ack("D-2", 7) == topics.Ack(epoch=7, cum=0)
+    store.close()
+
+
+def test_a_commit_that_fails_acknowledges_nothing(file: Path) -> None:
+    store = Store(file)
+    with store.commit():
+        add(store, 1, "e1")
+    with pytest.raises(DriverError), store.commit():
+        add(store, 2, "e2")
+        raise apsw.FullError("database or disk is full")
+    assert store.ack("D-1", 7) == topics.Ack(epoch=7, cum=1)
+    store.close()
+    assert [event["id"] for event in events(file)] == ["e1"]
+
+
+def test_a_repeat_is_kept_once_and_counts_in_its_new_place(file: Path) -> None:
+    store = Store(file)
+    with store.commit():
+        add(store, 5, "e", epoch=7)
+        add(store, 1, "e", epoch=8)
+        add(store, 1, "e", epoch=8)
+    assert store.ack("D-1", 8).cum == 1
+    store.close()
+    assert len(events(file)) == 1
+
+
+def test_a_place_that_is_given_twice_loses_no_event(file: Path) -> None:
+    store = Store(file)
+    with store.commit():
+        add(store, 1, "before the disk forgot")
+        add(store, 1, "after it")
+    store.close()
+    assert {event["id"] for event in events(file)} == {"before the disk forgot", "after it"}
+
+
+def test_a_gap_settles_its_places(file: Path) -> None:
+    store = Store(file)
+    with store.commit():
+        add(store, 1, "e1")
+        add(store, 4, "gap", kind="gap", data=topics.Gap(epoch=7, first=2, last=3, reason="too large"))
+    assert store.ack("D-1", 7) == topics.Ack(epoch=7, cum=4)
+    store.close()
+
+
+def test_a_new_centre_takes_over_where_a_birth_says_that_all_was_settled(file: Path) -> None:
+    store = Store(file)
+    with store.commit():
+        assert store.set_status("D-1", born(acked=1000), b"{}")
+        add(store, 1001, "e")
+    assert store.ack("D-1", 7) == topics.Ack(epoch=7, cum=1001)
+    store.close()
+    store = Store(file)
+    assert store.ack("D-1", 7).cum == 1001
+    store.close()
+
+
+def test_a_will_of_an_older_session_says_nothing(file: Path) -> None:
+    store = Store(file)
+    will = topics.Status(state="offline", sess="s1", time="2026-11-22T01:18:03.412Z")
+    with store.commit():
+        store.set_status("D-1", born(sess="s1"), b"{}")
+        store.set_status("D-1", born(sess="s2"), b"{}")
+        store.set_status("D-1", will, b"{}")
+    store.close()
+    db = apsw.Connection(str(file))
+    assert db.execute("SELECT state, sess FROM status").fetchall() == [("online", "s2")]
+    db.close()
+
+
+def test_a_thumb_is_kept_and_written_as_a_picture(file: Path, tmp_path: Path) -> None:
+    store = Store(file, tmp_path / "pictures")
+    with store.commit():
+        store.add_thumb("D-1", "01J", 7, 1, b"\xff\xd8jpeg")
+    assert store.ack("D-1", 7).cum == 1
+    store.close()
+    assert (tmp_path / "pictures" / "D-1-01J.jpg").read_bytes() == b"\xff\xd8jpeg"
+
+
+def test_a_database_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DriverError, match="nowhere"):
+        Store(tmp_path / "nowhere" / "centre.db")
+    with pytest.raises(DriverError, match="nowhere"):
+        events(tmp_path / "nowhere")

@@ -1,0 +1,350 @@
+"""What `put` returned for is on the disk, is sent once confirmed never again, and nothing is lost in silence."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import pytest
+
+from edge_agent import topics
+from edge_agent.messages import Reply
+from edge_agent.runtime import DriverError
+from edge_agent.uplink.commands import INTERRUPTED
+from edge_agent.uplink.outbox import Outbox, OutboxFullError
+
+
+class Seen(msgspec.Struct):
+    what: str
+
+
+async def ids(outbox: Outbox) -> list[str]:
+    return [row.id for row in await outbox.take(10_000)]
+
+
+def set_aside(directory: Path) -> list[Path]:
+    return [path for path in directory.glob("events.db.damaged-*") if not path.name.endswith(("-wal", "-shm"))]
+
+
+# --- events -------------------------------------------------------------------------------------------------------
+
+
+async def test_events_keep_their_order_and_their_bytes_over_a_restart(opened: Any) -> None:
+    async with opened() as outbox:
+        epoch = outbox.epoch
+        assert [await outbox.put("det", b'{"n":%d}' % n, id=f"e{n}") for n in range(3)] == [1, 2, 3]
+    async with opened() as outbox:
+        assert outbox.epoch == epoch
+        assert [(row.seq, row.id, row.body) for row in await outbox.take(9)] == [
+            (1, "e0", b'{"n":0}'),
+            (2, "e1", b'{"n":1}'),
+            (3, "e2", b'{"n":2}'),
+        ]
+
+
+async def test_the_same_id_twice_is_one_event(opened: Any) -> None:
+    async with opened() as outbox:
+        assert await outbox.put("det", b"1", id="e") == await outbox.put("det", b"2", id="e") == 1
+        assert [row.body for row in await outbox.take(9)] == [b"1"]
+
+
+async def test_lower_lanes_go_first_and_what_is_in_flight_is_skipped(opened: Any) -> None:
+    async with opened() as outbox:
+        await outbox.put("det", b"1", id="b", lane=1)
+        await outbox.put("det", b"1", id="c", lane=2)
+        await outbox.put("audit", b"1", id="a", lane=0)
+        assert await ids(outbox) == ["a", "b", "c"]
+        assert [row.id for row in await outbox.take(1, skip=[3])] == ["b"]
+
+
+async def test_a_picture_follows_its_event_in_one_commit(opened: Any) -> None:
+    async with opened() as outbox:
+        await outbox.event("det", Seen("boat"), id="01J", thumb=b"\xff\xd8jpeg")
+        event, thumb = await outbox.take(9)
+        assert (event.kind, event.body, event.content_type) == ("det", b'{"what":"boat"}', topics.JSON)
+        assert (thumb.kind, thumb.id, thumb.body, thumb.content_type) == (
+            "thumb",
+            "01J/thumb",
+            b"\xff\xd8jpeg",
+            topics.JPEG,
+        )
+
+
+async def test_a_confirmed_event_is_gone_and_its_place_is_never_given_again(opened: Any) -> None:
+    async with opened() as outbox:
+        for n in range(6):
+            await outbox.put("det", b"1", id=f"e{n}")
+        assert await outbox.acked(outbox.epoch, 2, [(4, 4), (6, 6)])
+        assert await ids(outbox) == ["e2", "e4"]
+        assert (await outbox.measure()).acked == 2
+    async with opened() as outbox:
+        assert await outbox.put("det", b"1", id="later") == 7
+        assert await outbox.acked(outbox.epoch, 7)
+        assert (await outbox.measure()).acked == 7
+    async with opened() as outbox:
+        assert await outbox.put("det", b"1", id="last") == 8
+
+
+async def test_an_acknowledgement_of_another_epoch_deletes_nothing(opened: Any) -> None:
+    async with opened() as outbox:
+        await outbox.put("det", b"1", id="e")
+        assert await outbox.acked(outbox.epoch - 1, 1)
+        assert await outbox.acked(outbox.epoch + 1, 1)
+        assert await ids(outbox) == ["e"]
+
+
+async def test_a_centre_that_holds_more_than_was_ever_given_begins_a_new_epoch(opened: Any) -> None:
+    async with opened() as outbox:
+        before = outbox.epoch
+        await outbox.put("det", b"1", id="e")
+        assert not await outbox.acked(before, 40)
+        assert outbox.epoch > before
+        assert {row.kind for row in await outbox.take(9)} == {"det", "fault"}
+        after = outbox.epoch
+    async with opened() as outbox:
+        assert outbox.epoch == after
+
+
+async def test_an_event_that_cannot_be_taken_is_set_aside_and_leaves_a_gap_in_its_place(opened: Any) -> None:
+    async with opened() as outbox:
+        await outbox.put("det", b"1", id="bad")
+        await outbox.nacked(1, "too large")
+        await outbox.nacked(1, "too large")
+        [gap] = await outbox.take(9)
+        assert gap.kind == "gap"
+        assert msgspec.json.decode(gap.body, type=topics.Gap) == topics.Gap(
+            epoch=outbox.epoch, first=1, last=1, reason="too large"
+        )
+        assert (await outbox.measure()).quarantined == 1
+
+
+async def test_an_event_that_is_put_off_comes_back_in_time_and_also_if_the_clock_jumps(opened: Any, clock: Any) -> None:
+    async with opened() as outbox:
+        await outbox.put("det", b"1", id="e")
+        await outbox.put_off(1, 60.0, "not authorised")
+        assert await ids(outbox) == []
+        clock.wall_s += 61
+        assert await ids(outbox) == ["e"]
+        await outbox.put_off(1, 60.0, "not authorised")
+        clock.wall_s -= 86_400
+        assert await ids(outbox) == ["e"]
+
+
+async def test_a_full_outbox_refuses_in_clear_words_and_has_room_again_after_an_acknowledgement(opened: Any) -> None:
+    async with opened(max_mib=1) as outbox:
+        with pytest.raises(OutboxFullError, match=r"1 MiB of unconfirmed events.*outbox\.max_mib"):
+            for n in range(100):
+                await outbox.put("det", bytes(20_000), id=f"e{n}")
+        kept = await ids(outbox)
+        assert 40 < len(kept) < 52
+        assert await outbox.claim("c", "recall", "op")  # a command always has room
+        await outbox.answer("c", "recall", "op", Reply(state="done"))
+        await outbox.acked(outbox.epoch, 10)
+        await outbox.put("det", bytes(20_000), id="again")
+
+
+async def test_a_nearly_full_outbox_refuses_pictures_before_events(opened: Any) -> None:
+    async with opened(max_mib=1) as outbox:
+        while outbox._store.has_room(100_000, share=0.9):
+            await outbox.put("det", bytes(20_000), id=os.urandom(8).hex())
+        await outbox.event("det", Seen("boat"), id="01J", thumb=bytes(100_000))
+        found = await ids(outbox)
+        assert "01J" in found
+        assert "01J/thumb" not in found
+
+
+async def test_a_closed_outbox_says_so(opened: Any) -> None:
+    async with opened() as outbox:
+        pass
+    with pytest.raises(DriverError, match="is closed"):
+        await outbox.put("det", b"1", id="e")
+
+
+async def test_a_burst_shares_its_commits(opened: Any) -> None:
+    async with opened() as outbox:
+        before = outbox._store.db.total_changes()
+        began = time.monotonic()
+        seqs = await asyncio.gather(*(outbox.put("det", b"1", id=f"e{n}") for n in range(2000)))
+        assert sorted(seqs) == list(range(1, 2001))
+        assert outbox._store.db.total_changes() > before
+        assert time.monotonic() - began < 5.0  # 2,000 commits of their own would take longer on any disk
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_file_is_for_its_owner_alone(opened: Any, tmp_path: Path) -> None:
+    async with opened() as outbox:
+        await outbox.put("det", b"1", id="e")
+        for file in tmp_path.iterdir():
+            assert file.stat().st_mode & 0o077 == 0, file
+
+
+async def test_a_second_agent_finds_the_file_taken(opened: Any) -> None:
+    async with opened():
+        with pytest.raises(DriverError, match="another process uses it"):
+            async with opened():
+                pass
+
+
+async def test_a_file_of_a_newer_agent_is_left_alone(opened: Any, tmp_path: Path) -> None:
+    async with opened():
+        pass
+    db = apsw.Connection(str(tmp_path / "events.db"))
+    db.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
+    db.close()
+    with pytest.raises(DriverError, match="has schema 2, this agent knows 1"):
+        async with opened():
+            pass
+
+
+async def test_a_flipped_bit_in_one_event_sets_the_file_aside_and_saves_the_others(
+    opened: Any, tmp_path: Path, clock: Any
+) -> None:
+    async with opened() as outbox:
+        before = outbox.epoch
+        for n in range(50):
+            await outbox.put("det", b'{"serial":%d}' % (1000 + n), id=f"e{n}")
+    file = tmp_path / "events.db"
+    content = file.read_bytes().replace(b'{"serial":1007}', b'{"serial":1017}')  # 0x30 ^ 0x01, in stale copies too
+    file.write_bytes(content)
+    clock.wall_s += 100
+    async with opened() as outbox:
+        assert outbox.epoch > before
+        *found, fault = sorted(await outbox.take(100), key=lambda row: row.seq)
+        assert [row.id for row in found] == [f"e{n}" for n in range(50) if n != 7]
+        assert fault.kind == "fault"
+        assert b"1 events fail their checksum, the first is seq 8" in fault.body
+    [aside] = set_aside(tmp_path)
+    assert aside.read_bytes() == content
+
+
+@pytest.mark.parametrize("how", ["garbage", "empty", "truncated", "torn header"])
+async def test_a_file_that_is_no_database_any_more_is_set_aside(opened: Any, tmp_path: Path, how: str) -> None:
+    async with opened() as outbox:
+        for n in range(200):
+            await outbox.put("det", bytes(500), id=f"e{n}")
+    file = tmp_path / "events.db"
+    content = file.read_bytes()
+    damaged = {
+        "garbage": random.Random(1).randbytes(9000),
+        "empty": b"",
+        "truncated": content[: len(content) // 2],
+        "torn header": bytes(100) + content[100:],
+    }[how]
+    file.write_bytes(damaged)
+    async with opened() as outbox:
+        assert "fault" in {row.kind for row in await outbox.take(300)}
+        await outbox.put("det", b"1", id="on we go")
+    [aside] = set_aside(tmp_path)
+    assert aside.read_bytes() == damaged
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from edge_agent.runtime import SystemClock
+from edge_agent.uplink.outbox import Outbox
+
+async def main():
+    outbox = Outbox(Path(sys.argv[1]), device="D-1", max_mib=64, clock=SystemClock())
+    async def write(lane):
+        n = 0
+        while True:
+            id = f"{sys.argv[2]}-{lane}-{n}"
+            await outbox.put("det", b"x" * 300, id=id)
+            print(id, flush=True)
+            n += 1
+    await asyncio.gather(*(write(lane) for lane in range(4)))
+
+asyncio.run(main())
+"""
+
+
+async def test_events_that_are_still_in_the_log_of_a_damaged_file_are_saved_too(opened: Any, tmp_path: Path) -> None:
+    async with opened() as outbox:
+        for n in range(20):
+            await outbox.put("det", b'{"serial":%d}' % (1000 + n), id=f"e{n}")
+        left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}  # as a power cut would leave them
+    assert b'{"serial":1019}' in left["events.db-wal"]
+    for name, content in left.items():
+        (tmp_path / name).write_bytes(content)
+    db = apsw.Connection(str(tmp_path / "events.db"))
+    db.execute("PRAGMA wal_autocheckpoint=0; UPDATE event SET crc = 0 WHERE id = 'e3'").fetchall()
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    db.close()
+    for name, content in left.items():
+        (tmp_path / name).write_bytes(content)
+    async with opened() as outbox:
+        assert {row.id for row in await outbox.take(100) if row.kind == "det"} == {f"e{n}" for n in range(20) if n != 3}
+
+
+async def test_a_kill_at_any_moment_loses_nothing_that_put_returned_for(opened: Any, tmp_path: Path) -> None:
+    told: set[str] = set()
+    rng = random.Random(7)
+    for life in range(4):
+        child = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "events.db"), str(life)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout
+        wanted = rng.randint(5, 300)
+        with contextlib.closing(child.stdout):
+            told |= {child.stdout.readline().strip() for _ in range(wanted)}
+            child.send_signal(signal.SIGKILL)
+            told |= {line.strip() for line in child.stdout.read().splitlines(keepends=True) if line.endswith("\n")}
+        child.wait()
+    async with opened() as outbox:
+        assert told - set(await ids(outbox)) == set()
+        seqs = [row.seq for row in await outbox.take(10_000)]
+        assert seqs == list(range(1, len(seqs) + 1))
+
+
+# --- commands: exactly once, whenever the agent is killed -----------------------------------------------------------
+
+DONE = Reply(state="done", reason="landed")
+
+
+async def test_a_command_is_claimed_once(opened: Any) -> None:
+    async with opened() as outbox:
+        assert await outbox.claim("c", "land", "op")
+        assert not await outbox.claim("c", "land", "op")
+        assert await outbox.answered("c") is None
+        await outbox.answer("c", "land", "op", DONE)
+        assert await outbox.answered("c") == DONE
+
+
+async def test_a_command_killed_before_its_answer_is_interrupted_and_never_run_again(opened: Any) -> None:
+    async with opened() as outbox:
+        assert await outbox.claim("c", "land", "op")
+    async with opened() as outbox:
+        assert not await outbox.claim("c", "land", "op")
+        assert await outbox.answered("c") == INTERRUPTED
+        [audit] = await outbox.take(9)
+        assert audit.kind == "audit"
+        assert b'"command":"c","name":"land","by":"op"' in audit.body
+
+
+async def test_a_command_killed_after_its_answer_keeps_it(opened: Any) -> None:
+    async with opened() as outbox:
+        await outbox.claim("c", "land", "op")
+        await outbox.answer("c", "land", "op", DONE)
+    async with opened() as outbox:
+        assert not await outbox.claim("c", "land", "op")
+        assert await outbox.answered("c") == DONE
+
+
+async def test_an_answer_is_forgotten_after_a_week(opened: Any, clock: Any) -> None:
+    async with opened() as outbox:
+        await outbox.claim("c", "land", "op")
+        clock.wall_s += 6 * 86_400
+        assert not await outbox.claim("c", "land", "op")
+        clock.wall_s += 2 * 86_400
+        assert await outbox.claim("c", "land", "op")
