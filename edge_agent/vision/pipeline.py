@@ -39,6 +39,13 @@ def open_vision(
     )
 
 
+def open_eye(settings: config.Agent, camera: config.Camera) -> Eye:
+    """The way from frame to tracks of one camera of the config, for whoever sets its own pace."""
+    detector = next(section for section in settings.detectors if section.name == camera.detector)
+    reader = PlateReader(settings.plates.threads) if settings.plates.enabled else None
+    return Eye(camera.name, open_detector(detector), settings.plates, reader)
+
+
 class Eye:
     """One camera's way from frame to tracks: detector, tracker, plates; blocking, one thread at a time."""
 

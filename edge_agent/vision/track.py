@@ -18,12 +18,12 @@ from edge_agent.vision import boxes as box_math
 from edge_agent.vision.boxes import Floats
 from edge_agent.vision.kalman import Kalman
 
-CONFIRM_HITS = 3  # seen this often, it is an object and gets its id
+CONFIRM_HITS, CONFIRM_S = 3, 0.2  # seen this often over this long, it is an object and gets its id
 LOST_S = 2.0  # not seen for so long, it is gone
 TENTATIVE_S = 0.5  # the same before it is confirmed
 OUTSIDE = 0.9  # with so much of its area beyond the edge while unseen, it has left the picture
 MIN_IOU, MIN_IOU_WEAK = 0.2, 0.4  # of the enlarged boxes; weak detections must fit better
-GROW, GROW_PER_S, GROW_MAX = 0.05, 0.4, 0.5  # of a box's own width and height, by the time since it was last seen
+GROW_PER_S, GROW_YOUNG_PER_S, GROW_MAX = 0.2, 1.0, 0.5  # of a box's own sides; young: its speed is not known yet
 SCORE_MEMORY = 0.7
 NEVER = 10.0
 
@@ -69,7 +69,7 @@ class Tracker:
         gone = self._outside(width, height)
         ended += self._drop(gone)
         for thing in self._objects:
-            if thing.hits >= CONFIRM_HITS and not thing.id:
+            if not thing.id and thing.hits >= CONFIRM_HITS and at_s - thing.first_s >= CONFIRM_S:
                 self._last_id += 1
                 thing.id = self._last_id
         shown = box_math.clip(self._kalman.boxes(), width, height).tolist()
@@ -108,7 +108,9 @@ class Tracker:
 
     def _cost(self, detections: Sequence[Detection], found: Floats, at_s: float) -> Floats:
         """1 - IoU of every object with every detection, both enlarged by the object's age; NEVER across groups."""
-        share = np.array([min(GROW + GROW_PER_S * self._age(row, at_s), GROW_MAX) for row in range(len(self._objects))])
+        age = np.array([at_s - thing.last_s for thing in self._objects])
+        per_s = np.array([GROW_PER_S if thing.id else GROW_YOUNG_PER_S for thing in self._objects])
+        share = np.minimum(age * per_s, GROW_MAX)
         overlap = box_math.iou(
             box_math.grow(self._kalman.boxes(), share)[:, None], box_math.grow(found[None], share[:, None])
         )

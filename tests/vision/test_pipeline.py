@@ -1,0 +1,253 @@
+"""The parts that see: several cameras on one detector, files that end, cameras and detectors that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+
+import numpy as np
+import pytest
+
+from edge_agent import config
+from edge_agent.messages import Box, Detection, Plate, Tracks
+from edge_agent.runtime import DriverError, Health, SystemClock, supervise
+from edge_agent.vision.camera import Frame
+from edge_agent.vision.camera.simulated import KERB_ZONE, WATER_ZONE, parked_plate, render
+from edge_agent.vision.detect import Detector, SimulatedDetector
+from edge_agent.vision.pipeline import STUCK_S, Eye, Vision, open_vision
+from edge_agent.vision.plates import PlateReader
+
+PIXELS = np.zeros((48, 64, 3), np.uint8)
+BOX: Box = (10, 10, 30, 40)
+
+
+class ListCamera:
+    """Gives a number of frames, one every `period_s`, then ends, or fails."""
+
+    def __init__(
+        self, name: str, count: int, *, period_s: float = 0.0, every_frame: bool = True, fails: int = 0
+    ) -> None:
+        self.name, self.every_frame, self.drops = name, every_frame, Counter[str]()
+        self._count, self._period_s, self._fails = count, period_s, fails
+
+    async def frames(self) -> AsyncGenerator[Frame, None]:
+        if self._fails:
+            self._fails -= 1
+            raise DriverError(f"camera {self.name} is unplugged")
+        for n in range(self._count):
+            await asyncio.sleep(self._period_s)
+            yield Frame(self.name, n, n * 0.1, n * 0.1, PIXELS)
+
+
+class FakeDetector:
+    """Sees one person always; counts what it was asked and by which thread."""
+
+    name, labels, score = "fake", ("person",), 0.5
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        self.asked: list[str] = []
+        self.threads: set[int] = set()
+        self._before = before
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        self._before()
+        self.asked.append(frame.camera)
+        self.threads.add(threading.get_ident())
+        return [Detection(label="person", score=0.9, box=BOX)]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.told: list[Tracks] = []
+
+    async def __call__(self, frame: Frame, tracks: Tracks) -> None:
+        assert frame.seq == tracks.seq and frame.camera == tracks.camera
+        self.told.append(tracks)
+
+    def seqs(self, camera: str) -> list[int]:
+        return [tracks.seq for tracks in self.told if tracks.camera == camera]
+
+
+def make(cameras: list[ListCamera], detector: Detector, sink: Sink, health: Health) -> Vision:
+    return Vision(
+        cameras,
+        {"d": lambda: detector},
+        {camera.name: "d" for camera in cameras},
+        config.Plates(),
+        health=health,
+        on_tracks=sink,
+    )
+
+
+async def run_all(vision: Vision, health: Health) -> None:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        for name, part in vision.parts():
+            group.create_task(supervise(name, part, health=health, clock=SystemClock()))
+
+
+async def test_two_cameras_share_a_detector_fairly_and_no_frame_of_a_file_is_lost() -> None:
+    detector, sink, health = FakeDetector(), Sink(), Health(SystemClock())
+    await run_all(make([ListCamera("a", 12), ListCamera("b", 12)], detector, sink, health), health)
+    assert sink.seqs("a") == list(range(12)) and sink.seqs("b") == list(range(12))
+    assert all(abs(detector.asked[:n].count("a") - detector.asked[:n].count("b")) <= 1 for n in range(24))
+    assert len(detector.threads) == 1 and threading.get_ident() not in detector.threads
+    assert {t.camera: t.tracks[0].id for t in sink.told[-2:]} == {"a": 1, "b": 1}  # tracks do not mix
+    assert health.counts["detector.d.frames"] == 24 and set(health.state.values()) == {"stopped"}
+
+
+async def test_a_slow_detector_gets_the_newest_frames_and_the_rest_is_counted() -> None:
+    hurry = threading.Event()
+    detector, sink, health = FakeDetector(lambda: hurry.wait(0.1) and None), Sink(), Health(SystemClock())
+    camera = ListCamera("live", 40, period_s=0.01, every_frame=False)
+    await run_all(make([camera], detector, sink, health), health)
+    seqs = sink.seqs("live")
+    assert seqs == sorted(seqs) and seqs[-1] == 39  # the last frame of a source that ended is still looked at
+    assert health.counts["camera.live.dropped.busy"] == 40 - len(seqs) > 10
+
+
+async def test_a_camera_that_fails_does_not_stop_the_others_and_comes_back() -> None:
+    sink, health = Sink(), Health(SystemClock())
+    cameras = [ListCamera("good", 5), ListCamera("bad", 5, fails=1)]
+    await run_all(make(cameras, FakeDetector(), sink, health), health)
+    assert sink.seqs("good") == sink.seqs("bad") == [0, 1, 2, 3, 4]
+    assert health.counts["camera.bad.restarts"] == 1
+
+
+async def test_a_detector_that_cannot_be_opened_is_tried_again() -> None:
+    sink, health, tries = Sink(), Health(SystemClock()), []
+
+    def opener() -> Detector:
+        tries.append(1)
+        if len(tries) < 2:
+            raise DriverError("no model yet")
+        return FakeDetector()
+
+    vision = Vision([ListCamera("a", 3)], {"d": opener}, {"a": "d"}, config.Plates(), health=health, on_tracks=sink)
+    await run_all(vision, health)
+    assert sink.seqs("a") == [0, 1, 2] and len(tries) == 2
+
+
+class SetClock(SystemClock):
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+async def test_a_hung_detector_is_seen_by_the_watchdog_and_an_idle_one_is_not() -> None:
+    clock, release, entered = SetClock(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        entered.set()
+        release.wait(20)
+
+    health, sink = Health(clock), Sink()
+    idle = make([ListCamera("quiet", 1, period_s=60)], FakeDetector(), sink, health)
+    hung = make([ListCamera("busy", 1)], FakeDetector(hang), sink, health)
+    tasks = [asyncio.ensure_future(part()) for vision in (idle,) for _, part in vision.parts()]
+    await asyncio.sleep(0.05)
+    clock.now_s += STUCK_S * 3
+    assert health.stuck() == []
+    tasks += [asyncio.ensure_future(part()) for _, part in hung.parts()]
+    async with asyncio.timeout(10):
+        while not entered.is_set():
+            await asyncio.sleep(0.01)
+    clock.now_s += STUCK_S + 1
+    assert health.stuck() == ["detector.d"]
+    release.set()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_bug_in_what_comes_after_is_not_swallowed() -> None:
+    async def broken(frame: Frame, tracks: Tracks) -> None:
+        raise ZeroDivisionError
+
+    health = Health(SystemClock())
+    vision = Vision(
+        [ListCamera("a", 3)], {"d": FakeDetector}, {"a": "d"}, config.Plates(), health=health, on_tracks=broken
+    )
+    with pytest.raises(ExceptionGroup) as raised:
+        await run_all(vision, health)
+    assert raised.group_contains(ZeroDivisionError)
+
+
+async def test_the_whole_config_becomes_parts(tmp_path: object) -> None:
+    camera = {"type": "simulated", "name": "bank", "detector": "sim", "fps": 20, "width": 320, "height": 180}
+    settings = config.Agent(
+        site=config.Site(device="x"),
+        data_dir=__import__("pathlib").Path("/nonexistent"),
+        cameras=(config.SimulatedCamera(**{k: v for k, v in camera.items() if k != "type"}),),  # type: ignore[arg-type]
+        detectors=(config.SimulatedDetector(name="sim"), config.SimulatedDetector(name="unused")),
+    )
+    clock, sink = SystemClock(), Sink()
+    health = Health(clock)
+    vision = open_vision(settings, clock=clock, health=health, on_tracks=sink)
+    parts = vision.parts()
+    assert [name for name, _ in parts] == ["camera.bank", "detector.sim"]
+    tasks = [asyncio.ensure_future(part()) for _, part in parts]
+    async with asyncio.timeout(10):
+        while not any(tracks.tracks for tracks in sink.told):
+            await asyncio.sleep(0.02)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_an_eye_in_lock_step_sees_the_wader_and_reads_the_parked_car() -> None:
+    plates = config.Plates(enabled=True, every_s=1.0, enough=2)
+    eye = Eye("bank", SimulatedDetector(config.SimulatedDetector(name="sim")), plates, PlateReader(threads=2))
+    told: list[Tracks] = []
+    for n in range(16 * 5):
+        pixels, truth = render("river_bank", n / 5, (1280, 720), 1)
+        told.append(eye.process(Frame("bank", n, n / 5, n / 5, pixels, truth)))
+    from edge_agent.geo import in_polygon
+
+    def feet(box: Box) -> tuple[float, float]:
+        return (box[0] + box[2]) / 2 / 1280, box[3] / 720
+
+    wet = {
+        t.id
+        for told_ in told[45:]
+        for t in told_.tracks
+        if t.label == "person" and in_polygon(*feet(t.box), WATER_ZONE)
+    }
+    assert len(wet) == 1
+    (parked,) = [t for t in told[-1].tracks if in_polygon(*feet(t.box), KERB_ZONE)]
+    assert parked.plate and parked.plate.text == parked_plate(1) and parked.plate.votes == 2
+
+
+class CountingReader(PlateReader):
+    """Reads a fixed plate, without a model."""
+
+    def __init__(self) -> None:
+        self.read_boxes: list[Box] = []
+
+    def read(self, frame: Frame, box: Box) -> Plate | None:
+        self.read_boxes.append(box)
+        return Plate(text="京A73K56", confidence=0.9, box=box)
+
+
+class Cars:
+    name, labels, score = "cars", ("car", "person"), 0.5
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        boxes: list[Box] = [(0, 0, 20, 20), (30, 0, 60, 40)]
+        return [Detection(label="car", score=0.9, box=b) for b in boxes] + [
+            Detection(label="person", score=0.9, box=(0, 20, 20, 48))
+        ]
+
+
+def test_plates_are_read_one_a_frame_largest_first_and_only_on_vehicles() -> None:
+    reader = CountingReader()
+    eye = Eye("c", Cars(), config.Plates(enabled=True, every_s=10.0), reader)
+    for n in range(5):
+        before = len(reader.read_boxes)
+        tracks = eye.process(Frame("c", n, n * 0.2, n * 0.2, PIXELS))
+        assert len(reader.read_boxes) - before <= 1
+    assert [round(b[0]) for b in reader.read_boxes] == [30, 0]
+    assert {t.label: bool(t.plate) for t in tracks.tracks} == {"car": True, "person": False}

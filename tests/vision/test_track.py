@@ -1,0 +1,192 @@
+"""Tracks: ids stay with their objects over gaps, crossings, label flicker and uneven frame rates."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.messages import Box, Detection, Tracks
+from edge_agent.vision.track import LOST_S, Tracker
+
+WIDTH, HEIGHT = 1280, 720
+Path = Callable[[float], Box]
+
+
+def person(x: float, y: float, height: float = 150.0) -> Box:
+    return x - 0.18 * height, y - height, x + 0.18 * height, y
+
+
+def seen(*boxes: Box, label: str = "person", score: float = 0.8) -> list[Detection]:
+    return [Detection(label=label, score=score, box=box) for box in boxes]
+
+
+class Run:
+    """A tracker that is fed by time alone."""
+
+    def __init__(self) -> None:
+        self.tracker, self.seq = Tracker("cam", 0.3), 0
+
+    def step(self, at_s: float, detections: list[Detection]) -> Tracks:
+        self.seq += 1
+        return self.tracker.update(detections, seq=self.seq, at_s=at_s, wall_s=1e9 + at_s, width=WIDTH, height=HEIGHT)
+
+
+def follow(path: Path, times: Iterable[float], *, drop: float = 0.0, seed: int = 0) -> tuple[set[int], Tracks]:
+    """Ids that an object on a path was given, with jitter and detections left out at random."""
+    run, rng, ids = Run(), random.Random(seed), set[int]()
+    tracks = run.step(-1.0, [])
+    for at_s in times:
+        box = tuple(side + rng.gauss(0, 2) for side in path(at_s))
+        tracks = run.step(at_s, [] if rng.random() < drop else seen((box[0], box[1], box[2], box[3])))
+        ids |= {track.id for track in tracks.tracks}
+    return ids, tracks
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([5.0, 8.0, 15.0, 30.0]),
+    st.floats(-120, 120),
+    st.floats(-25, 25),
+    st.sampled_from([0.0, 0.2, 0.4]),
+)
+def test_smooth_motion_keeps_its_id_whatever_the_frame_rate_and_the_drops(
+    seed: int, fps: float, vx: float, vy: float, drop: float
+) -> None:
+    ids, _ = follow(
+        lambda t: person(640 + vx * t, 450 + vy * t), [n / fps for n in range(int(5 * fps))], drop=drop, seed=seed
+    )
+    assert len(ids) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_an_uneven_frame_rate_keeps_the_id(seed: int) -> None:
+    rng, at_s, times = random.Random(seed), 0.0, []
+    while at_s < 6:
+        at_s += rng.choice([0.03, 0.1, 0.3, 0.6])
+        times.append(at_s)
+    assert len(follow(lambda t: person(300 + 90 * t, 500), times, seed=seed)[0]) == 1
+
+
+def test_a_track_is_told_only_when_it_was_seen_three_times() -> None:
+    run = Run()
+    assert [len(run.step(n * 0.1, seen(person(200, 500))).tracks) for n in range(4)] == [0, 0, 1, 1]
+    (track,) = run.step(0.4, seen(person(200, 500))).tracks
+    assert (track.id, track.first_s, track.last_s, track.hits, track.seen) == (1, 0.0, 0.4, 5, True)
+
+
+def test_a_flash_of_two_frames_never_becomes_a_track() -> None:
+    run = Run()
+    told = [run.step(n * 0.1, seen(person(200, 500)) if n in (3, 4) else []) for n in range(40)]
+    assert all(not tracks.tracks and not tracks.ended for tracks in told)
+
+
+@pytest.mark.parametrize(("gap_s", "same"), [(0.5, True), (1.8, True), (2.6, False)])
+def test_an_id_survives_a_gap_of_up_to_two_seconds(gap_s: float, same: bool) -> None:
+    run, at_s = Run(), 0.0
+    for n in range(20):
+        at_s = n * 0.1
+        run.step(at_s, seen(person(300 + 40 * at_s, 500)))
+    told = []
+    while at_s < 2 + gap_s + 1:
+        at_s += 0.1
+        told.append(run.step(at_s, [] if at_s < 2 + gap_s else seen(person(300 + 40 * at_s, 500))))
+    assert [not t.tracks[0].seen for t in told[:3]] == [True, True, True]
+    assert told[-1].tracks[0].id == (1 if same else 2)
+    assert [track.id for tracks in told for track in tracks.ended] == ([] if same else [1])
+
+
+def test_an_unseen_track_goes_on_at_its_speed() -> None:
+    run = Run()
+    for n in range(30):
+        run.step(n * 0.1, seen(person(200 + 10.0 * n, 500)))
+    (track,) = run.step(3.4, []).tracks
+    assert not track.seen and track.last_s == pytest.approx(2.9)
+    assert (track.box[0] + track.box[2]) / 2 == pytest.approx(200 + 100 * 3.4, abs=12)
+
+
+def test_who_walks_out_of_the_picture_ends_at_once() -> None:
+    run, ended = Run(), []
+    for n in range(40):
+        x = 1100 + 15.0 * n
+        tracks = run.step(n * 0.1, seen(person(x, 500)) if x < 1290 else [])
+        ended += [(n * 0.1, track) for track in tracks.ended]
+    ((when, track),) = ended
+    assert when - track.last_s < LOST_S / 2
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_who_cross_keep_their_ids(seed: int) -> None:
+    run, rng, at_ends = Run(), random.Random(seed), []
+    for n in range(60):
+        at_s = n / 10
+        left, right = person(200 + 130 * at_s, 470), person(980 - 130 * at_s, 520)
+        # in front of each other, only the nearer one is detected
+        both = abs(left[0] - right[0]) > 30
+        tracks = run.step(at_s, seen(*(rng.sample([left, right], 2) if both else [right])))
+        if n in (10, 59):
+            at_ends.append({t.id: t.box[0] for t in tracks.tracks})
+    before, after = at_ends
+    assert set(before) == set(after) and len(before) == 2
+    assert all((before[i] < 600) == (after[i] > 600) for i in before)
+
+
+def test_car_truck_flicker_does_not_split_a_track_and_the_better_label_wins() -> None:
+    run = Run()
+    for n in range(30):
+        label = "truck" if n % 3 == 0 else "car"
+        tracks = run.step(n * 0.1, seen((100 + 5.0 * n, 300, 400 + 5.0 * n, 500), label=label))
+    assert [(t.id, t.label) for t in tracks.tracks] == [(1, "car")]
+
+
+def test_a_person_and_a_car_at_the_same_place_are_two() -> None:
+    run, box = Run(), (100.0, 300.0, 400.0, 500.0)
+    for n in range(5):
+        tracks = run.step(n * 0.1, seen(box, label="car") + seen(box, label="person"))
+    assert sorted(t.label for t in tracks.tracks) == ["car", "person"]
+
+
+def test_weak_detections_carry_a_track_on_but_start_none() -> None:
+    run = Run()
+    for n in range(30):
+        tracks = run.step(
+            n * 0.1, seen(person(300, 500), score=0.8 if n < 5 else 0.15) + seen(person(900, 500), score=0.2)
+        )
+    (track,) = tracks.tracks
+    assert track.id == 1 and track.seen and track.hits == 30
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.floats(-50, 1300), st.floats(-50, 750), st.floats(0, 800), st.floats(0, 800), st.floats(0, 1)),
+            max_size=8,
+        ),
+        max_size=12,
+    ),
+    st.lists(st.floats(0, 3), min_size=12, max_size=12),
+)
+def test_nothing_that_a_detector_gives_makes_nonsense(
+    frames: list[list[tuple[float, float, float, float, float]]], steps: list[float]
+) -> None:
+    run, at_s, living = Run(), 0.0, set[int]()
+    for frame, step_s in zip(frames, steps, strict=False):
+        at_s += step_s
+        tracks = run.step(at_s, [Detection(label="car", score=s, box=(x, y, x + w, y + h)) for x, y, w, h, s in frame])
+        now = {t.id for t in tracks.tracks}
+        ended = {t.id for t in tracks.ended}
+        assert len(now) == len(tracks.tracks) and not now & ended
+        assert living - now == ended & living  # what disappears has ended, and what ended was there
+        living = now
+        for track in tracks.tracks:
+            x1, y1, x2, y2 = track.box
+            assert all(math.isfinite(side) for side in track.box)
+            assert 0 <= x1 <= x2 <= WIDTH and 0 <= y1 <= y2 <= HEIGHT
+            assert track.first_s <= track.last_s <= at_s and at_s - track.last_s <= LOST_S

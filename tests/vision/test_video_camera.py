@@ -1,0 +1,204 @@
+"""Video files and directories of pictures as cameras, the broken ones included."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from edge_agent import config
+from edge_agent.runtime import DriverError
+from edge_agent.vision.camera import Camera, Frame, open_camera
+from edge_agent.vision.camera.video import read_frames
+
+
+def encode(file: Path, times_ms: list[int], *, suffix: str = "matroska", key_every: int = 5) -> Path:
+    """A clip of 64 x 48 whose frames are as bright as their number."""
+    with av.open(str(file), "w", format=suffix) as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.gop_size = key_every
+        for number, at_ms in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 + 5 * (number % 40), np.uint8), format="bgr24")
+            frame.pts, frame.time_base = at_ms, Fraction(1, 1000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return file
+
+
+class FastClock:
+    """A clock that only moves by sleeping."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wall(self) -> float:
+        return 1e9 + self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def test_times_are_those_of_the_file_however_uneven(tmp_path: Path) -> None:
+    times_ms = [0, 40, 80, 400, 410, 1000]
+    frames = list(read_frames(encode(tmp_path / "uneven.mkv", times_ms)))
+    assert [round(f.at_s * 1000) for f in frames] == times_ms
+    assert [f.seq for f in frames] == [0, 1, 2, 3, 4, 5]
+    assert frames[3].pixels.shape == (48, 64, 3) and frames[3].pixels.mean() == pytest.approx(35, abs=4)
+
+
+def test_fps_replaces_the_times_of_the_file(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.mkv", [0, 40, 80])
+    assert [f.at_s for f in read_frames(clip, fps=2)] == [0.0, 0.5, 1.0]
+
+
+def test_a_truncated_file_gives_all_that_can_be_decoded_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = encode(tmp_path / "whole.mkv", [40 * n for n in range(100)]).read_bytes()
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole[: len(whole) * 6 // 10])
+    with caplog.at_level(logging.WARNING):
+        frames = list(read_frames(cut))
+    assert 30 < len(frames) < 90
+    assert "cut.mkv" in caplog.text and "cut short" in caplog.text
+
+
+def test_damage_in_the_middle_costs_only_itself(tmp_path: Path) -> None:
+    clip = encode(tmp_path / "clip.ts", [40 * n for n in range(60)], suffix="mpegts")
+    data = bytearray(clip.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(400)
+    clip.write_bytes(data)
+    frames = list(read_frames(clip))
+    assert len(frames) > 40 and frames[-1].at_s == pytest.approx(59 * 0.04, abs=0.05)
+    assert all(a.at_s < b.at_s for a, b in pairwise(frames))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("gone.mp4", None, "No such file"),
+        ("text.mp4", b"this is no video" * 100, "is no video that can be opened"),
+        ("empty.mp4", b"", "is no video that can be opened"),
+    ],
+)
+def test_what_is_no_video_is_named(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DriverError, match=says) as failed:
+        list(read_frames(tmp_path / name))
+    assert name in str(failed.value)
+
+
+def test_a_sound_file_holds_no_video(tmp_path: Path) -> None:
+    file = tmp_path / "sound.wav"
+    with av.open(str(file), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with pytest.raises(DriverError, match="holds no video"):
+        list(read_frames(file))
+
+
+def pictures(directory: Path, count: int = 4) -> Path:
+    directory.mkdir()
+    for n in range(count):
+        cv2.imwrite(str(directory / f"{n:02}.png"), np.full((30, 40, 3), 10 * n, np.uint8))
+    return directory
+
+
+def test_a_broken_picture_is_counted_and_told_once_and_the_others_still_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory, drops = pictures(tmp_path / "shots"), Counter[str]()
+    (directory / "01.png").write_bytes(b"broken")
+    (directory / "notes.txt").write_text("no picture")
+    seen = []
+    with caplog.at_level(logging.WARNING):
+        for frame in read_frames(directory, fps=10, loop=True, drops=drops):
+            seen.append(frame)
+            if len(seen) == 6:
+                break
+    assert [round(f.pixels.mean()) for f in seen] == [0, 20, 30, 0, 20, 30]
+    assert [f.at_s for f in seen] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert drops["broken"] == 2 and caplog.text.count("01.png") == 1
+
+
+def test_a_directory_without_a_picture_that_decodes_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"broken")
+    with pytest.raises(DriverError, match="not one frame"):
+        list(read_frames(tmp_path))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DriverError, match="holds no pictures"):
+        list(read_frames(tmp_path / "none"))
+
+
+def open_video(path: Path, clock: FastClock, **more: object) -> Camera:
+    section = config.VideoCamera(name="cam", path=path, detector="d", **more)  # type: ignore[arg-type]
+    return open_camera(section, clock)
+
+
+async def take(camera: Camera, count: int) -> list[Frame]:
+    frames = []
+    async for frame in camera.frames():
+        frames.append(frame)
+        if len(frames) == count:
+            break
+    return frames
+
+
+async def test_a_real_time_camera_stamps_frames_with_their_capture_time(tmp_path: Path) -> None:
+    clock = FastClock()
+    camera = open_video(encode(tmp_path / "clip.mkv", [0, 40, 500]), clock)
+    frames = await take(camera, 99)
+    assert [f.at_s for f in frames] == pytest.approx([100.0, 100.04, 100.5])
+    assert [f.wall_s - f.at_s for f in frames] == pytest.approx([1e9] * 3)
+    assert clock.now_s == pytest.approx(100.5)
+    assert not camera.every_frame
+
+
+async def test_late_frames_are_dropped_and_counted_instead_of_queued(tmp_path: Path) -> None:
+    clock = FastClock()
+    camera = open_video(encode(tmp_path / "clip.mkv", [40 * n for n in range(30)]), clock)
+    frames = []
+    async for frame in camera.frames():
+        frames.append(frame)
+        if frame.seq == 5:
+            clock.now_s += 0.4  # the consumer held us up
+    assert camera.drops["late"] in range(6, 11)
+    assert len(frames) + camera.drops["late"] == 30 and frames[-1].seq == 29
+
+
+async def test_frame_by_frame_drops_nothing_and_does_not_wait(tmp_path: Path) -> None:
+    clock = FastClock()
+    camera = open_video(encode(tmp_path / "clip.mkv", [40 * n for n in range(10)]), clock, realtime=False)
+    frames = await take(camera, 99)
+    assert camera.every_frame and len(frames) == 10 and clock.now_s == 100.0
+    assert frames[-1].at_s == pytest.approx(100.36)
+
+
+async def test_a_loop_goes_on_with_rising_times(tmp_path: Path) -> None:
+    camera = open_video(encode(tmp_path / "clip.mkv", [0, 40, 80]), FastClock(), loop=True)
+    frames = await take(camera, 7)
+    assert [f.at_s - 100 for f in frames] == pytest.approx([0.04 * n for n in range(7)], abs=1e-6)
+    assert [f.seq for f in frames] == list(range(7))
+
+
+async def test_a_camera_without_its_file_fails_when_it_is_read(tmp_path: Path) -> None:
+    camera = open_video(tmp_path / "gone.mp4", FastClock())
+    with pytest.raises(DriverError, match=r"gone\.mp4"):
+        await take(camera, 1)
