@@ -76,10 +76,11 @@ def move(body: Body, aim: Aim, wind: tuple[float, float], dt: float) -> None:
     _discharge(body, 1.0 + climbing + drag, dt)
 
 
-def fall(body: Body, dt: float) -> None:
-    """Motors off in the air."""
+def fall(body: Body, dt: float) -> bool:
+    """Motors off in the air; True when it hits the ground."""
     body.up_mps -= GRAVITY_MPS2 * dt
     _integrate(body, dt)
+    return body.on_ground
 
 
 def rest(body: Body, dt: float, *, idling: bool) -> None:

@@ -1,0 +1,194 @@
+"""`edge-agent simulate`: the simulated autopilot as a process of its own, which outlives the agents that use it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import selectors
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from edge_agent.flight.simulator import Autopilot, State
+
+TURN_S = 0.01
+SAVE_S = 0.3
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--lat", type=float, required=True, help="where it stands, degrees")
+    parser.add_argument("--lon", type=float, required=True)
+    way = parser.add_mutually_exclusive_group(required=True)
+    way.add_argument("--udpout", type=_place, metavar="HOST:PORT", help="speak to an agent that listens by udpin")
+    way.add_argument("--tcp-listen", type=_place, metavar="HOST:PORT", help="wait for agents, one or several")
+    parser.add_argument("--system-id", type=int, default=1)
+    parser.add_argument("--speedup", type=float, default=1.0, help="how much faster than real time it lives")
+    parser.add_argument("--wind-mps", type=float, default=0.0)
+    parser.add_argument("--wind-from-deg", type=float, default=0.0)
+    parser.add_argument("--battery-pct", type=float, default=100.0)
+    parser.add_argument("--log", type=Path, help="append what truly happens, one JSON object a line")
+    parser.add_argument("--state", type=Path, help="go on from this file, and save to it while it lives")
+
+
+def main(args: argparse.Namespace) -> int:
+    state = _load(args.state)
+    autopilot = Autopilot(
+        args.lat,
+        args.lon,
+        system_id=args.system_id,
+        wind_mps=args.wind_mps,
+        wind_from_deg=args.wind_from_deg,
+        battery_pct=args.battery_pct,
+        state=state,
+    )
+    try:
+        wire: Wire = Listener(args.tcp_listen) if args.tcp_listen else Datagrams(args.udpout)
+        log = args.log.open("a", encoding="utf-8") if args.log else None
+    except OSError as error:
+        print(f"edge-agent simulate: {error}", file=sys.stderr)
+        return 1
+    running = True
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal running
+        running = False
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    saved_s = 0.0
+    while running:
+        wire.turn(autopilot, time.monotonic() * args.speedup)
+        _tell(autopilot, log)
+        if args.state and time.monotonic() - saved_s > SAVE_S:
+            saved_s = time.monotonic()
+            _save(args.state, autopilot.state)
+    if args.state:
+        _save(args.state, autopilot.state)
+    wire.close()
+    if log:
+        log.close()
+    return 0
+
+
+class Datagrams:
+    """One agent at a known UDP address; that nobody listens there yet is no fault."""
+
+    def __init__(self, place: tuple[str, int]) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._place = place
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._socket, selectors.EVENT_READ)
+
+    def turn(self, autopilot: Autopilot, now: float) -> None:
+        if self._selector.select(TURN_S):
+            try:
+                autopilot.receive(self._socket.recv(65536), now)
+            except OSError:  # ICMP port unreachable: the agent is not there
+                pass
+        autopilot.step(now)
+        if data := autopilot.data_to_send():
+            try:
+                self._socket.sendto(data, self._place)
+            except OSError:
+                pass
+
+    def close(self) -> None:
+        self._selector.close()
+        self._socket.close()
+
+
+class Listener:
+    """Any number of agents over TCP; each hears everything, and may leave and come back."""
+
+    def __init__(self, place: tuple[str, int]) -> None:
+        self._server = socket.create_server(place)
+        self._server.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._server, selectors.EVENT_READ)
+        self._clients: dict[socket.socket, int] = {}
+        self._count = 0
+
+    def turn(self, autopilot: Autopilot, now: float) -> None:
+        for key, _ in self._selector.select(TURN_S):
+            assert isinstance(key.fileobj, socket.socket)
+            if key.fileobj is self._server:
+                self._accept()
+            else:
+                self._read(key.fileobj, autopilot, now)
+        autopilot.step(now)
+        if data := autopilot.data_to_send():
+            for client in list(self._clients):
+                try:
+                    client.sendall(data)
+                except OSError:  # gone, or it does not read: a serial line would drop the bytes too
+                    self._drop(client, autopilot)
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+        self._selector.close()
+        self._server.close()
+
+    def _accept(self) -> None:
+        client, _ = self._server.accept()
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._selector.register(client, selectors.EVENT_READ)
+        self._count += 1
+        self._clients[client] = self._count
+
+    def _read(self, client: socket.socket, autopilot: Autopilot, now: float) -> None:
+        if client not in self._clients:
+            return
+        try:
+            data = client.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            autopilot.receive(data, now, self._clients[client])
+        else:
+            self._drop(client, autopilot)
+
+    def _drop(self, client: socket.socket, autopilot: Autopilot) -> None:
+        autopilot.leave(self._clients.pop(client))
+        self._selector.unregister(client)
+        client.close()
+
+
+Wire = Datagrams | Listener
+
+
+def _tell(autopilot: Autopilot, log: IO[str] | None) -> None:
+    if log and autopilot.happenings:
+        for happening in autopilot.happenings:
+            log.write(json.dumps({"wall_s": round(time.time(), 3), **happening}) + "\n")
+        log.flush()
+    autopilot.happenings.clear()
+
+
+def _load(file: Path | None) -> State | None:
+    if file is None or not file.exists():
+        return None
+    return msgspec.json.decode(file.read_bytes(), type=State)
+
+
+def _save(file: Path, state: State) -> None:
+    """Replaced as a whole: a world that is killed while it saves goes on from the save before."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_bytes(msgspec.json.encode(state))
+    temporary.replace(file)
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise argparse.ArgumentTypeError(f"HOST:PORT is wanted, got {text!r}")
+    return host, int(port)

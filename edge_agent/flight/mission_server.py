@@ -1,0 +1,135 @@
+"""The autopilot's end of the mission protocol, with ArduPilot's manners (MissionItemProtocol.cpp). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import structs
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from edge_agent.flight.frames import Frame, Message
+from edge_agent.flight.mission import Item, item_of
+
+CAPACITY = 700
+ASK_AGAIN_S = 1.0
+GIVE_UP_S = 8.0
+_FRAMES = {5: 0, 6: 3, 11: 10}  # read-back knows only the plain frames
+_KNOWN = (
+    mavlink.MAV_CMD_NAV_WAYPOINT, mavlink.MAV_CMD_NAV_TAKEOFF, mavlink.MAV_CMD_NAV_LAND,
+    mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH, mavlink.MAV_CMD_NAV_LOITER_TIME, mavlink.MAV_CMD_DO_CHANGE_SPEED,
+)  # fmt: skip
+Peer = tuple[int, int]
+
+
+class MissionServer:
+    """Holds the mission: `items`, of which the first is home. Not atomic: a broken upload is a mix of old and new."""
+
+    def __init__(self, items: list[Item], home: Callable[[], Item], send: Callable[[Message], None]) -> None:
+        self.items, self._home, self._send = items, home, send
+        self._peer: Peer | None = None  # who uploads
+        self._count = self._next = 0
+        self._item_s = self._asked_s = 0.0
+        self.received = False  # an upload is complete; whoever looks resets it
+
+    def receive(self, frame: Frame, now: float, *, locked: bool) -> None:
+        """One message of the protocol; `locked` while the mission runs, when it cannot be cleared."""
+        peer, message = (frame.system, frame.component), frame.message
+        if message.mission_type != mavlink.MAV_MISSION_TYPE_MISSION:
+            return
+        match message.get_msgId():
+            case mavlink.MAVLINK_MSG_ID_MISSION_COUNT:
+                self._begin(peer, message.count, now)
+            case mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT:
+                self._item(peer, message, now)
+            case mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_LIST if self._peer is not None:
+                self._ack(peer, mavlink.MAV_MISSION_DENIED)
+            case mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_LIST:
+                self._send(mavlink.MAVLink_mission_count_message(*peer, len(self.items), 0))
+            case mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT if message.seq >= len(self.items):
+                self._ack(peer, mavlink.MAV_MISSION_INVALID_SEQUENCE)
+            case mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT:
+                self._answer(peer, message.seq)
+            case mavlink.MAVLINK_MSG_ID_MISSION_CLEAR_ALL:
+                if not locked:
+                    self.items.clear()
+                self._ack(peer, mavlink.MAV_MISSION_DENIED if locked else mavlink.MAV_MISSION_ACCEPTED)
+
+    def tick(self, now: float) -> None:
+        """Ask again, or give the upload up."""
+        if self._peer is None:
+            return
+        if now - self._item_s > GIVE_UP_S:
+            self._ack(self._peer, mavlink.MAV_MISSION_OPERATION_CANCELLED)
+            self._peer = None
+        elif now - self._asked_s > ASK_AGAIN_S:
+            self._ask(now)
+
+    def _begin(self, peer: Peer, count: int, now: float) -> None:
+        if self._peer not in (None, peer):
+            self._ack(peer, mavlink.MAV_MISSION_DENIED)
+            return
+        if count > CAPACITY:
+            self._ack(peer, mavlink.MAV_MISSION_NO_SPACE)
+            return
+        del self.items[count:]  # at once, before anything has arrived
+        if count == 0:
+            self._ack(peer, mavlink.MAV_MISSION_ACCEPTED)
+            return
+        self._peer, self._count, self._next, self._item_s = peer, count, 0, now
+        self._ask(now)
+
+    def _item(self, peer: Peer, message: Message, now: float) -> None:
+        if peer != self._peer:
+            self._ack(peer, mavlink.MAV_MISSION_ERROR)
+            return
+        if message.seq != self._next:
+            self._ack(peer, mavlink.MAV_MISSION_INVALID_SEQUENCE)  # and the transfer goes on
+            return
+        if message.command not in _KNOWN:
+            self._ack(peer, mavlink.MAV_MISSION_UNSUPPORTED)
+            self._peer = None
+            return
+        self.items[self._next : self._next + 1] = [_kept(item_of(message))]
+        self._next, self._item_s = self._next + 1, now
+        if self._next < self._count:
+            self._ask(now)
+            return
+        self._peer, self.received = None, True
+        self._ack(peer, mavlink.MAV_MISSION_ACCEPTED)
+
+    def _ask(self, now: float) -> None:
+        assert self._peer is not None
+        self._asked_s = now
+        self._send(mavlink.MAVLink_mission_request_message(*self._peer, self._next, 0))
+
+    def _answer(self, peer: Peer, seq: int) -> None:
+        item = self._home() if seq == 0 else self.items[seq]
+        self._send(
+            mavlink.MAVLink_mission_item_int_message(
+                *peer,
+                seq,
+                item.frame,
+                item.command,
+                0,
+                1,
+                item.p1,
+                item.p2,
+                item.p3,
+                item.p4,
+                item.x,
+                item.y,
+                item.z,
+                0,
+            )
+        )
+
+    def _ack(self, peer: Peer, result: int) -> None:
+        self._send(mavlink.MAVLink_mission_ack_message(*peer, result, mavlink.MAV_MISSION_TYPE_MISSION))
+
+
+def _kept(item: Item) -> Item:
+    """What ArduCopter stores of an item: whole seconds, centimetres, plain frames, and no radius or yaw."""
+    item = structs.replace(item, frame=_FRAMES.get(item.frame, item.frame), z=int(round(item.z * 1000) / 10) / 100)
+    if item.command == mavlink.MAV_CMD_NAV_WAYPOINT:
+        return structs.replace(item, p1=float(int(item.p1)), p2=0.0, p3=0.0, p4=0.0)
+    return item

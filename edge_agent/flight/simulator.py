@@ -1,0 +1,500 @@
+"""The simulated autopilot: a small ArduCopter that speaks the same MAVLink bytes. Deterministic, sans-I/O.
+
+What it does was seen on ArduCopter 4.6: AUTO on the ground waits for MISSION_START and disarms after DISARM_DELAY,
+a mission's return item stays in AUTO, an acknowledgement says only that a command was taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct, field
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from edge_agent import geo
+from edge_agent.flight import airframe
+from edge_agent.flight.airframe import Aim, Body
+from edge_agent.flight.frames import Framer, Message, Sender
+from edge_agent.flight.mavlink import AUTOPILOT, MODE_NUMBERS, MODES
+from edge_agent.flight.mission import Item
+from edge_agent.flight.mission_server import MissionServer
+
+STEP_S = 0.05
+READY_S = 2.0  # GPS and EKF are good so long after the start
+SPOOL_S = 1.0
+DISARM_DELAY_S = 10.0
+TOUCHDOWN_S = 0.5
+RTL_ALT_M = 15.0
+RTL_LOITER_S = 1.0
+REACHED_M = 2.0
+BATTERY_LOW_PCT, BATTERY_CRITICAL_PCT = 20.0, 10.0
+FORCE = 21196
+FLYABLE = ("STABILIZE", "ALT_HOLD", "AUTO", "GUIDED", "LOITER", "RTL", "LAND", "BRAKE")
+ARMABLE = ("STABILIZE", "ALT_HOLD", "GUIDED", "LOITER")
+GROUND_MSL_M = 50.0
+
+_EKF_GOOD = 0x33F  # EKF_STATUS_REPORT of a healthy EKF with a position
+_DEFAULT_STREAMS = {
+    mavlink.MAVLINK_MSG_ID_HEARTBEAT: 1.0,
+    mavlink.MAVLINK_MSG_ID_SYS_STATUS: 1.0,
+    mavlink.MAVLINK_MSG_ID_GPS_RAW_INT: 1.0,
+    mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT: 1.0,
+}
+_MISSION = (
+    mavlink.MAVLINK_MSG_ID_MISSION_COUNT,
+    mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT,
+    mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_LIST,
+    mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT,
+    mavlink.MAVLINK_MSG_ID_MISSION_CLEAR_ALL,
+)
+_WANTED = (*_MISSION, mavlink.MAVLINK_MSG_ID_COMMAND_LONG, mavlink.MAVLINK_MSG_ID_MISSION_ACK)
+
+
+class State(Struct, kw_only=True):
+    """Everything that a killed world needs to go on where it stood."""
+
+    lat: float
+    lon: float
+    time_s: float = 0.0  # since the start
+    body: Body = field(default_factory=Body)
+    mode: str = "STABILIZE"
+    armed: bool = False
+    idle_s: float = 0.0  # armed on the ground, and nothing flies
+    home: tuple[float, float] = (0.0, 0.0)  # north_m, east_m
+    items: list[Item] = field(default_factory=list)
+    seq: int = 0
+    started: bool = False  # the mission runs
+    started_s: float = 0.0
+    paused: bool = False
+    speed_mps: float = 5.0
+    arrived_s: float | None = None  # at the waypoint, or over home
+    descending: bool = False
+    failsafe: str = ""
+
+
+class Autopilot:
+    """One vehicle. `receive` bytes, `step` time, `data_to_send` to every client; `happenings` is what truly happened.
+
+    `now` is in simulated seconds and may start anywhere.
+    """
+
+    def __init__(
+        self,
+        lat: float,
+        lon: float,
+        *,
+        system_id: int = 1,
+        wind_mps: float = 0.0,
+        wind_from_deg: float = 0.0,
+        battery_pct: float = 100.0,
+        state: State | None = None,
+    ) -> None:
+        self.state = s = state or State(lat=lat, lon=lon, body=Body(battery_pct=battery_pct))
+        towards = math.radians(wind_from_deg + 180)
+        self.wind = (wind_mps * math.cos(towards), wind_mps * math.sin(towards))
+        self._system_id = system_id
+        self._framers: dict[int, Framer] = {}
+        self._sender = Sender(system_id, AUTOPILOT)
+        self._out: list[bytes] = []
+        self._streams = dict(_DEFAULT_STREAMS)
+        self._sent_s: dict[int, float] = {}
+        self._makers: dict[int, Callable[[], Message]] = {
+            mavlink.MAVLINK_MSG_ID_HEARTBEAT: self._heartbeat,
+            mavlink.MAVLINK_MSG_ID_SYS_STATUS: self._sys_status,
+            mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT: self._global_position,
+            mavlink.MAVLINK_MSG_ID_GPS_RAW_INT: self._gps,
+            mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE: self._extended,
+            mavlink.MAVLINK_MSG_ID_MISSION_CURRENT: self._mission_current,
+            mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: self._battery,
+            mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT: self._ekf,
+            mavlink.MAVLINK_MSG_ID_HOME_POSITION: self._home,
+        }
+        self._epoch_s: float | None = None
+        self._position_s = s.time_s
+        self._complained_s = float("-inf")
+        self.missions = MissionServer(s.items, self._home_item, self._send)
+        self.happenings: list[dict[str, Any]] = []
+        self._happen("resumed" if state else "booted")
+
+    # --- in and out -----------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes, now: float, source: int = 0) -> None:
+        """Bytes of one client."""
+        self.step(now)
+        for frame in self._framers.setdefault(source, Framer(_WANTED)).receive(data):
+            if frame.message.target_system not in (0, self._system_id):
+                continue
+            number = frame.message.get_msgId()
+            if number == mavlink.MAVLINK_MSG_ID_COMMAND_LONG:
+                result = self._command(frame.message)
+                self._send(
+                    mavlink.MAVLink_command_ack_message(
+                        frame.message.command, result, 0, 0, frame.system, frame.component
+                    )
+                )
+            elif number in _MISSION:
+                locked = self.state.armed and self.state.started
+                self.missions.receive(frame, self.state.time_s, locked=locked)
+
+    def leave(self, source: int) -> None:
+        """A client went away; half a frame of its is nothing to wait for."""
+        self._framers.pop(source, None)
+
+    def step(self, now: float) -> None:
+        """Live until `now`."""
+        if self._epoch_s is None:
+            self._epoch_s = now - self.state.time_s
+        while self.state.time_s + STEP_S <= now - self._epoch_s:
+            self._live(STEP_S)
+
+    def data_to_send(self) -> bytes:
+        out, self._out = self._out, []
+        return b"".join(out)
+
+    # --- one step of time -----------------------------------------------------------------------------------------
+
+    def _live(self, dt: float) -> None:
+        s = self.state
+        s.time_s = round(s.time_s + dt, 3)
+        if not s.armed:
+            self._lie(dt)
+        elif s.body.on_ground and not self._lifts():
+            airframe.rest(s.body, dt, idling=True)
+            s.idle_s += dt
+            if s.idle_s >= (TOUCHDOWN_S if s.descending else DISARM_DELAY_S):
+                self._disarm("landed" if s.descending else "disarm delay")
+        else:
+            s.idle_s = 0.0
+            airframe.move(s.body, self._aim(), self.wind, dt)
+            self._check_battery()
+        self.missions.tick(s.time_s)
+        if self.missions.received:
+            self.missions.received = False
+            s.seq, s.started = 0, False
+            self._text(mavlink.MAV_SEVERITY_INFO, "Flight plan received")
+        self._stream()
+        if s.time_s - self._position_s >= 1.0:
+            self._position_s = s.time_s
+            self._happen("position")
+
+    def _lie(self, dt: float) -> None:
+        body = self.state.body
+        if body.on_ground:
+            airframe.rest(body, dt, idling=False)
+            return
+        if airframe.fall(body, dt):
+            self._happen("crashed")
+
+    def _lifts(self) -> bool:
+        """On the ground, armed, and about to leave it."""
+        s = self.state
+        return s.mode == "AUTO" and s.started and not s.descending and s.time_s - s.started_s >= SPOOL_S
+
+    def _aim(self) -> Aim:
+        s = self.state
+        match s.mode:
+            case "AUTO" if s.started and not s.paused:
+                return self._mission()
+            case "RTL":
+                return self._return()
+            case "LAND":
+                return self._descend()
+            case "STABILIZE" | "ALT_HOLD":
+                return Aim(adrift=True)
+            case _:
+                return Aim()
+
+    def _mission(self) -> Aim:
+        s = self.state
+        while s.seq < len(s.items):
+            item = s.items[s.seq]
+            match item.command:
+                case mavlink.MAV_CMD_NAV_TAKEOFF:
+                    if s.body.up_m < item.z - 0.3:
+                        return Aim(up_m=item.z)
+                case mavlink.MAV_CMD_DO_CHANGE_SPEED:
+                    s.speed_mps = item.p2
+                case mavlink.MAV_CMD_NAV_WAYPOINT | mavlink.MAV_CMD_NAV_LOITER_TIME:
+                    place = geo.to_local(item.x / 1e7, item.y / 1e7, s.lat, s.lon)
+                    if not self._stayed(place, item.z, item.p1):
+                        return Aim(place=place, speed_mps=s.speed_mps, up_m=item.z)
+                case mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH:
+                    return self._return()
+                case mavlink.MAV_CMD_NAV_LAND:
+                    return self._descend()
+            self._reached()
+        return Aim()
+
+    def _stayed(self, place: tuple[float, float], up_m: float, hold_s: float) -> bool:
+        s = self.state
+        away_m = math.dist(place, (s.body.north_m, s.body.east_m))
+        if s.arrived_s is None and away_m < REACHED_M and abs(s.body.up_m - up_m) < 1.0:
+            s.arrived_s = s.time_s
+        return s.arrived_s is not None and s.time_s - s.arrived_s >= hold_s
+
+    def _reached(self) -> None:
+        s = self.state
+        self._send(mavlink.MAVLink_mission_item_reached_message(s.seq))
+        self._happen("reached", seq=s.seq)
+        s.seq, s.arrived_s = s.seq + 1, None
+
+    def _return(self) -> Aim:
+        s = self.state
+        if s.descending:
+            return self._descend()
+        up_m = max(s.body.up_m, RTL_ALT_M)
+        away_m = math.dist(s.home, (s.body.north_m, s.body.east_m))
+        if away_m > 0.5 and s.body.up_m < RTL_ALT_M - 0.5:
+            return Aim(up_m=up_m)
+        if away_m <= 0.5:
+            s.arrived_s = s.time_s if s.arrived_s is None else s.arrived_s
+            if s.time_s - s.arrived_s >= RTL_LOITER_S:
+                s.descending = True
+        return Aim(place=s.home, speed_mps=max(s.speed_mps, 5.0), up_m=s.body.up_m if away_m <= 0.5 else up_m)
+
+    def _descend(self) -> Aim:
+        s = self.state
+        s.descending = True
+        slow = s.body.up_m < airframe.TOUCHDOWN_BELOW_M
+        place = s.home if s.mode != "LAND" else None
+        return Aim(place=place, up_mps=-airframe.TOUCHDOWN_MPS if slow else -airframe.DESCENT_MPS)
+
+    def _check_battery(self) -> None:
+        s = self.state
+        level = s.body.battery_pct
+        if level < BATTERY_CRITICAL_PCT and s.failsafe != "critical":
+            s.failsafe = "critical"
+            self._failsafe("Battery 1 is critical", "LAND")
+        elif level < BATTERY_LOW_PCT and not s.failsafe:
+            s.failsafe = "low"
+            if s.mode != "LAND":
+                self._failsafe("Battery 1 is low", "RTL")
+
+    def _failsafe(self, text: str, mode: str) -> None:
+        self._text(mavlink.MAV_SEVERITY_WARNING, text)
+        self._text(mavlink.MAV_SEVERITY_WARNING, "Battery Failsafe")
+        self.set_mode(mode, "failsafe")
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def _command(self, m: Message) -> int:
+        s = self.state
+        match m.command:
+            case mavlink.MAV_CMD_COMPONENT_ARM_DISARM:
+                return self._arm_disarm(arm=m.param1 == 1, force=int(m.param2) == FORCE)
+            case mavlink.MAV_CMD_DO_SET_MODE:
+                done = self.set_mode(MODES.get(int(m.param2), ""), "command")
+            case mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH:
+                done = self.set_mode("RTL", "command")
+            case mavlink.MAV_CMD_NAV_LAND:
+                done = self.set_mode("LAND", "command")
+            case mavlink.MAV_CMD_MISSION_START:
+                done = self._start_mission()
+            case mavlink.MAV_CMD_DO_SET_MISSION_CURRENT:
+                done = self._set_current(int(m.param1))
+            case mavlink.MAV_CMD_DO_CHANGE_SPEED:
+                done, s.speed_mps = True, m.param2
+            case mavlink.MAV_CMD_DO_PAUSE_CONTINUE:
+                done = s.mode == "AUTO" and not s.body.on_ground
+                s.paused = done and m.param1 == 0
+            case mavlink.MAV_CMD_SET_MESSAGE_INTERVAL:
+                done = self._set_interval(int(m.param1), m.param2)
+            case mavlink.MAV_CMD_REQUEST_MESSAGE:
+                done = int(m.param1) in self._makers
+                if done:
+                    self._send(self._makers[int(m.param1)]())
+            case _:
+                return int(mavlink.MAV_RESULT_UNSUPPORTED)
+        return int(mavlink.MAV_RESULT_ACCEPTED if done else mavlink.MAV_RESULT_FAILED)
+
+    def set_mode(self, mode: str, by: str) -> bool:
+        """Change the mode, as a command, a failsafe or a pilot's switch does."""
+        s = self.state
+        if mode not in FLYABLE:
+            return False
+        if mode == "AUTO" and (len(s.items) < 2 or s.items[1].command != mavlink.MAV_CMD_NAV_TAKEOFF):
+            self._text(mavlink.MAV_SEVERITY_WARNING, "Mode change to AUTO failed: missing takeoff")
+            return False
+        if mode == s.mode:
+            return True
+        s.mode, s.descending, s.arrived_s, s.paused = mode, False, None, False
+        s.started = mode == "AUTO" and s.armed and not s.body.on_ground  # in the air AUTO goes on where it was
+        self._happen("mode", by=by)
+        self._send(self._heartbeat())
+        return True
+
+    def _arm_disarm(self, *, arm: bool, force: bool) -> int:
+        s = self.state
+        if not arm:
+            if not s.body.on_ground and not force:
+                return int(mavlink.MAV_RESULT_FAILED)
+            self._disarm("forced" if force else "command")
+            return int(mavlink.MAV_RESULT_ACCEPTED)
+        if s.armed:
+            return int(mavlink.MAV_RESULT_ACCEPTED)
+        if not force and (complaint := self._prearm() or ("" if s.mode in ARMABLE else "Mode not armable")):
+            self._text(mavlink.MAV_SEVERITY_CRITICAL, f"Arm: {complaint}")
+            return int(mavlink.MAV_RESULT_FAILED)
+        s.armed, s.idle_s, s.descending, s.failsafe = True, 0.0, False, ""
+        s.home = (s.body.north_m, s.body.east_m)
+        self._happen("armed")
+        self._send(self._heartbeat())
+        return int(mavlink.MAV_RESULT_ACCEPTED)
+
+    def _disarm(self, why: str) -> None:
+        s = self.state
+        if not s.armed:
+            return
+        if s.descending and s.body.on_ground:
+            self._happen("landed")
+            s.seq = 0
+        s.armed, s.started, s.descending, s.idle_s = False, False, False, 0.0
+        self._happen("disarmed", why=why)
+        self._send(self._heartbeat())
+
+    def _prearm(self) -> str:
+        """Why it would not arm."""
+        if self.state.time_s < READY_S:
+            return "GPS 1: Bad fix"
+        if self.state.body.battery_pct < BATTERY_LOW_PCT:
+            return "Battery 1 below minimum arming capacity"
+        return ""
+
+    def _start_mission(self) -> bool:
+        s = self.state
+        if len(s.items) < 2:
+            return False
+        if not s.armed:
+            return True  # so does ArduCopter: accepted, and nothing happens
+        if self.set_mode("AUTO", "command") and not s.started:
+            s.started, s.started_s, s.seq, s.arrived_s = True, s.time_s, max(s.seq, 1), None
+            self._happen("mission started")
+        return s.started
+
+    def _set_current(self, seq: int) -> bool:
+        s = self.state
+        if not 0 <= seq < len(s.items):
+            return False
+        s.seq, s.arrived_s = seq, None
+        return True
+
+    def _set_interval(self, number: int, interval_us: float) -> bool:
+        if number not in self._makers:
+            return False
+        self._streams.pop(number, None)
+        if interval_us > 0:
+            self._streams[number] = interval_us / 1e6
+        return True
+
+    # --- what it says ---------------------------------------------------------------------------------------------
+
+    def _stream(self) -> None:
+        now = self.state.time_s
+        for number, interval_s in self._streams.items():
+            if now - self._sent_s.get(number, float("-inf")) >= interval_s - STEP_S / 2:
+                self._sent_s[number] = now
+                self._send(self._makers[number]())
+        if not self.state.armed and (complaint := self._prearm()) and now - self._complained_s > 30:
+            self._complained_s = now
+            self._text(mavlink.MAV_SEVERITY_CRITICAL, f"PreArm: {complaint}")
+
+    def _send(self, message: Message) -> None:
+        self._out.append(self._sender.encode(message))
+
+    def _text(self, severity: int, text: str) -> None:
+        self._send(mavlink.MAVLink_statustext_message(severity, text.encode()[:50]))
+
+    def _happen(self, event: str, **more: Any) -> None:
+        s, (lat, lon) = self.state, self._place()
+        self.happenings.append(
+            {
+                "event": event,
+                "time_s": round(s.time_s, 2),
+                "mode": s.mode,
+                "armed": s.armed,
+                "lat": round(lat, 7),
+                "lon": round(lon, 7),
+                "alt_m": round(s.body.up_m, 2),
+                "distance_home_m": round(math.dist(s.home, (s.body.north_m, s.body.east_m)), 2),
+                "battery_pct": round(s.body.battery_pct, 1),
+                **more,
+            }
+        )
+
+    def _place(self) -> tuple[float, float]:
+        s = self.state
+        return geo.from_local(s.body.north_m, s.body.east_m, s.lat, s.lon)
+
+    def _home_place(self) -> tuple[int, int]:
+        lat, lon = geo.from_local(*self.state.home, self.state.lat, self.state.lon)
+        return round(lat * 1e7), round(lon * 1e7)
+
+    def _home_item(self) -> Item:
+        x, y = self._home_place()
+        return Item(seq=0, frame=0, command=mavlink.MAV_CMD_NAV_WAYPOINT, x=x, y=y, z=GROUND_MSL_M)
+
+    def _heartbeat(self) -> Message:
+        s = self.state
+        base = mavlink.MAV_MODE_FLAG_CUSTOM_MODE_ENABLED | (mavlink.MAV_MODE_FLAG_SAFETY_ARMED if s.armed else 0)
+        state = mavlink.MAV_STATE_ACTIVE if s.armed else mavlink.MAV_STATE_STANDBY
+        return mavlink.MAVLink_heartbeat_message(
+            mavlink.MAV_TYPE_QUADROTOR, mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA, base, MODE_NUMBERS[s.mode], state, 3
+        )
+
+    def _sys_status(self) -> Message:
+        s, prearm = self.state, mavlink.MAV_SYS_STATUS_PREARM_CHECK
+        present = prearm | mavlink.MAV_SYS_STATUS_SENSOR_GPS | mavlink.MAV_SYS_STATUS_SENSOR_BATTERY
+        health = present & ~(prearm if self._prearm() else 0)
+        millivolts, percent = round(s.body.voltage * 1000), int(s.body.battery_pct)
+        return mavlink.MAVLink_sys_status_message(
+            present, present, health, 100, millivolts, -1, percent, 0, 0, 0, 0, 0, 0
+        )
+
+    def _battery(self) -> Message:
+        body = self.state.body
+        cells = [round(body.voltage * 250)] * 4 + [0xFFFF] * 6
+        return mavlink.MAVLink_battery_status_message(0, 0, 0, 0x7FFF, cells, -1, -1, -1, int(body.battery_pct))
+
+    def _global_position(self) -> Message:
+        s, body = self.state, self.state.body
+        lat, lon = self._place() if s.time_s >= READY_S else (0.0, 0.0)
+        return mavlink.MAVLink_global_position_int_message(
+            round(s.time_s * 1000), round(lat * 1e7), round(lon * 1e7),
+            round((GROUND_MSL_M + body.up_m) * 1000), round(body.up_m * 1000),
+            round(body.north_mps * 100), round(body.east_mps * 100), round(-body.up_mps * 100),
+            round(body.heading_deg * 100) % 36000,
+        )  # fmt: skip
+
+    def _gps(self) -> Message:
+        s, (lat, lon) = self.state, self._place()
+        fix, satellites = (3, 12) if s.time_s >= READY_S else (1, 3)
+        return mavlink.MAVLink_gps_raw_int_message(
+            round(s.time_s * 1e6), fix, round(lat * 1e7), round(lon * 1e7),
+            round((GROUND_MSL_M + s.body.up_m) * 1000), 80, 120, round(s.body.speed_mps * 100), 0, satellites,
+        )  # fmt: skip
+
+    def _extended(self) -> Message:
+        s = self.state
+        if s.body.on_ground:
+            landed = mavlink.MAV_LANDED_STATE_ON_GROUND
+        elif s.descending:
+            landed = mavlink.MAV_LANDED_STATE_LANDING
+        elif s.mode == "AUTO" and s.seq == 1:
+            landed = mavlink.MAV_LANDED_STATE_TAKEOFF
+        else:
+            landed = mavlink.MAV_LANDED_STATE_IN_AIR
+        return mavlink.MAVLink_extended_sys_state_message(0, landed)
+
+    def _mission_current(self) -> Message:
+        s = self.state
+        return mavlink.MAVLink_mission_current_message(s.seq, max(len(s.items) - 1, 0))
+
+    def _ekf(self) -> Message:
+        flags = _EKF_GOOD if self.state.time_s >= READY_S else mavlink.EKF_ATTITUDE | mavlink.EKF_CONST_POS_MODE
+        return mavlink.MAVLink_ekf_status_report_message(flags, 0.1, 0.1, 0.1, 0.1, 0.0)
+
+    def _home(self) -> Message:
+        x, y = self._home_place()
+        return mavlink.MAVLink_home_position_message(x, y, round(GROUND_MSL_M * 1000), 0, 0, 0, [1, 0, 0, 0], 0, 0, 0)

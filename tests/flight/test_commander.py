@@ -1,0 +1,394 @@
+"""Whole flights of the pilot's core against the simulated autopilot, on a clock that jumps."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from edge_agent import config
+from edge_agent.flight.phases import Phase
+from edge_agent.messages import Refusal
+from edge_agent.runtime import DriverError
+
+NOMINAL = [
+    "gating", "uploading", "verifying", "readying", "arming", "starting", "climb", "route", "returning", "landing",
+    "landed",
+]  # fmt: skip
+IN_THE_AIR = ["climb", "route", "returning", "landing"]
+ON_THE_GROUND = ["gating", "uploading", "verifying", "readying"]
+
+
+def test_a_patrol_is_flown_to_its_end_and_every_step_is_reported_in_order(world):
+    run = world.fly()
+    began = world.now
+    world.until(lambda: world.commander.run is None)
+    assert world.phases() == NOMINAL
+    assert [event.seq for event in world.events] == list(range(1, len(NOMINAL) + 1))
+    assert {event.run for event in world.events} == {run}
+    assert world.is_home()
+    assert [h["seq"] for h in world.autopilot.happenings if h["event"] == "reached"] == [1, 2, 3, 4, 5, 6]
+    assert 45 < world.now - began < 75
+
+
+def test_a_second_patrol_starts_from_the_first_item_again(world):
+    for _ in range(2):
+        world.fly()
+        world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+    assert [h["seq"] for h in world.autopilot.happenings if h["event"] == "reached"] == [1, 2, 3, 4, 5, 6] * 2
+
+
+def test_recall_on_the_route_brings_it_home_at_once(world):
+    world.fly()
+    world.until("route")
+    world.wait(8)
+    assert world.commander.recall("op", world.now, world.wall) is None
+    world.until(lambda: world.commander.run is None)
+    assert "recalled by op" in [event.cause for event in world.events]
+    assert world.is_home()
+    assert 6 not in [h.get("seq") for h in world.autopilot.happenings]
+
+
+@pytest.mark.parametrize("phase", ON_THE_GROUND)
+def test_recall_before_arming_calls_the_flight_off(world, phase):
+    world.fly()
+    world.until(phase) if world.commander.phase != phase else None
+    assert world.commander.recall("op", world.now, world.wall) is None
+    world.wait(20)
+    assert world.phases()[-1] == "failed"
+    assert world.events[-1].cause == "called off by op"
+    assert "armed" not in world.happened()
+
+
+@pytest.mark.parametrize("phase", ["arming", "starting"])
+def test_recall_between_arming_and_take_off_ends_at_home_and_closes_the_run(world, phase):
+    world.fly()
+    world.until(phase)
+    assert world.commander.recall("op", world.now, world.wall) is None
+    world.until(lambda: world.commander.run is None and world.is_home())
+    assert world.phases()[-1] in ("failed", "landed")
+    assert max(up for *_, up in world.path) < 16
+    world.wait(20)
+    assert world.commander.phase == "ground"
+
+
+def test_pause_holds_and_resume_goes_on_to_the_end(world):
+    world.fly()
+    world.until("route")
+    world.wait(5)
+    assert world.commander.pause("op", world.now) is None
+    world.until("paused", within_s=5)
+    world.wait(5)
+    place = world.path[-1]
+    world.wait(20)
+    assert math.dist(place, world.path[-1]) < 1.0
+    assert world.commander.resume("op", world.now) is None
+    world.until("route", within_s=5)
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+    assert [h["seq"] for h in world.autopilot.happenings if h["event"] == "reached"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_pause_that_nobody_ends_comes_home(world):
+    world.fly()
+    world.until("route")
+    world.commander.pause("op", world.now)
+    world.until("paused")
+    world.until("returning", within_s=310)
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+
+
+def test_land_lands_where_it_is(world):
+    world.fly()
+    world.until("route")
+    world.wait(8)
+    assert world.commander.land("op", world.now) is None
+    world.until(lambda: world.commander.run is None)
+    assert world.phases()[-2:] == ["landing", "landed"]
+    state = world.autopilot.state
+    assert not state.armed
+    assert math.hypot(state.body.north_m, state.body.east_m) > 20
+
+
+def test_recall_never_undoes_a_landing(world):
+    world.fly()
+    world.until("route")
+    world.commander.land("op", world.now)
+    world.until("landing")
+    world.commander.recall("op", world.now, world.wall)
+    world.until(lambda: world.commander.run is None)
+    assert [h["mode"] for h in world.autopilot.happenings if h["event"] == "mode"][-1] == "LAND"
+
+
+def test_a_low_battery_calls_it_home_before_the_autopilot_must(make_world):
+    world = make_world(battery_pct=55.0)
+    world.fly()
+    world.until("route")
+    world.autopilot.state.body.battery_pct = 29.9
+    world.until("returning", within_s=10)
+    assert "battery 29 %" in world.events[-1].cause
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+
+
+def test_the_autopilots_own_failsafe_is_reported_as_such(world):
+    world.fly()
+    world.until("route")
+    world.autopilot.state.body.battery_pct = 19.0
+    world.until("returning", within_s=5)
+    assert "Battery Failsafe" in world.events[-1].cause
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+
+
+def test_a_foreign_mode_change_is_yielded_to_and_never_fought(world):
+    world.fly()
+    world.until("route")
+    world.wait(3)
+    world.autopilot.set_mode("LOITER", "pilot")
+    world.until("yielded", within_s=5)
+    world.wait(60)
+    assert world.autopilot.state.mode == "LOITER"
+    assert "another controller" in world.events[-1].cause
+    assert isinstance(world.commander.pause("op", world.now), Refusal)
+
+
+def test_a_person_may_resume_after_somebody_else_flew(world):
+    world.fly()
+    world.until("route")
+    world.autopilot.set_mode("LOITER", "pilot")
+    world.until("yielded")
+    assert world.commander.resume("op", world.now) is None
+    world.until("route", within_s=10)
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+
+
+def test_a_person_cannot_resume_a_mission_that_somebody_replaced(world):
+    world.fly()
+    world.until("route")
+    world.autopilot.set_mode("LOITER", "pilot")
+    world.until("yielded")
+    world.autopilot.state.items[4] = world.autopilot.state.items[3]
+    world.commander.resume("op", world.now)
+    world.wait(20)
+    assert world.autopilot.state.mode == "LOITER"
+    assert world.commander.phase == "yielded"
+
+
+def test_a_person_may_recall_after_somebody_else_flew(world):
+    world.fly()
+    world.until("route")
+    world.autopilot.set_mode("LOITER", "pilot")
+    world.until("yielded")
+    assert world.commander.recall("op", world.now, world.wall) is None
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+
+
+def test_a_mission_replaced_in_the_air_is_yielded_to(world):
+    world.fly()
+    world.until("route")
+    world.autopilot.state.items.pop(4)
+    world.until("yielded", within_s=5)
+    assert "not the one verified" in world.events[-1].cause
+
+
+@pytest.mark.parametrize("phase", [*ON_THE_GROUND, "arming"])
+def test_an_agent_killed_before_arming_leaves_the_drone_on_the_ground_and_closes_the_run(world, phase):
+    world.fly()
+    world.until(phase) if world.commander.phase != phase else None
+    world.start()
+    world.until(lambda: world.commander.run is None and world.commander.phase == "ground")
+    assert world.phases()[-1] == "failed"
+    assert world.happened().count("armed") <= 1
+    assert max(up for *_, up in world.path) == 0
+
+
+def test_an_agent_killed_between_arming_and_the_start_lets_the_autopilot_disarm_itself(world):
+    world.fly()
+    world.until("starting")
+    assert world.autopilot.state.armed
+    world.start()
+    world.until(lambda: world.commander.run is None and world.commander.phase == "ground", within_s=30)
+    assert world.phases()[-1] == "failed"
+    assert [h["why"] for h in world.autopilot.happenings if h["event"] == "disarmed"] == ["disarm delay"]
+    assert max(up for *_, up in world.path) == 0
+
+
+@pytest.mark.parametrize("away_s", [0.5, 20.0])
+@pytest.mark.parametrize("phase", IN_THE_AIR)
+def test_an_agent_killed_in_the_air_changes_nothing_of_the_path_and_reports_on(make_world, phase, away_s):
+    control = make_world()
+    control.fly()
+    control.until(lambda: control.commander.run is None)
+
+    world = make_world()
+    run = world.fly()
+    world.until(phase)
+    world.wait(1.0)
+    modes = [h for h in world.autopilot.happenings if h["event"] == "mode"]
+    end = world.now + away_s
+    while world.now < end:
+        world.live()
+        world.autopilot.data_to_send()
+    world.start()
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+    assert [h for h in world.autopilot.happenings if h["event"] == "mode"] == modes
+    assert max(math.dist(a, b) for a, b in zip(control.path, world.path, strict=False)) < 0.01
+    assert {event.run for event in world.events} == {run}
+    assert [event.seq for event in world.events] == list(range(1, len(world.events) + 1))
+    assert world.phases()[-1] == "landed"
+
+
+def test_an_agent_killed_while_paused_still_brings_it_home(world):
+    world.fly()
+    world.until("route")
+    world.commander.pause("op", world.now)
+    world.until("paused")
+    world.wait(100)
+    world.start()
+    world.until("paused", within_s=10)
+    world.until("returning", within_s=205)  # the pause began before the restart
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+
+
+def test_a_restart_never_starts_a_flight(world):
+    world.fly()
+    world.until("verifying")
+    world.start()
+    world.wait(120)
+    assert "armed" not in world.happened()
+
+
+def test_events_that_were_not_handed_over_are_after_a_restart(world):
+    world.until("ground")
+    world.wait(3)
+    world.commander.fly("patrol", "test", world.now, world.wall)
+    assert [event.phase for event in world.commander.unsent] == ["gating"]
+    world.start()
+    world.turn()
+    assert world.phases()[0] == "gating"
+
+
+def test_a_link_that_breaks_on_the_route_is_found_again_without_a_command(world):
+    world.fly()
+    world.until("route")
+    world.cut = True
+    world.until("link_down", within_s=6)
+    world.wait(8)
+    world.cut = False
+    modes = world.happened().count("mode")
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+    assert world.happened().count("mode") == modes
+    assert "attached: on the route" in [event.cause for event in world.events]
+
+
+def test_a_flight_goes_well_over_a_link_that_loses_a_tenth(world):
+    world.loss = 0.1
+    world.until("ground")
+    world.wait(10)
+    run = world.commander.fly("patrol", "test", world.now, world.wall)
+    assert isinstance(run, str), run
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+    assert world.phases()[-1] == "landed"
+
+
+def test_a_vehicle_armed_by_somebody_else_is_left_alone(world):
+    world.until("ground")
+    world.wait(3)
+    world.autopilot._arm_disarm(arm=True, force=False)
+    world.until("foreign", within_s=5)
+    refusal = world.commander.fly("patrol", "op", world.now, world.wall)
+    assert isinstance(refusal, Refusal)
+    assert refusal.value == "foreign"
+
+
+def test_a_disarm_in_the_air_locks_out_until_a_person_clears_it(world):
+    world.fly()
+    world.until("route")
+    world.autopilot._disarm("forced")
+    world.until("lockout", within_s=5)
+    assert isinstance(world.commander.fly("patrol", "op", world.now, world.wall), Refusal)
+    world.start()
+    world.wait(10)
+    assert world.commander.phase is Phase.LOCKOUT
+    assert world.commander.clear(world.now, world.wall) is None
+    world.until("ground")
+    assert world.commander.run is None
+
+
+def test_an_unknown_route_is_refused_with_the_known_ones(world):
+    refusal = world.commander.fly("nope", "op", world.now, world.wall)
+    assert isinstance(refusal, Refusal)
+    assert refusal.limit == "patrol"
+
+
+def test_a_gate_that_fails_keeps_it_on_the_ground(make_world):
+    world = make_world(battery_pct=40.0)
+    world.until("ground")
+    world.wait(3)
+    refusal = world.commander.fly("patrol", "op", world.now, world.wall)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.gate, refusal.value, refusal.limit) == ("gate.battery", "40 %", "50 %")
+
+
+def test_a_store_that_fails_keeps_it_on_the_ground(world, monkeypatch):
+    world.until("ground")
+    world.wait(3)
+
+    def full(state: object) -> None:
+        raise DriverError("state.json: No space left on device")
+
+    monkeypatch.setattr(world.keeper, "save", full)
+    world.commander.fly("patrol", "op", world.now, world.wall)
+    world.wait(10)
+    assert "armed" not in world.happened()
+    assert "No space left" in str(world.events[-1].refusal)
+
+
+def test_a_store_that_fails_in_the_air_does_not_end_the_flight(world, monkeypatch):
+    world.fly()
+    world.until("route")
+
+    def full(state: object) -> None:
+        raise DriverError("state.json: No space left on device")
+
+    monkeypatch.setattr(world.keeper, "save", full)
+    world.until(lambda: world.commander.run is None)
+    assert world.is_home()
+
+
+DAILY = config.Schedule(id="daily", route="patrol", cron="0 12 * * *", grace_s=600)
+NOON_S = 1_780_056_000.0  # 2026-05-29T12:00:00Z
+
+
+def test_a_schedule_starts_its_flight_once(make_world):
+    world = make_world(schedules=[DAILY], wall_s=NOON_S - 30)
+    world.until(lambda: world.phases()[-1:] == ["landed"], within_s=200)
+    world.wait(700)
+    assert world.phases() == NOMINAL
+    assert {event.by for event in world.events} == {"schedule:daily"}
+    assert NOON_S <= world.events[0].wall_s < NOON_S + 2
+
+
+def test_a_scheduled_flight_waits_for_its_gates_within_its_grace(make_world):
+    world = make_world(schedules=[DAILY], wall_s=NOON_S - 30, battery_pct=40.0)
+    world.wait(120)
+    assert world.events == []
+    world.autopilot.state.body.battery_pct = 90.0
+    world.until("route", within_s=60)
+
+
+def test_a_scheduled_flight_that_no_gate_lets_pass_is_missed_with_the_reason(make_world):
+    world = make_world(schedules=[DAILY], wall_s=NOON_S - 30, battery_pct=40.0)
+    world.wait(700)
+    assert world.phases() == ["missed"]
+    assert "gate.battery" in world.events[0].cause
+    assert "armed" not in world.happened()
