@@ -41,9 +41,9 @@ class RtpSpeaker:
         try:
             with await self._connect() as sock:
                 return await self._send(sock, data)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name
             where = f"{self._section.host}:{self._section.port}"
-            reason = error.strerror or str(error)
+            reason = getattr(error, "strerror", None) or str(error)
             raise DriverError(f"speaker {self.name}: rtp to {where}: {reason}") from None
 
     async def stop(self) -> None:

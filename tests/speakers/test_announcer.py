@@ -1,0 +1,278 @@
+"""The announcer: one record for each announcement and speaker, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent import config
+from edge_agent.messages import Announcement, Phrase, Spoken
+from edge_agent.runtime import DriverError, Health, SystemClock
+from edge_agent.speakers import Delivery, announcer
+from edge_agent.speakers.announcer import Announcer
+from edge_agent.speakers.simulated import SimulatedSpeaker
+from edge_agent.speakers.sound import Clip
+from edge_agent.speakers.voice import Voice
+
+CLOCK = SystemClock()
+
+
+class Tone:
+    """A voice that is ready at once: half a second for each phrase; `broken` fails."""
+
+    def __init__(self) -> None:
+        self.broken: Exception | None = None
+
+    async def check(self) -> None:
+        if isinstance(self.broken, DriverError):
+            raise self.broken
+
+    async def render(self, phrases: tuple[Phrase, ...]) -> Clip:
+        if self.broken:
+            raise self.broken
+        return Clip(samples=np.full(4000 * len(phrases), 500, np.int16), rate_hz=8000, text="x")
+
+
+class Faulty:
+    """A speaker that fails, hangs, or hangs even when it is asked to stop."""
+
+    def __init__(self, name: str, fault: str) -> None:
+        self.name, self.fault, self.plays = name, fault, 0
+
+    async def play(self, clip: Clip, announcement: str, /) -> Delivery:
+        self.plays += 1
+        if self.fault == "fails":
+            raise DriverError(f"speaker {self.name}: no route")
+        if self.fault == "hangs":
+            await asyncio.sleep(60)
+        return Delivery(finished=True, played_s=clip.duration_s, proof="heard")
+
+    async def stop(self) -> None:
+        if self.fault == "hangs":
+            raise DriverError(f"speaker {self.name}: no answer to stop")
+
+
+class Desk:
+    """An announcer at work, and what it reported."""
+
+    def __init__(self, tmp_path: Path, *extra: Faulty) -> None:
+        self.spoken: list[Spoken] = []
+        self.voice = Tone()
+        self.health = Health(CLOCK)
+        self.refuse: DriverError | None = None
+        self.speakers = {n: SimulatedSpeaker(n, tmp_path / n, CLOCK) for n in ("a", "b")} | {s.name: s for s in extra}
+        self.announcer = Announcer(self.speakers, self.voice, clock=CLOCK, health=self.health, on_spoken=self.on_spoken)
+
+    async def on_spoken(self, spoken: Spoken) -> None:
+        if self.refuse:
+            raise self.refuse
+        self.spoken.append(spoken)
+
+    def offer(self, id: str, cls: str = "rule", *speakers: str, **facts: object) -> object:
+        now = CLOCK.monotonic()
+        given_facts = {"phrases": (Phrase(text="危险"),), "at_s": now, "not_after_s": now + 10, "by": "rule:r"}
+        return self.announcer.offer(
+            Announcement(**({"id": id, "cls": cls, "speakers": speakers} | given_facts | facts))
+        )
+
+    async def records(self, count: int) -> list[tuple[str, str, str]]:
+        await until(lambda: len(self.spoken) >= count)
+        return sorted((s.announcement, s.speaker, s.outcome) for s in self.spoken)
+
+
+async def until(true: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running(part: Callable[[], Awaitable[None]]) -> AsyncIterator[asyncio.Task[None]]:
+    task: asyncio.Task[None] = asyncio.ensure_future(part())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_is_said_is_recorded_with_its_proof(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    async with running(desk.announcer.run):
+        began = time.time()
+        assert desk.offer("1", "danger", "a", incident="I") is None
+        await desk.records(1)
+    (spoken,) = desk.spoken
+    assert (spoken.announcement, spoken.speaker, spoken.outcome, spoken.proof) == ("1", "a", "delivered", "delivered")
+    assert (spoken.text, spoken.by, spoken.incident, spoken.refusal) == ("危险", "rule:r", "I", None)
+    assert spoken.duration_s == pytest.approx(0.5)
+    assert began <= spoken.wall_s < began + 0.3
+    assert spoken.sha256 == (await desk.voice.render((Phrase(text="x"),))).sha256
+    assert (tmp_path / "a" / "1.wav").stat().st_size == 8044
+
+
+async def test_a_group_starts_together(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    async with running(desk.announcer.run):
+        desk.offer("1")
+        assert await desk.records(2) == [("1", "a", "delivered"), ("1", "b", "delivered")]
+    first, second = desk.spoken
+    assert abs(first.wall_s - second.wall_s) < 0.05
+
+
+async def test_danger_interrupts_at_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    async with running(desk.announcer.run):
+        desk.offer("1", "rule", "a", phrases=(Phrase(text="危险"),) * 10)
+        await asyncio.sleep(0.2)
+        began = time.time()
+        desk.offer("2", "danger", "a")
+        assert await desk.records(2) == [("1", "a", "interrupted"), ("2", "a", "delivered")]
+    interrupted, danger = desk.spoken
+    assert 0.1 < interrupted.duration_s < 0.4
+    assert interrupted.sha256 is None
+    assert danger.wall_s - began < 0.1
+
+
+async def test_a_refused_offer_is_recorded_too(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    async with running(desk.announcer.run):
+        assert "no speaker has this name" in str(desk.offer("1", "rule", "nowhere"))
+        assert "nothing is left to say" in str(desk.offer("2", "rule", phrases=(Phrase(text="😀" * 500),)))
+        assert "stale" in str(desk.offer("3", "rule", "a", not_after_s=0.0))
+        assert await desk.records(4) == [
+            ("1", "nowhere", "refused"),
+            ("2", "a", "refused"),
+            ("2", "b", "refused"),
+            ("3", "a", "refused"),
+        ]
+    assert all(spoken.refusal for spoken in desk.spoken)
+
+
+async def test_what_waits_too_long_is_recorded_as_expired(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    async with running(desk.announcer.run):
+        desk.offer("1", "live", "a", phrases=(Phrase(text="危险"),) * 5)
+        desk.offer("2", "rule", "a", not_after_s=CLOCK.monotonic() + 0.2)
+        await desk.records(1)
+    assert desk.spoken[0].announcement == "2"
+    assert desk.spoken[0].refusal is not None
+    assert desk.spoken[0].refusal.gate == "expired"
+
+
+async def test_a_failing_speaker_stops_no_other_and_is_tried_again(tmp_path: Path) -> None:
+    broken = Faulty("z", "fails")
+    desk = Desk(tmp_path, broken)
+    async with running(desk.announcer.run):
+        desk.offer("1", "rule", "a", "z")
+        assert await desk.records(2) == [("1", "a", "delivered"), ("1", "z", "failed")]
+        assert next(s.detail for s in desk.spoken if s.speaker == "z") == "speaker z: no route"
+        assert desk.health.state["speaker z"] == "failed: speaker z: no route"
+        broken.fault = "works"
+        desk.offer("2", "rule", "z")
+        assert ("2", "z", "delivered") in await desk.records(3)
+    assert desk.spoken[-1].proof == "heard"
+    assert desk.health.state["speaker z"] == "running"
+
+
+async def test_a_speaker_that_does_not_stop_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announcer, "STOP_S", 0.1)
+    hanging = Faulty("z", "hangs")
+    desk = Desk(tmp_path, hanging)
+    async with running(desk.announcer.run):
+        desk.offer("1", "rule", "z")
+        await until(lambda: hanging.plays == 1)
+        hanging.fault = "works"
+        desk.offer("2", "danger", "z")
+        assert await desk.records(2) == [("1", "z", "failed"), ("2", "z", "delivered")]
+    assert desk.spoken[0].detail == "speaker z: did not end in time"
+
+
+async def test_without_a_voice_everything_fails_with_the_reason_until_it_is_back(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.voice.broken = DriverError("voice: gibberish")
+    async with running(desk.announcer.run):
+        await until(lambda: desk.health.state.get("voice") == "failed: voice: gibberish")
+        desk.offer("1", "rule", "a")
+        assert await desk.records(1) == [("1", "a", "failed")]
+        desk.voice.broken = ValueError("too long")
+        desk.offer("2", "rule", "a")
+        assert ("2", "a", "refused") in await desk.records(2)
+        desk.voice.broken = None
+        desk.offer("3", "rule", "a")
+        assert ("3", "a", "delivered") in await desk.records(3)
+    assert desk.health.state["voice"] == "running"
+
+
+async def test_hush_is_silence_now(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    async with running(desk.announcer.run):
+        desk.offer("1", "danger", phrases=(Phrase(text="危险"),) * 10)
+        desk.offer("2", "danger", "a")
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        desk.announcer.hush()
+        assert await desk.records(3) == [("1", "a", "interrupted"), ("1", "b", "interrupted"), ("2", "a", "refused")]
+        assert time.monotonic() - began < 0.2
+
+
+async def test_an_agent_that_stops_leaves_a_record_of_everything(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    async with running(desk.announcer.run):
+        desk.offer("1", "danger", "a")
+        desk.offer("2", "danger", "a")
+        await asyncio.sleep(0.1)
+    assert await desk.records(2) == [("1", "a", "interrupted"), ("2", "a", "refused")]
+
+
+async def test_a_record_that_the_disk_refused_is_given_again(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.refuse = DriverError("disk full")
+    async with running(desk.announcer.run):
+        desk.offer("1", "rule", "a")
+        await until(lambda: desk.health.state.get("announcer records") == "failed: disk full")
+        desk.refuse = None
+        assert await desk.records(1) == [("1", "a", "delivered")]
+
+
+async def test_a_bug_is_not_swallowed(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.voice.broken = ZeroDivisionError()
+    async with running(desk.announcer.run) as task:
+        desk.offer("1", "rule", "a")
+        with pytest.raises(ExceptionGroup):
+            await asyncio.wait_for(task, 2)
+
+
+async def test_it_speaks_with_the_real_voice(tmp_path: Path) -> None:
+    speaker = SimulatedSpeaker("a", tmp_path, CLOCK, realtime=False)
+    spoken: list[Spoken] = []
+
+    async def on_spoken(record: Spoken) -> None:
+        spoken.append(record)
+
+    part = Announcer({"a": speaker}, Voice(config.Voice()), clock=CLOCK, health=Health(CLOCK), on_spoken=on_spoken)
+    now = CLOCK.monotonic()
+    part.offer(
+        Announcement(
+            id="1",
+            phrases=(Phrase(text="请立即离开"), Phrase(text="Leave now", lang="en")),
+            speakers=(),
+            cls="danger",
+            at_s=now,
+            not_after_s=now + 10,
+            by="test",
+        )
+    )
+    async with running(part.run):
+        await until(lambda: bool(spoken))
+    assert spoken[0].outcome == "delivered"
+    assert spoken[0].text == "请立即离开 Leave now"
+    assert (tmp_path / "1.wav").stat().st_size == 44 + 2 * 8000 * spoken[0].duration_s
