@@ -6,11 +6,13 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_agent import config
+from edge_agent.geo import in_polygon
 from edge_agent.messages import Box, Detection, Plate, Tracks
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 from edge_agent.vision.camera import Frame
@@ -24,21 +26,29 @@ BOX: Box = (10, 10, 30, 40)
 
 
 class ListCamera:
-    """Gives a number of frames, one every `period_s`, then ends, or fails."""
+    """Gives a number of frames, `period_s` apart, and ends `tail_s` later, or fails."""
 
     def __init__(
-        self, name: str, count: int, *, period_s: float = 0.0, every_frame: bool = True, fails: int = 0
+        self,
+        name: str,
+        count: int,
+        *,
+        period_s: float = 0.0,
+        every_frame: bool = True,
+        fails: int = 0,
+        tail_s: float = 0.0,
     ) -> None:
         self.name, self.every_frame, self.drops = name, every_frame, Counter[str]()
-        self._count, self._period_s, self._fails = count, period_s, fails
+        self._count, self._period_s, self._fails, self._tail_s = count, period_s, fails, tail_s
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
         if self._fails:
             self._fails -= 1
             raise DriverError(f"camera {self.name} is unplugged")
         for n in range(self._count):
-            await asyncio.sleep(self._period_s)
+            await asyncio.sleep(self._period_s if n else 0)
             yield Frame(self.name, n, n * 0.1, n * 0.1, PIXELS)
+        await asyncio.sleep(self._tail_s)
 
 
 class FakeDetector:
@@ -97,6 +107,12 @@ async def test_two_cameras_share_a_detector_fairly_and_no_frame_of_a_file_is_los
     assert health.counts["detector.d.frames"] == 24 and set(health.state.values()) == {"stopped"}
 
 
+async def test_a_source_that_ends_long_after_its_last_frame_ends_its_detector_too() -> None:
+    sink, health = Sink(), Health(SystemClock())
+    await run_all(make([ListCamera("a", 2, tail_s=0.2)], FakeDetector(), sink, health), health)
+    assert sink.seqs("a") == [0, 1] and health.state["detector.d"] == "stopped"
+
+
 async def test_a_slow_detector_gets_the_newest_frames_and_the_rest_is_counted() -> None:
     hurry = threading.Event()
     detector, sink, health = FakeDetector(lambda: hurry.wait(0.1) and None), Sink(), Health(SystemClock())
@@ -145,10 +161,12 @@ async def test_a_hung_detector_is_seen_by_the_watchdog_and_an_idle_one_is_not() 
         release.wait(20)
 
     health, sink = Health(clock), Sink()
-    idle = make([ListCamera("quiet", 1, period_s=60)], FakeDetector(), sink, health)
+    idle = make([ListCamera("quiet", 2, period_s=60)], FakeDetector(), sink, health)
     hung = make([ListCamera("busy", 1)], FakeDetector(hang), sink, health)
     tasks = [asyncio.ensure_future(part()) for vision in (idle,) for _, part in vision.parts()]
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        while not sink.told:
+            await asyncio.sleep(0.01)
     clock.now_s += STUCK_S * 3
     assert health.stuck() == []
     tasks += [asyncio.ensure_future(part()) for _, part in hung.parts()]
@@ -176,12 +194,11 @@ async def test_a_bug_in_what_comes_after_is_not_swallowed() -> None:
     assert raised.group_contains(ZeroDivisionError)
 
 
-async def test_the_whole_config_becomes_parts(tmp_path: object) -> None:
-    camera = {"type": "simulated", "name": "bank", "detector": "sim", "fps": 20, "width": 320, "height": 180}
+async def test_the_whole_config_becomes_parts(tmp_path: Path) -> None:
     settings = config.Agent(
         site=config.Site(device="x"),
-        data_dir=__import__("pathlib").Path("/nonexistent"),
-        cameras=(config.SimulatedCamera(**{k: v for k, v in camera.items() if k != "type"}),),  # type: ignore[arg-type]
+        data_dir=tmp_path,
+        cameras=(config.SimulatedCamera(name="bank", detector="sim", fps=20, width=320, height=180),),
         detectors=(config.SimulatedDetector(name="sim"), config.SimulatedDetector(name="unused")),
     )
     clock, sink = SystemClock(), Sink()
@@ -205,7 +222,6 @@ def test_an_eye_in_lock_step_sees_the_wader_and_reads_the_parked_car() -> None:
     for n in range(16 * 5):
         pixels, truth = render("river_bank", n / 5, (1280, 720), 1)
         told.append(eye.process(Frame("bank", n, n / 5, n / 5, pixels, truth)))
-    from edge_agent.geo import in_polygon
 
     def feet(box: Box) -> tuple[float, float]:
         return (box[0] + box[2]) / 2 / 1280, box[3] / 720

@@ -87,16 +87,18 @@ class SimulatedCamera:
         self._section, self._clock = section, clock
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
-        """Frames for ever; the scene starts when it is first looked at."""
+        """Frames for ever; the scene starts when it is first looked at, or did at `began_s`."""
         section, loop = self._section, asyncio.get_running_loop()
         size, period_s = (section.width, section.height), 1 / section.fps
         start_s, start_wall_s = self._clock.monotonic(), self._clock.wall()
+        gone_s = max(0.0, start_wall_s - section.began_s) if section.began_s is not None else 0.0
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"camera-{self.name}")
         seq = tick = 0
         try:
             while True:
                 t_s = tick * period_s
-                pixels, truth = await loop.run_in_executor(thread, render, section.scene, t_s, size, section.seed)
+                moment = section.scene, gone_s + t_s, size, section.seed
+                pixels, truth = await loop.run_in_executor(thread, render, *moment)
                 await self._clock.sleep(max(0.0, start_s + t_s - self._clock.monotonic()))
                 yield Frame(self.name, seq, start_s + t_s, start_wall_s + t_s, pixels, truth)
                 seq, due = seq + 1, int((self._clock.monotonic() - start_s) / period_s)

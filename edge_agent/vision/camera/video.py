@@ -129,7 +129,8 @@ def _video(file: Path, drops: Counter[str]) -> Iterator[tuple[float, Pixels]]:
             if count and promised_s - at_s > CUT_SHORT_S:
                 log.warning("%s: ends after %.1f s of %.1f s: the file is cut short", file, at_s, promised_s)
     except av.FFmpegError as error:
-        raise DriverError(f"{file}: is no video that can be opened: {error.strerror}") from None
+        hint = " (an MP4 that was cut short has no index)" if isinstance(error, av.InvalidDataError) else ""
+        raise DriverError(f"{file}: is no video that can be opened: {error.strerror}{hint}") from None
 
 
 def _decoded(
