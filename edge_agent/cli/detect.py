@@ -23,7 +23,13 @@ EX_USAGE = 64
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", nargs="+", type=Path, metavar="SOURCE", help="a picture file, or a directory of them")
+    parser.add_argument(
+        "source",
+        nargs="+",
+        type=Path,
+        metavar="SOURCE",
+        help="a picture file (turned as its EXIF says), or a directory",
+    )
     parser.add_argument(
         "--model", type=Path, metavar="FILE", help="the detector, an ONNX file (required: none is built in yet)"
     )

@@ -14,6 +14,8 @@ from edge_agent.runtime import DriverError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_BYTES = 256 << 20
 
+cv2.setLogLevel(0)  # what does not decode is told by our own errors, with its name
+
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in JPEG's coded data: neither a stuffed 0, nor a restart, nor fill
 
 

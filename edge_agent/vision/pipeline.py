@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
 
+import cv2
 import msgspec
 
 from edge_agent import config
@@ -29,6 +30,7 @@ def open_vision(
     on_tracks: Callable[[Frame, Tracks], Awaitable[None]],
 ) -> Vision:
     """Everything that the config says about seeing; models are loaded when the parts run."""
+    cv2.setNumThreads(1)  # the models have threads of their own; OpenCV's pool would only compete with them
     return Vision(
         [open_camera(section, clock) for section in settings.cameras],
         {section.name: partial(open_detector, section) for section in settings.detectors},
