@@ -14,7 +14,9 @@ from edge_agent.runtime import DriverError
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_BYTES = 256 << 20
 
-cv2.setLogLevel(0)  # what does not decode is told by our own errors, with its name
+cv2.utils.logging.setLogLevel(
+    cv2.utils.logging.LOG_LEVEL_SILENT
+)  # what does not decode is told by our own errors, with its name
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in JPEG's coded data: neither a stuffed 0, nor a restart, nor fill
 

@@ -147,9 +147,8 @@ def test_a_directory_without_a_picture_that_decodes_is_an_error(tmp_path: Path) 
         list(read_frames(tmp_path / "none"))
 
 
-def open_video(path: Path, clock: FastClock, **more: object) -> Camera:
-    section = config.VideoCamera(name="cam", path=path, detector="d", **more)  # type: ignore[arg-type]
-    return open_camera(section, clock)
+def open_video(path: Path, clock: FastClock, *, realtime: bool = True, loop: bool = False) -> Camera:
+    return open_camera(config.VideoCamera(name="cam", path=path, detector="d", realtime=realtime, loop=loop), clock)
 
 
 async def take(camera: Camera, count: int) -> list[Frame]:
