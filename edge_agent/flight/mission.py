@@ -24,7 +24,7 @@ FINAL_ACK_S = 2.5  # all items are sent and it asks for nothing more: the ACK is
 COUNT_RESEND_S = 1.5
 COUNT_TRIES = 6
 REQUEST_RESEND_S = 0.7
-REQUEST_TRIES = 12
+REQUEST_TRIES = 16  # longer than ArduPilot keeps an upload open that nobody feeds
 
 # What read-back turns our frames into: the _INT frames come back as their plain twins.
 _FRAMES = {
@@ -151,6 +151,8 @@ class Upload:
     def _ack(self, result: int) -> None:
         if result == mavlink.MAV_MISSION_INVALID_SEQUENCE:
             return  # ArduPilot's answer to an item that arrived twice; its transfer goes on
+        if result == mavlink.MAV_MISSION_ERROR and not self._asked:
+            return  # its answer to an item that arrived after the end: an echo of the upload before
         if result != mavlink.MAV_MISSION_ACCEPTED:
             self.state, self.detail = "failed", _name("MAV_MISSION_RESULT", result)
         elif len(self._asked) == len(self._items):
@@ -182,14 +184,16 @@ class Download:
                 self.items.append(item_of(message))
                 self._next(now)
             case mavlink.MAVLINK_MSG_ID_MISSION_ACK if message.type != mavlink.MAV_MISSION_ACCEPTED:
-                self.state, self.detail = "failed", _name("MAV_MISSION_RESULT", message.type)
+                # An upload is under way (DENIED, it ends within 8 s), or an echo of one that is over: ask again.
+                self.detail = _name("MAV_MISSION_RESULT", message.type)
 
     def tick(self, now: float) -> None:
         if self.state != "running" or now < self._due:
             return
         if self._tries == REQUEST_TRIES:
             what = "the mission's length" if self._count is None else f"item {len(self.items)} of {self._count}"
-            self.state, self.detail = "failed", f"the autopilot does not send {what}"
+            self.state = "failed"
+            self.detail = f"the autopilot does not send {what}" + (f" ({self.detail})" if self.detail else "")
             return
         self._tries += 1
         self._due = now + REQUEST_RESEND_S
