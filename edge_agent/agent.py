@@ -19,11 +19,12 @@ from edge_agent import __version__, config
 from edge_agent.control import Control
 from edge_agent.messages import (
     Announcement,
-    Fly,
     FlightEvent,
+    Fly,
     Incident,
     Land,
     Pause,
+    Phrase,
     Recall,
     Refusal,
     Reply,
@@ -51,7 +52,7 @@ log = logging.getLogger(__name__)
 Part = tuple[str, Callable[[], Awaitable[None]]]
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunningError(Exception):
     """Another agent holds this data directory."""
 
 
@@ -107,9 +108,9 @@ class Agent:
         self.rules = Rules(self.settings.zones, self.settings.rules)
         if not self.settings.cameras:
             return
-        from edge_agent.vision.pipeline import Vision
+        from edge_agent.vision.pipeline import open_vision
 
-        vision = Vision(self.settings, clock=self.clock, health=self.health, on_tracks=self.on_tracks)
+        vision = open_vision(self.settings, clock=self.clock, health=self.health, on_tracks=self.on_tracks)
         self.parts += vision.parts()
 
     def _make_flight(self) -> None:
@@ -188,7 +189,6 @@ class Agent:
 
     async def on_flight(self, event: FlightEvent) -> None:
         """A flight entered a phase."""
-        log.info("flight %s: %s -> %s: %s", event.run, event.previous, event.phase, event.cause)
         await self.report("mission", event, wall_s=event.wall_s)
 
     def on_telemetry(self, telemetry: Telemetry) -> None:
@@ -237,7 +237,7 @@ class Agent:
         refusal = self.offer(
             Announcement(
                 id=str(ULID()),
-                phrases=(config.Phrase(text=request.text, lang=request.lang),),
+                phrases=(Phrase(text=request.text, lang=request.lang),),
                 speakers=request.speakers,
                 cls="live",
                 at_s=now,
@@ -264,12 +264,12 @@ class Agent:
 
     async def _loop(self) -> None:
         """Beat for the event loop itself, and measure how late it wakes."""
-        self.health.beat("loop", 10.0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.lag.run())
             while True:
                 self.health.beat("loop", 10.0)
-                await self.clock.sleep(2.0)
+                self.health.settle()
+                await self.clock.sleep(1.0)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run every part under `supervise` until `stop`; a bug in any of them ends all."""
@@ -288,7 +288,7 @@ class Agent:
 
 
 async def run(settings: config.Agent) -> None:
-    """Run one agent until SIGTERM or SIGINT; raises `AlreadyRunning` where the data directory is taken."""
+    """Run one agent until SIGTERM or SIGINT; raises `AlreadyRunningError` where the data directory is taken."""
     _take(settings.data_dir)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -310,7 +310,9 @@ def _take(data_dir: Path) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise AlreadyRunning(f"{data_dir}: another agent runs here; stop it, or give this one its own data_dir") from None
+        raise AlreadyRunningError(
+            f"{data_dir}: another agent runs here; stop it, or give this one its own data_dir"
+        ) from None
 
 
 def _refused(refusal: Refusal) -> Reply:

@@ -22,6 +22,7 @@ from msgspec import Meta, Struct, field
 from edge_agent import geo
 from edge_agent.messages import Phrase
 from edge_agent.phrases import phrase_faults
+from edge_agent.phrases import phrase_faults
 
 EX_CONFIG = 78  # sysexits.h: the service manager must not restart us on it
 
@@ -146,6 +147,7 @@ class SimulatedCamera(Section, frozen=True, tag_field="type", tag="simulated"):
     width: Annotated[int, Meta(ge=160, le=3840)] = 1280
     height: Annotated[int, Meta(ge=120, le=2160)] = 720
     seed: int = 1
+    began_s: Annotated[float, Meta(ge=0)] | None = None  # Unix time when the scene began; else when the camera opens
 
 
 Camera = VideoCamera | SimulatedCamera
@@ -556,6 +558,7 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             known(f"rule[{rule.id}].speakers", name, speakers, "speaker")
         if rule.speakers and not rule.say:
             faults.append(f"rule[{rule.id}].say: required with `speakers`: what shall they say?")
+        faults += [f"rule[{rule.id}].{fault}" for fault in phrase_faults(rule.say)]
         faults += [f"rule[{rule.id}].{fault}" for fault in phrase_faults(rule.say)]
     for schedule in config.schedules:
         known(f"schedule[{schedule.id}].route", schedule.route, routes, "route")

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 60.0
+SETTLE_S = 3.0
 
 
 class DriverError(Exception):
@@ -87,6 +88,7 @@ class Health:
         self.state: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         self._beats: dict[str, tuple[float, float]] = {}
+        self._trying: dict[str, float] = {}
 
     def set(self, part: str, state: str) -> None:
         """Record a part's state; a change is logged once, on the edge."""
@@ -96,6 +98,23 @@ class Health:
         self.state[part] = state
         good = state in ("running", "stopped")
         log.log(logging.INFO if good else logging.WARNING, "%s: %s", part, state)
+
+    def trying(self, part: str) -> None:
+        """A part that failed was started again; whether it runs is for `settle` to say."""
+        self._trying[part] = self._clock.monotonic()
+
+    def failed(self, part: str, error: Exception) -> None:
+        """A part failed; the same failure again is not a new edge, and is not logged again."""
+        self._trying.pop(part, None)
+        self.set(part, f"failed: {error}")
+
+    def settle(self) -> None:
+        """Call this now and then: what was started again `SETTLE_S` ago and has not failed since, runs."""
+        now = self._clock.monotonic()
+        for part, since_s in list(self._trying.items()):
+            if now - since_s >= SETTLE_S:
+                del self._trying[part]
+                self.set(part, "running")
 
     def beat(self, loop: str, deadline_s: float) -> None:
         """A loop says that it turned, and that it will turn again within `deadline_s`."""
@@ -126,18 +145,19 @@ async def supervise(
     """
     rng = rng or random.Random()
     pause_s = BACKOFF_MIN_S
+    health.set(name, "running")
     while True:
         started = clock.monotonic()
-        health.set(name, "running")
         try:
             await part()
         except DriverError as error:
             if clock.monotonic() - started > pause_s:
                 pause_s = BACKOFF_MIN_S
-            health.set(name, f"failed: {error}")
+            health.failed(name, error)
             health.counts[f"{name}.restarts"] += 1
             health.rest(name)
             await clock.sleep(pause_s * rng.uniform(0.5, 1.0))
+            health.trying(name)
             pause_s = min(pause_s * 2, BACKOFF_MAX_S)
         else:
             health.set(name, "stopped")

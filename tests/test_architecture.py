@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "edge_agent"
 ROOMS = ("flight", "vision", "incidents", "speakers", "uplink", "centre")
-COMMON = ("messages", "config", "runtime", "geo", "calendar", "phrases", "topics", "audit")
+COMMON = ("messages", "config", "runtime", "geo", "calendar", "phrases", "topics", "pipe", "audit")
 CORES = (
     "messages.py",
     "geo.py",

@@ -147,6 +147,7 @@ def test_relative_paths_resolve_against_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "wanted"),
     [
+        ("Leave the water.", "Leave the {zoen}.", "say[1].text: no field is called {zoen}"),
         ('zone = "water"', 'zone = "lava"', "rule[bathers].zone: no zone is called `lava` (there is: water)"),
         ('detector = "main"\n[[camera]]', 'detector = "x"\n[[camera]]', "camera[gate].detector: no detector"),
         ('route = "bank"', 'route = "sea"', "schedule[dusk].route: no route is called `sea`"),

@@ -79,3 +79,9 @@ def test_a_bow_tie_crosses_itself_and_a_square_does_not():
 
 def test_a_corner_laid_on_another_edge_counts_as_crossing():
     assert geo.crosses_itself([(0, 0), (2, 0), (2, 2), (1, 0), (0, 2)])
+
+
+def test_a_ring_that_repeats_its_first_corner_does_not_cross_itself() -> None:
+    ring = [(0.0, 0.88), (0.49, 0.154), (0.013, 0.154), (0.0, 0.88)]
+    assert not geo.crosses_itself(ring)
+    assert geo.crosses_itself([(0, 0), (1, 1), (1, 0), (0, 1), (0, 0)])

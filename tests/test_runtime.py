@@ -154,3 +154,16 @@ async def test_loop_lag_sees_a_blocked_loop() -> None:
     await asyncio.sleep(0.05)
     task.cancel()
     assert lag.p99_ms() >= 100
+
+
+async def test_one_failure_that_repeats_is_one_line_and_its_end_another(caplog: pytest.LogCaptureFixture) -> None:
+    clock = JumpingClock()
+    with caplog.at_level(logging.INFO):
+        health = await run_for(clock, 600.0)
+        assert [r.getMessage() for r in caplog.records] == ["x: running", "x: failed: the cable is out"]
+        health.trying("x")
+        health.settle()
+        assert health.state["x"].startswith("failed")  # it may fail again at once
+        clock.now += 5.0
+        health.settle()
+    assert caplog.records[-1].getMessage() == "x: running"

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code (64 for a wrong command line, 78 for a wrong configuration)."""
+    """Run one command; returns its exit code (2 for a wrong command line, 78 for a wrong configuration)."""
     parser = argparse.ArgumentParser(
         prog="edge-agent",
         description="Flies scheduled patrols, sees on the device, speaks through loudspeakers, reports over MQTT.",

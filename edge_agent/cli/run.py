@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
 
     try:
         asyncio.run(agent.run(settings))
-    except agent.AlreadyRunning as error:
+    except agent.AlreadyRunningError as error:
         print(error, file=sys.stderr)
         return EX_TEMPFAIL
     except Exception:  # whatever it is, it is a bug: say it whole and let systemd restart us

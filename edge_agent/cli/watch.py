@@ -1,0 +1,125 @@
+"""`edge-agent watch`: the pipeline in lock step over every frame of a video, with the rules of a configuration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_agent import config
+from edge_agent.cli.check import print_json
+from edge_agent.runtime import DriverError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("video", type=Path, metavar="VIDEO", help="a video file, or a directory of pictures")
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="detector, zones and rules")
+    parser.add_argument("--camera", metavar="NAME", help="the [[camera]] whose zones apply (default: the only one)")
+    parser.add_argument("--json", action="store_true", help="one JSON line for each track that ended and each incident")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the picture of each incident there")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit 0 at the end of the video, 1 where it cannot be read to its end, 78 on a bad configuration."""
+    try:
+        settings = config.load(args.config)
+        camera = _camera(settings, args.camera, args.config)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EX_CONFIG
+    try:
+        for happening in _watch(settings, camera, args.video, args.pictures):
+            print_json(happening) if args.json else print(_readable(happening), flush=True)
+    except DriverError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _watch(
+    settings: config.Agent, camera: config.Camera, video: Path, pictures: Path | None
+) -> Iterator[dict[str, Any]]:
+    """What happens in the video, in order; times are seconds from its start."""
+    import msgspec
+
+    from edge_agent.incidents.rules import Rules
+    from edge_agent.vision.camera.video import read_frames
+    from edge_agent.vision.pipeline import open_eye
+    from edge_agent.vision.record import write_picture
+
+    eye, rules = open_eye(settings, camera), Rules(settings.zones, settings.rules)
+    fps = camera.fps if isinstance(camera, config.VideoCamera) else None
+    seen: dict[int, dict[str, Any]] = {}
+    frames = 0
+    for frame in _with_progress(read_frames(video, camera=camera.name, fps=fps)):
+        frames += 1
+        tracks = eye.process(frame)
+        for track in tracks.ended:
+            seen.pop(track.id, None)
+            yield _track(track)
+        seen |= {track.id: _track(track) for track in tracks.tracks}
+        for incident in rules.update(tracks):
+            picture = None
+            if pictures is not None:
+                marks = [(incident.box, f"{incident.rule} {incident.label} #{incident.track}")]
+                picture = write_picture(pictures, incident.id, frame, marks)
+            found = msgspec.to_builtins(msgspec.structs.replace(incident, picture=picture))
+            began_s = incident.at_s - incident.lasted_s
+            yield {"type": "incident"} | found | {"began_s": began_s, "wall_s": None}
+    yield from seen.values()
+    yield {"type": "end", "frames": frames}
+
+
+def _track(track: Any) -> dict[str, Any]:
+    return {
+        "type": "track",
+        "id": track.id,
+        "label": track.label,
+        "score": round(track.score, 3),
+        "first_s": round(track.first_s, 3),
+        "last_s": round(track.last_s, 3),
+        "hits": track.hits,
+        "box": [round(edge, 1) for edge in track.box],
+        "plate": track.plate.text if track.plate else None,
+    }
+
+
+def _with_progress(frames: Iterator[Any]) -> Iterator[Any]:
+    """Count frames on a terminal, and nowhere else."""
+    if not sys.stderr.isatty():
+        yield from frames
+        return
+    for frame in frames:
+        if frame.seq % 10 == 0:
+            print(f"\rframe {frame.seq}, {frame.at_s:.1f} s of video", end="", file=sys.stderr, flush=True)
+        yield frame
+    print("\r\033[K", end="", file=sys.stderr)
+
+
+def _readable(happening: dict[str, Any]) -> str:
+    match happening["type"]:
+        case "incident":
+            return (
+                f"{happening['at_s']:8.2f} s  incident {happening['id']}: {happening['kind']}, {happening['label']}"
+                f" #{happening['track']} in {happening['zone']} for {happening['lasted_s']:.1f} s"
+            )
+        case "track":
+            plate = f", plate {happening['plate']}" if happening["plate"] else ""
+            return (
+                f"{happening['last_s']:8.2f} s  track #{happening['id']}: {happening['label']} from"
+                f" {happening['first_s']:.2f} s, {happening['hits']} frames{plate}"
+            )
+        case _:
+            return f"{happening['frames']} frames"
+
+
+def _camera(settings: config.Agent, name: str | None, file: Path) -> config.Camera:
+    found = [camera for camera in settings.cameras if name in (None, camera.name)]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(camera.name for camera in settings.cameras) or "none"
+    problem = "is needed: whose zones apply?" if name is None else f"names no camera: {name}"
+    raise config.ConfigError(file, [f"--camera {problem} (there is: {there})"])

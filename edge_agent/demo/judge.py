@@ -1,0 +1,206 @@
+"""Did every link work? Read at the far ends: the vehicle's own log, the centre's database, the speaker's WAVs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apsw
+import numpy as np
+
+from edge_agent import geo
+from edge_agent.demo import scenario
+
+HOME_M = 5.0  # landed within this of where it took off
+DOWN_M = 0.5  # lower than this it stands
+VISITED_M = 5.0  # came this close to each corner
+TONE_TOLERANCE = 0.01
+SPEECH_S = 0.5  # of sound after the attention tone
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One link: did it work, and what the far end shows."""
+
+    link: str
+    ok: bool
+    shows: str
+    files: tuple[Path, ...] = ()
+
+
+@dataclass
+class FarEnds:
+    """What stands at the far ends now; read anew for each look."""
+
+    directory: Path
+    plate: str
+    tone_hz: float
+    replies: list[dict[str, Any]] = field(default_factory=list)  # that the asker of commands got
+    died: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.vehicle = list(_json_lines(self.directory / "world" / "vehicle.jsonl"))
+        self.events: list[dict[str, Any]] = []
+        self.thumbs: dict[str, bytes] = {}
+        self.missing: int = 0
+        database = self.directory / "centre" / "centre.db"
+        if database.exists():
+            self._read(database)
+
+    def _read(self, database: Path) -> None:
+        db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+        db.set_busy_timeout(2000)
+        try:
+            self.events = [json.loads(body) for (body,) in db.execute("SELECT body FROM event ORDER BY epoch, seq")]
+            self.thumbs = {str(event): bytes(body) for event, body in db.execute("SELECT event, body FROM thumb")}
+            for last, count in db.execute("SELECT max(seq), count(*) FROM place GROUP BY device, epoch"):
+                self.missing += int(last) - int(count)
+        except apsw.SQLError:  # the centre has not made its tables yet
+            pass
+        finally:
+            db.close()
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The data of all events of a kind, as the centre has them."""
+        return [event["data"] for event in self.events if event["type"] == f"ev.{kind}"]
+
+    def incidents(self, kind: str) -> list[dict[str, Any]]:
+        return [data for data in self.of("det") if data["kind"] == kind]
+
+    def spoken(self) -> list[dict[str, Any]]:
+        return [data for data in self.of("voice") if data["outcome"] == "delivered"]
+
+    def wavs(self) -> list[Path]:
+        return sorted((self.directory / "agent" / "speakers").rglob("*.wav"))
+
+
+def verdicts(far: FarEnds) -> list[Verdict]:
+    """All links, in the order in which things happen."""
+    return [
+        _schedule(far),
+        _flight(far),
+        _people(far),
+        _vehicles(far),
+        _plates(far),
+        _pictures(far),
+        _voice(far),
+        _commands(far),
+        _delivery(far),
+        *(Verdict(name, False, f"its process ended: {how}") for name, how in far.died.items()),
+    ]
+
+
+def _schedule(far: FarEnds) -> Verdict:
+    asked = [event for event in far.of("mission") if event["by"].startswith("schedule:")]
+    shows = f"the flight was begun by {asked[0]['by']}" if asked else "no flight was begun by the schedule"
+    return Verdict("schedule", bool(asked), shows)
+
+
+def _flight(far: FarEnds) -> Verdict:
+    log = far.directory / "world" / "vehicle.jsonl"
+    places = [line for line in far.vehicle if "lat" in line]
+    height_m = max((line["alt_m"] for line in places), default=0.0)
+    if not any(line["event"] == "armed" for line in far.vehicle):
+        return Verdict("vehicle", False, "it never armed", (log,))
+    near_m = [
+        min(geo.distance_m(lat, lon, line["lat"], line["lon"]) for line in places) for lat, lon in scenario.waypoints()
+    ]
+    visited = sum(m <= VISITED_M for m in near_m)
+    last = far.vehicle[-1]
+    down = not last["armed"] and last["alt_m"] < DOWN_M and last["distance_home_m"] <= HOME_M
+    shows = f"climbed to {height_m:.0f} m, passed {visited} of {len(near_m)} corners, " + (
+        f"landed {last['distance_home_m']:.1f} m from home, disarmed"
+        if down
+        else f"ended in {last['mode']}, not at home"
+    )
+    return Verdict("vehicle", down and visited == len(near_m) and height_m > 0.9 * scenario.ALT_M, shows, (log,))
+
+
+def _people(far: FarEnds) -> Verdict:
+    found = far.incidents("forbidden_zone")
+    return Verdict("people", bool(found), f"{_count(found, 'person', 'people')} in the water reported")
+
+
+def _vehicles(far: FarEnds) -> Verdict:
+    found = far.incidents("dwell")
+    return Verdict("vehicles", bool(found), f"{_count(found, 'vehicle', 'vehicles')} parked by the kerb reported")
+
+
+def _plates(far: FarEnds) -> Verdict:
+    read = {data["plate"]["text"]: data["plate"]["confidence"] for data in far.incidents("dwell") if data.get("plate")}
+    text = ", ".join(f"{plate} ({confidence:.2f})" for plate, confidence in read.items()) or "none"
+    return Verdict("plates", far.plate in read, f"read: {text}; the parked car's is {far.plate}")
+
+
+def _pictures(far: FarEnds) -> Verdict:
+    """Each reported incident has its picture on the device's disk, byte for byte, and a thumb at the centre."""
+    found = far.of("det")
+    good = [Path(data["picture"]["path"]) for data in found if _same(data["picture"])]
+    thumbs = sum(data["id"] in far.thumbs for data in found)
+    shows = f"{len(good)} of {len(found)} pictures have the reported hash, {thumbs} thumbs arrived"
+    return Verdict("pictures", bool(found) and len(good) == thumbs == len(found), shows, tuple(good))
+
+
+def _voice(far: FarEnds) -> Verdict:
+    """What the centre was told was spoken is what the WAVs hold: the same samples, the tone, and sound after it."""
+    told = {data["sha256"] for data in far.spoken()}
+    good = [path for path in far.wavs() if _speaks(path, far.tone_hz, told)]
+    shows = f"{len(good)} of {len(told)} texts spoken: tone at {far.tone_hz:.0f} Hz, then speech"
+    return Verdict("speaker", bool(good) and len({_pcm_hash(p) for p in good}) == len(told), shows, tuple(good))
+
+
+def _commands(far: FarEnds) -> Verdict:
+    states = [reply.get("state") for reply in far.replies]
+    ok = bool(states) and states[0] in ("accepted", "done") and states[1:] == ["duplicate"] * len(states[1:])
+    shows = f"the centre's command was answered: {', '.join(map(str, states)) or 'not at all'}"
+    return Verdict("command", ok and len(states) == 2, shows)
+
+
+def _delivery(far: FarEnds) -> Verdict:
+    shows = f"{len(far.events)} events and {len(far.thumbs)} thumbs at the centre, {far.missing} missing"
+    return Verdict("delivery", bool(far.events) and far.missing == 0, shows, (far.directory / "centre" / "centre.db",))
+
+
+def _speaks(path: Path, tone_hz: float, told: set[str]) -> bool:
+    with wave.open(str(path)) as file:
+        rate_hz = file.getframerate()
+        pcm = file.readframes(file.getnframes())
+    if hashlib.sha256(pcm).hexdigest() not in told:
+        return False
+    samples = np.frombuffer(pcm, "<i2").astype(float)
+    tone, speech = samples[: int(0.25 * rate_hz)], samples[int(0.8 * rate_hz) :]
+    if len(tone) < 100 or not np.any(tone):
+        return False
+    peak_hz = np.argmax(np.abs(np.fft.rfft(tone * np.hanning(len(tone)), 8 * len(tone)))) * rate_hz / (8 * len(tone))
+    loud_s = np.sum(np.abs(speech) > 0.02 * 32768) / rate_hz
+    return abs(peak_hz - tone_hz) <= TONE_TOLERANCE * tone_hz and bool(loud_s >= SPEECH_S)
+
+
+def _pcm_hash(path: Path) -> str:
+    with wave.open(str(path)) as file:
+        return hashlib.sha256(file.readframes(file.getnframes())).hexdigest()
+
+
+def _same(picture: dict[str, Any] | None) -> bool:
+    if picture is None:
+        return False
+    path = Path(picture["path"])
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == picture["sha256"]
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The complete lines of a log that may still be written to."""
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            yield json.loads(line)
+
+
+def _count(found: list[Any], one: str, many: str) -> str:
+    return f"{len(found)} {one if len(found) == 1 else many}"

@@ -1,0 +1,280 @@
+"""The demo from curtain to curtain: raise the stage, look at it until all has happened, take it down, judge."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_agent import config, control
+from edge_agent.demo import scenario
+from edge_agent.demo.judge import FarEnds, Verdict, verdicts
+from edge_agent.demo.screen import Screen, flight_row
+from edge_agent.demo.stage import Stage, free_port
+from edge_agent.messages import Fly
+from edge_agent.runtime import DriverError
+
+LEAD_S = 10.0  # from the agent's start to the planned take-off
+LOOK_S = 0.5
+GRACE_S = 15.0  # for what is still on its way when the vehicle has landed
+LONGEST_S = 300.0
+BREAK_S = 8.0  # after take-off was planned, a link that is to die dies
+
+
+@dataclass
+class Notes:
+    """What must outlive a kill of the demo itself."""
+
+    file: Path
+    began_s: float = 0.0
+    takeoff_s: float = 0.0
+    broken: str | None = None
+    finished: bool = False
+    restarts: int = 0
+    replies: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, directory: Path) -> Notes:
+        """The notes of an earlier life in this directory, or fresh ones."""
+        file = directory / "demo.json"
+        return cls(file, **json.loads(file.read_text())) if file.exists() else cls(file)
+
+    def keep(self) -> None:
+        """Write them down, whole or not at all."""
+        part = self.file.with_suffix(".part")
+        part.write_text(json.dumps({name: value for name, value in vars(self).items() if name != "file"}))
+        part.replace(self.file)
+
+
+class Play:
+    """One demo in one directory."""
+
+    def __init__(self, directory: Path, screen: Screen, *, broken: str | None, embedded: bool, speedup: float) -> None:
+        self._dir, self._screen = directory, screen
+        self._embedded, self._speedup = embedded, speedup
+        self._notes = Notes.of(directory)
+        self._stage = Stage(directory)
+        self._told: set[str] = set()
+        self._notes.broken = broken or self._notes.broken
+
+    def run(self) -> list[Verdict]:
+        """Play, or go on; where it was played to its end already, only judge again."""
+        if self._notes.finished:
+            self._screen.tell("this demo was played to its end before; here is its summary again")
+            return verdicts(self._far_ends())
+        try:
+            self._raise_curtain()
+            self._look_on()
+            died = self._stage.died()
+            self._take_down()
+        finally:
+            self._stage.stop_all()
+        self._notes.finished, self._notes.restarts = True, self._notes.restarts + self._stage.restarts
+        self._notes.keep()
+        return verdicts(self._far_ends(died))
+
+    # --- up -------------------------------------------------------------------------------------------------------
+
+    def _raise_curtain(self) -> None:
+        from edge_agent.vision.camera.simulated import KERB_ZONE, WATER_ZONE
+
+        notes, tell = self._notes, self._screen.tell
+        if notes.began_s:
+            tell("going on where it was cut off")
+        now = time.time()
+        notes.began_s = notes.began_s or now
+        if not self._flew():
+            notes.takeoff_s = now + LEAD_S
+        notes.keep()
+        broker_port, vehicle_port = free_port(), free_port(socket.SOCK_DGRAM)
+        text = scenario.agent_toml(
+            vehicle_port=vehicle_port,
+            broker_port=broker_port,
+            began_s=notes.began_s,
+            takeoff_s=notes.takeoff_s,
+            water=WATER_ZONE,
+            kerb=KERB_ZONE,
+            broken=notes.broken,
+        )
+        self._config = scenario.write(self._dir, text)
+        self._agent_dir = config.load(self._config).data_dir
+        self._broker_port = broker_port
+        for name in ("world", "centre"):
+            (self._dir / name).mkdir(exist_ok=True)
+        self._stage.start(
+            "broker",
+            "edge_agent.centre.broker",
+            f"--port={broker_port}",
+            *(["--embedded"] if self._embedded else []),
+            ready="ready",
+        )
+        tell(f"broker: {self._broker_name()}")
+        self._stage.start(
+            "centre",
+            *("edge_agent", "centre", "run", "--host=127.0.0.1", f"--port={broker_port}"),
+            f"--db={self._dir / 'centre' / 'centre.db'}",
+            ready="ready",
+        )
+        self._stage.start(
+            "vehicle",
+            *("edge_agent", "simulate", f"--lat={scenario.HOME_LAT}", f"--lon={scenario.HOME_LON}"),
+            f"--udpout=127.0.0.1:{vehicle_port}",
+            f"--speedup={self._speedup}",
+            f"--log={self._dir / 'world' / 'vehicle.jsonl'}",
+            f"--state={self._dir / 'world' / 'vehicle.state'}",
+        )
+        self._stage.start("agent", "edge_agent", "run", f"--config={self._config}", "--log=text")
+        tell("agent: started; its people come from a detector that is simulated, its plates are read by PP-OCRv4")
+
+    def _broker_name(self) -> str:
+        from edge_agent.centre.broker import mosquitto
+
+        return "amqtt, embedded" if self._embedded or not mosquitto() else "mosquitto"
+
+    # --- on -------------------------------------------------------------------------------------------------------
+
+    def _look_on(self) -> None:
+        """Until all links have worked, or what is missing has had its time."""
+        end = time.monotonic() + LONGEST_S
+        landed_by: float | None = None
+        while time.monotonic() < end:
+            time.sleep(LOOK_S)
+            self._break()
+            before = self._stage.restarts
+            self._stage.keep("agent")
+            if self._stage.restarts > before:
+                self._screen.tell("agent: died, and is started again")
+            far, status = self._far_ends(self._stage.died()), self._ask()
+            self._show(far, status)
+            self._ask_by_mqtt(status)
+            self._fly_again(far, status)
+            if far.died:
+                landed_by = landed_by or time.monotonic() + GRACE_S
+            judged = {verdict.link: verdict.ok for verdict in verdicts(far)}
+            idle = not status or (status.get("outbox") or {}).get("depth") == 0
+            if all(judged.values()) and idle:
+                return
+            if judged["vehicle"] or (self._notes.broken and self._down(far)):
+                landed_by = landed_by or time.monotonic() + GRACE_S
+            if landed_by and time.monotonic() > landed_by:
+                return
+
+    def _break(self) -> None:
+        """Kill the link that is to be broken by killing; the others are broken by the configuration."""
+        broken, stage = self._notes.broken, self._stage
+        if broken in ("vehicle", "broker", "centre") and time.time() > self._notes.takeoff_s + BREAK_S:
+            if broken not in stage.died():
+                self._screen.tell(f"{broken}: broken on purpose")
+            stage.kill(broken)
+
+    def _ask(self) -> dict[str, Any] | None:
+        try:
+            return control.ask(self._agent_dir, control.Status(), timeout_s=2.0)
+        except DriverError:
+            return None
+
+    def _ask_by_mqtt(self, status: dict[str, Any] | None) -> None:
+        """Once the flight is on its way: a command from the centre, and the same again, which must change nothing."""
+        flight = (status or {}).get("flight") or {}
+        if len(self._notes.replies) >= 2 or not flight or not self._flew():
+            return
+        reply = self._send("demo-say", "say", "text=巡逻正常。", "lang=cmn")
+        self._notes.replies.append(reply)
+        self._notes.keep()
+        self._screen.tell(f"command: the centre asked to say 巡逻正常; answered {reply.get('state', 'nothing')}")
+
+    def _send(self, id: str, name: str, *arguments: str) -> dict[str, Any]:
+        expires_s = 0.0 if self._notes.broken == "command" else 5.0
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "edge_agent", "centre", "send", "--json", f"--id={id}", "--by=demo"),
+                *("--host=127.0.0.1", f"--port={self._broker_port}", f"--device={scenario.DEVICE}"),
+                f"--expires-s={expires_s}",
+                *(f"--arg={argument}" for argument in arguments),
+                name,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        reply: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {"state": None}
+        return reply
+
+    def _fly_again(self, far: FarEnds, status: dict[str, Any] | None) -> None:
+        """A flight that a kill of the agent ended before its take-off is asked for again, as an operator would."""
+        flight = (status or {}).get("flight") or {}
+        begun = {event["run"] for event in far.of("mission")}
+        if not self._stage.restarts or flight.get("phase") != "ground" or not begun or self._flew():
+            return
+        try:
+            answer = control.ask(self._agent_dir, Fly(route="river"))
+        except DriverError:
+            return
+        if answer["state"] == "accepted":
+            self._screen.tell("flight: was cut off before its take-off; asked for again")
+
+    def _flew(self) -> bool:
+        """Whether the vehicle has left the ground."""
+        return any(line.get("alt_m", 0.0) > 1.0 for line in self._far_ends().vehicle)
+
+    def _down(self, far: FarEnds) -> bool:
+        flown = any(line.get("alt_m", 0.0) > 1.0 for line in far.vehicle)
+        late = time.time() > self._notes.takeoff_s + 20 and not flown
+        return late or (flown and not far.vehicle[-1]["armed"])
+
+    def _show(self, far: FarEnds, status: dict[str, Any] | None) -> None:
+        counts, outbox = (status or {}).get("counts") or {}, (status or {}).get("outbox") or {}
+        plates = ", ".join(sorted({data["plate"]["text"] for data in far.of("det") if data.get("plate")}))
+        self._screen.state(
+            flight=flight_row((status or {}).get("flight")),
+            seen=f"{counts.get('detector.eyes.frames', 0)} frames, {len(far.of('det'))} incidents"
+            + (f", plates {plates}" if plates else ""),
+            spoken=f"{len(far.spoken())} texts",
+            delivered=f"{len(far.events)} events, {len(far.thumbs)} pictures at the centre;"
+            f" {outbox.get('depth', '?')} on the way",
+        )
+        for event in far.events:
+            if event["id"] not in self._told:
+                self._told.add(event["id"])
+                if line := _line(event):
+                    self._screen.tell(line)
+
+    # --- down -----------------------------------------------------------------------------------------------------
+
+    def _take_down(self) -> None:
+        """Stop the agent as systemd would; what it still had to say must reach the centre."""
+        status = self._stage.stop("agent")
+        self._screen.tell(f"agent: stopped {'cleanly' if status == 0 else f'with status {status}'}")
+        end = time.monotonic() + 3.0
+        while self._far_ends().missing and time.monotonic() < end:
+            time.sleep(0.2)
+
+    def _far_ends(self, died: dict[str, str] | None = None) -> FarEnds:
+        from edge_agent.speakers.sound import TONE_HZ
+        from edge_agent.vision.camera.simulated import parked_plate
+
+        others = {name: how for name, how in (died or {}).items() if name != "agent"}
+        return FarEnds(self._dir, parked_plate(1), TONE_HZ, self._notes.replies, others)
+
+
+def _line(event: dict[str, Any]) -> str | None:
+    """An event that the centre has, in words."""
+    data = event["data"]
+    match event["type"]:
+        case "ev.mission":
+            return f"flight: {data['phase']} ({data['cause']})"
+        case "ev.det":
+            plate = f", plate {data['plate']['text']}" if data.get("plate") else ""
+            return f"incident: {data['label']} in zone {data['zone']} for {data['lasted_s']:.1f} s{plate}"
+        case "ev.voice":
+            what = "spoken" if data["outcome"] == "delivered" else data["outcome"]
+            return f"speaker {data['speaker']}: {what}: {data['text']}"
+        case "ev.fault" | "ev.gap":
+            return f"{event['type'][3:]}: {data['reason']}"
+        case _:
+            return None

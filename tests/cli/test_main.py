@@ -1,0 +1,50 @@
+"""The command line as a whole: quick to help, clear when it is wrong."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from edge_agent.cli import COMMANDS, main
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    code = "import sys; from edge_agent.cli import main\ntry: main(['--help'])\nfinally: print('MODULES', *sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
+    loaded = {name.split(".")[0] for name in shown.split("MODULES")[1].split()}
+    assert not loaded & {"numpy", "cv2", "onnxruntime", "av", "pymavlink", "paho", "apsw", "msgspec", "asyncio"}
+
+
+def test_help_answers_faster_than_three_bare_interpreters_start() -> None:
+    def best_of_5(*command: str) -> float:
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True)
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    assert best_of_5("-m", "edge_agent", "--help") < 3 * best_of_5("-c", "import argparse, importlib")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_helps(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    assert f"edge-agent {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["fyl"])
+    assert done.value.code == 2
+    assert "'fly'" in capsys.readouterr().err
+
+
+def test_asking_where_no_agent_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--data-dir", str(tmp_path)]) == 69
+    assert "is `edge-agent run` up?" in capsys.readouterr().err
