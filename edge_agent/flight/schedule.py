@@ -106,13 +106,15 @@ class Ledger:
         walked_from_s, next_s = self._next.get(key, (float("inf"), 0.0))
         if walked_from_s <= since_s and now_s < next_s:
             return
+        last_s = since_s
         for occurrence in self._occurrences(schedule, since_s):
             planned_s = occurrence.planned_utc.timestamp()
             if planned_s > now_s:
-                self._next[key] = (since_s, planned_s)
+                self._next[key] = (last_s, planned_s)
                 return
+            last_s = planned_s
             yield planned_s
-        self._next[key] = (since_s, float("inf"))
+        self._next[key] = (last_s, float("inf"))
 
     def _occurrences(self, schedule: Schedule, after_s: float) -> Iterator[calendar.Occurrence]:
         return calendar.next_occurrences(schedule, self._zone, datetime.fromtimestamp(after_s, UTC))

@@ -27,7 +27,7 @@ class Vehicle(Protocol):
     async def open(self) -> None: ...
     async def close(self) -> None: ...
     async def send(self, data: bytes) -> None: ...
-    async def receive(self, timeout_s: float) -> bytes:
+    async def receive(self, timeout_s: float, /) -> bytes:
         """What came, as soon as something did; b"" after `timeout_s`."""
         ...
 
@@ -92,7 +92,7 @@ class Tcp:
         except OSError as error:
             raise DriverError(f"{self.url}: {_reason(error)}") from None
 
-    async def receive(self, timeout_s: float) -> bytes:
+    async def receive(self, timeout_s: float, /) -> bytes:
         reader, _ = self._opened()
         try:
             async with asyncio.timeout(timeout_s):
@@ -151,7 +151,7 @@ class Udp(asyncio.DatagramProtocol):
         if self._peer is not None:
             self._transport.sendto(data, self._peer if self._listen else None)
 
-    async def receive(self, timeout_s: float) -> bytes:
+    async def receive(self, timeout_s: float, /) -> bytes:
         if not self._inbox:
             self._came.clear()
             try:
@@ -192,9 +192,8 @@ class Serial:
     async def send(self, data: bytes) -> None:
         await self._call("write", data)
 
-    async def receive(self, timeout_s: float) -> bytes:
-        if self._port is not None:
-            self._port.timeout = min(timeout_s, SERIAL_CHUNK_S)
+    async def receive(self, _timeout_s: float, /) -> bytes:
+        """What came within the port's own timeout: to change that for a call would set up the port anew."""
         data: bytes = await self._call("read", CHUNK)
         return data
 
@@ -224,7 +223,7 @@ class Simulated:
     async def send(self, data: bytes) -> None:
         self.autopilot.receive(data, self._now())
 
-    async def receive(self, timeout_s: float) -> bytes:
+    async def receive(self, timeout_s: float, /) -> bytes:
         await self._clock.sleep(min(timeout_s, 0.05))
         self.autopilot.step(self._now())
         return self.autopilot.data_to_send()
