@@ -80,19 +80,18 @@ class FarEnds:
 
 
 def verdicts(far: FarEnds) -> list[Verdict]:
-    """All links, in the order in which things happen."""
-    return [
+    """All links, in the order in which things happen; processes that died come first, for they explain the rest."""
+    links = [
         _schedule(far),
         _flight(far),
-        _people(far),
-        _vehicles(far),
+        _camera(far),
         _plates(far),
         _pictures(far),
         _voice(far),
         _commands(far),
         _delivery(far),
-        *(Verdict(name, False, f"its process ended: {how}") for name, how in far.died.items()),
     ]
+    return [Verdict(name, False, f"its process was {how}") for name, how in far.died.items()] + links
 
 
 def _schedule(far: FarEnds) -> Verdict:
@@ -121,14 +120,10 @@ def _flight(far: FarEnds) -> Verdict:
     return Verdict("vehicle", down and visited == len(near_m) and height_m > 0.9 * scenario.ALT_M, shows, (log,))
 
 
-def _people(far: FarEnds) -> Verdict:
-    found = far.incidents("forbidden_zone")
-    return Verdict("people", bool(found), f"{_count(found, 'person', 'people')} in the water reported")
-
-
-def _vehicles(far: FarEnds) -> Verdict:
-    found = far.incidents("dwell")
-    return Verdict("vehicles", bool(found), f"{_count(found, 'vehicle', 'vehicles')} parked by the kerb reported")
+def _camera(far: FarEnds) -> Verdict:
+    people, vehicles = far.incidents("forbidden_zone"), far.incidents("dwell")
+    shows = f"{_count(people, 'person', 'people')} in the water and {_count(vehicles, 'vehicle')} by the kerb reported"
+    return Verdict("camera", bool(people and vehicles), shows)
 
 
 def _plates(far: FarEnds) -> Verdict:
@@ -202,5 +197,5 @@ def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _count(found: list[Any], one: str, many: str) -> str:
-    return f"{len(found)} {one if len(found) == 1 else many}"
+def _count(found: list[Any], one: str, many: str | None = None) -> str:
+    return f"{len(found)} {one if len(found) == 1 else many or one + 's'}"

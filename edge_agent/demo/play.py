@@ -249,7 +249,7 @@ class Play:
     def _take_down(self) -> None:
         """Stop the agent as systemd would; what it still had to say must reach the centre."""
         status = self._stage.stop("agent")
-        self._screen.tell(f"agent: stopped {'cleanly' if status == 0 else f'with status {status}'}")
+        self._screen.tell("agent: stopped" + (" cleanly" if status == 0 else f", with status {status}"))
         end = time.monotonic() + 3.0
         while self._far_ends().missing and time.monotonic() < end:
             time.sleep(0.2)

@@ -106,7 +106,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 
 def _how(status: int) -> str:
-    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 def _die_with_us() -> None:

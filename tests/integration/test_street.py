@@ -22,7 +22,10 @@ import pytest
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-PLACES = (Path("/usr/share/doc/opencv-doc/examples/data"), Path("build/opencv-doc/usr/share/doc/opencv-doc/examples/data"))
+PLACES = (
+    Path("/usr/share/doc/opencv-doc/examples/data"),
+    Path("build/opencv-doc/usr/share/doc/opencv-doc/examples/data"),
+)
 VIDEO = next((place / "vtest.avi" for place in PLACES if (place / "vtest.avi").exists()), None)
 ENGLISH = "Please leave the lawn."
 
@@ -157,9 +160,11 @@ def wait_for(what: Any, within_s: float) -> None:
         time.sleep(0.1)
 
 
-def test_a_walker_on_the_lawn_is_seen_warned_and_reported(street: Path, mosquitto: int) -> None:
-    horn, centre = Loudspeaker(), Subscriber(mosquitto)
-    config = write_config(street, rtp_port=horn.port, mqtt_port=mosquitto)
+def test_a_walker_on_the_lawn_is_seen_warned_and_reported(street: Path, mosquitto: Any) -> None:
+    broker = mosquitto()
+    broker.start()
+    horn, centre = Loudspeaker(), Subscriber(broker.port)
+    config = write_config(street, rtp_port=horn.port, mqtt_port=broker.port)
     log = (street / "agent.log").open("wb")
     agent = subprocess.Popen([sys.executable, "-m", "edge_agent", "run", "-c", str(config)], stderr=log)
     try:
@@ -210,7 +215,18 @@ def correlation_with_rendered(heard: np.ndarray) -> float:
 def test_watch_sees_the_same_street_frame_by_frame(street: Path) -> None:
     config = write_config(street, rtp_port=5004, mqtt_port=1883)
     done = subprocess.run(
-        [sys.executable, "-m", "edge_agent", "watch", str(VIDEO), "-c", str(config), "--json", "--pictures", "shots"],
+        [
+            sys.executable,
+            "-m",
+            "edge_agent",
+            "watch",
+            str(VIDEO.resolve() if VIDEO else ""),
+            "-c",
+            str(config),
+            "--json",
+            "--pictures",
+            "shots",
+        ],
         capture_output=True,
         text=True,
         cwd=street,

@@ -1,0 +1,112 @@
+"""control: one line in, one line out, whatever the line; long paths and absent agents included."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edge_agent import control
+from edge_agent.messages import Fly, Recall, Reply, Request, Say
+from edge_agent.runtime import DriverError
+
+
+@contextlib.asynccontextmanager
+async def serving(directory: Path, asked: list[tuple[Request, str]]) -> AsyncIterator[None]:
+    async def execute(request: Request, by: str) -> Reply:
+        asked.append((request, by))
+        return Reply(state="accepted", run="R1")
+
+    part = control.Control(directory, execute, lambda: {"device": "EA-1"})
+    task = asyncio.get_running_loop().create_task(part.run())
+    while not (directory / control.SOCKET).exists():
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def ask(directory: Path, question: control.Question) -> dict[str, Any]:
+    return await asyncio.to_thread(control.ask, directory, question)
+
+
+async def test_a_request_is_executed_and_its_asker_is_named(tmp_path: Path) -> None:
+    asked: list[tuple[Request, str]] = []
+    async with serving(tmp_path, asked):
+        assert (await ask(tmp_path, Fly(route="bank")))["state"] == "accepted"
+        assert (await ask(tmp_path, control.Status())) == {"device": "EA-1"}
+        await ask(tmp_path, Say(text="你好"))
+    assert asked == [(Fly(route="bank"), f"local:{os.getuid()}"), (Say(text="你好"), f"local:{os.getuid()}")]
+
+
+async def test_the_socket_is_ours_alone_and_goes_with_the_agent(tmp_path: Path) -> None:
+    async with serving(tmp_path, []):
+        assert (tmp_path / control.SOCKET).stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / control.SOCKET).exists()
+
+
+async def test_a_data_directory_may_be_deeper_than_a_socket_address_is_long(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+    async with serving(deep, []):
+        assert (await ask(deep, Recall()))["state"] == "accepted"
+
+
+async def test_a_socket_left_by_a_killed_agent_is_no_hindrance(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left, control.address(tmp_path) as path:
+        left.bind(path)
+    (tmp_path / control.SOCKET).rename(tmp_path / "was")
+    (tmp_path / "was").rename(tmp_path / control.SOCKET)
+    asked: list[tuple[Request, str]] = []
+    async with serving(tmp_path, asked):
+        await asyncio.sleep(0.05)
+        assert (await ask(tmp_path, Recall()))["state"] == "accepted"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"{}\n",
+        b"\xff\xfe\n",
+        b'{"name": "explode"}\n',
+        b'{"name": "fly"}\n',
+        b'{"name": "fly", "route": 1}\n',
+        b"[]\n",
+    ],
+)
+async def test_a_line_that_makes_no_sense_is_refused_and_the_next_is_served(tmp_path: Path, line: bytes) -> None:
+    asked: list[tuple[Request, str]] = []
+    async with serving(tmp_path, asked):
+        with control.address(tmp_path) as path:
+            reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(line + msgspec.json.encode(Recall()) + b"\n")
+        assert msgspec.json.decode(await reader.readline())["state"] == "rejected"
+        assert msgspec.json.decode(await reader.readline())["state"] == "accepted"
+        writer.close()
+        await writer.wait_closed()
+    assert len(asked) == 1
+
+
+async def test_an_endless_line_ends_only_its_own_connection(tmp_path: Path) -> None:
+    async with serving(tmp_path, []):
+        with control.address(tmp_path) as path:
+            reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"x" * (control.MAX_LINE * 3))
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+        assert (await ask(tmp_path, Recall()))["state"] == "accepted"
+
+
+def test_an_absent_agent_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(DriverError, match="is `edge-agent run` up"):
+        control.ask(tmp_path, control.Status())
