@@ -28,6 +28,8 @@ CORES = (
     "incidents/zones.py",
     "incidents/rules.py",
     "speakers/g711.py",
+    "speakers/queue.py",
+    "speakers/sound.py",
     "uplink/commands.py",
     "uplink/window.py",
     "vision/heads.py",

@@ -28,6 +28,7 @@ class Tone:
 
     def __init__(self) -> None:
         self.broken: Exception | None = None
+        self.slow_s = 0.0
 
     async def check(self) -> None:
         if isinstance(self.broken, DriverError):
@@ -36,6 +37,7 @@ class Tone:
     async def render(self, phrases: tuple[Phrase, ...]) -> Clip:
         if self.broken:
             raise self.broken
+        await asyncio.sleep(self.slow_s)
         return Clip(samples=np.full(4000 * len(phrases), 500, np.int16), rate_hz=8000, text="x")
 
 
@@ -139,6 +141,28 @@ async def test_danger_interrupts_at_once(tmp_path: Path) -> None:
     assert 0.1 < interrupted.duration_s < 0.4
     assert interrupted.sha256 is None
     assert danger.wall_s - began < 0.1
+
+
+async def test_what_is_interrupted_before_its_first_sound_makes_none(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.voice.slow_s = 0.2
+    async with running(desk.announcer.run):
+        desk.offer("1", "rule", "a")
+        await asyncio.sleep(0.05)
+        desk.offer("2", "danger", "a")
+        assert await desk.records(2) == [("1", "a", "interrupted"), ("2", "a", "delivered")]
+    assert desk.spoken[0].duration_s == 0
+    assert [file.name for file in (tmp_path / "a").iterdir()] == ["2.wav"]
+
+
+async def test_the_same_announcement_offered_twice_has_one_record(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    async with running(desk.announcer.run):
+        assert desk.offer("1", "rule", "a") is None
+        assert "offered already" in str(desk.offer("1", "rule", "a"))
+        await desk.records(1)
+        desk.offer("2", "rule", "a")
+        assert await desk.records(2) == [("1", "a", "delivered"), ("2", "a", "delivered")]
 
 
 async def test_a_refused_offer_is_recorded_too(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_a_graver_class_interrupts_and_starts_once_the_speaker_is_free() -> None
         assert q.turn(0.1) == Turn()  # told once
         end(q, "a")
         assert started(q.turn(0.2)) == ["2"]
+        assert q.stopping == set()
 
 
 def test_a_graver_class_is_said_first_among_those_that_wait() -> None:

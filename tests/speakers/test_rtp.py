@@ -37,6 +37,7 @@ def _alaw(code: int) -> int:
     return 8 * (value if code & 0x80 else -value)
 
 
+IP_RECVTTL = 12  # linux/in.h; the socket module of Python 3.11 has no name for it
 TABLES = {0: np.array([_ulaw(c) for c in range(256)]), 8: np.array([_alaw(c) for c in range(256)])}
 
 
@@ -52,6 +53,7 @@ class Heard:
     ssrc: int
     payload: bytes
     tos: int
+    ttl: int
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Listener:
     def __enter__(self) -> Listener:
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        self.sock.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
         self.sock.settimeout(0.05)
         self.sock.bind((self.group or "127.0.0.1", 0))
         if self.group:
@@ -83,14 +86,15 @@ class Listener:
     def _listen(self) -> None:
         while not self.over.is_set():
             try:
-                data, control, _, _ = self.sock.recvmsg(2048, 64)
+                data, control, _, _ = self.sock.recvmsg(2048, 256)
             except TimeoutError:
                 continue
             first, second, seq, timestamp, ssrc = struct.unpack("!BBHII", data[:12])
             assert first == 0x80
-            tos = control[0][2][0] if control else -1
+            header = {kind: value[0] for _, kind, value in control}
+            tos, ttl = header[socket.IP_TOS], header[socket.IP_TTL]
             self.heard.append(
-                Heard(time.monotonic(), second >> 7 == 1, second & 0x7F, seq, timestamp, ssrc, data[12:], tos)
+                Heard(time.monotonic(), second >> 7 == 1, second & 0x7F, seq, timestamp, ssrc, data[12:], tos, ttl)
             )
 
     def samples(self) -> np.ndarray:
@@ -137,7 +141,7 @@ async def test_a_rendered_warning_arrives_whole_in_order_and_sounding_the_same(
     phrase = Phrase(text="危险。") if payload_type else Phrase(text="Danger.", lang="en")
     clip = await Voice(config.Voice(speed_wpm=250)).render((phrase,))
     with Listener(group) as listener:
-        facts = {"interface": "127.0.0.1"} if group else {}
+        facts = {"interface": "127.0.0.1", "ttl": 3} if group else {"ttl": 3}
         delivery = await speaker(listener.port, group or "127.0.0.1", codec=codec, **facts).play(clip, "A")
         await asyncio.sleep(0.1)
     heard = listener.heard
@@ -149,6 +153,7 @@ async def test_a_rendered_warning_arrives_whole_in_order_and_sounding_the_same(
     assert {p.payload_type for p in heard} == {payload_type}
     assert {len(p.payload) for p in heard} == {160}
     assert {p.tos for p in heard} == {0xB8}
+    assert {p.ttl == 3 for p in heard} == {group is not None}  # `ttl` keeps multicast near; a unicast speaker is routed
     assert len({p.ssrc for p in heard}) == 1
     assert [p.marker for p in heard] == [True] + [False] * (len(heard) - 1)
     assert {(b.seq - a.seq) & 0xFFFF for a, b in pairwise(heard)} == {1}
