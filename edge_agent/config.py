@@ -22,7 +22,6 @@ from msgspec import Meta, Struct, field
 from edge_agent import geo
 from edge_agent.messages import Phrase
 from edge_agent.phrases import phrase_faults
-from edge_agent.phrases import phrase_faults
 
 EX_CONFIG = 78  # sysexits.h: the service manager must not restart us on it
 
@@ -558,7 +557,6 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             known(f"rule[{rule.id}].speakers", name, speakers, "speaker")
         if rule.speakers and not rule.say:
             faults.append(f"rule[{rule.id}].say: required with `speakers`: what shall they say?")
-        faults += [f"rule[{rule.id}].{fault}" for fault in phrase_faults(rule.say)]
         faults += [f"rule[{rule.id}].{fault}" for fault in phrase_faults(rule.say)]
     for schedule in config.schedules:
         known(f"schedule[{schedule.id}].route", schedule.route, routes, "route")
