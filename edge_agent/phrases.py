@@ -32,7 +32,7 @@ _SPOKEN_PROVINCES = """
 鄂=E 桂=Gui 甘=Gan 晋=Jin 蒙=Meng 陕=Shaan 吉=Ji 闽=Min 贵=Gui 粤=Yue 青=Qing 藏=Zang 川=Chuan 宁=Ning 琼=Qiong
 """
 _PROVINCES = dict(pair.split("=") for pair in _SPOKEN_PROVINCES.split())
-_PLATE = re.compile(rf"([{''.join(_PROVINCES)}])\s?([A-Z])[·.\s-]?([A-Z0-9]{{4,6}}[学警港澳挂领]?)(?![A-Za-z0-9])")
+_PLATE = re.compile(rf"([{''.join(_PROVINCES)}])\s?([A-Z])[·.\s-]?([A-Z0-9]{{4,6}})([学警港澳挂领]?)(?![A-Za-z0-9])")
 _TIME = re.compile(r"(?<![\d:])([01]?\d|2[0-3])[:：]([0-5]\d)(?::([0-5]\d))?(?![\d:])")
 _LONG_NUMBER = re.compile(r"(?<![\d.])\d{5,}(?![\d.])")  # a telephone or unit number, not a quantity
 _HANZI = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
@@ -115,6 +115,8 @@ def _values(lang: str, incident: Incident, time_zone: tzinfo) -> dict[str, str]:
             "label": _LABELS.get(incident.label, incident.label),
             "time": clock_words(at.hour, at.minute),
         }
+    if plate and not _PLATE.fullmatch(plate):  # half read, or of an unusual kind: what English can say of it
+        plate = _HANZI.sub("", plate)
     return shared | {"plate": plate or "plate not read", "label": incident.label, "time": f"{at:%H:%M}"}
 
 

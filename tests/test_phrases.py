@@ -89,6 +89,8 @@ def test_good_texts_have_no_fault() -> None:
         ("粤B·12389请驶离", "cmn", "粤 B 幺 二 三 八 九请驶离"),
         ("粤B12389D 请驶离", "cmn", "粤 B 幺 二 三 八 九 D 请驶离"),  # new-energy plates have one more
         ("粤B12389, move on", "en", "Yue B 1 2 3 8 9, move on"),
+        ("粤B1234学", "en", "Yue B 1 2 3 4"),
+        ("粤B1234学", "cmn", "粤 B 幺 二 三 四 学"),
         ("请于21:05前离开", "cmn", "请于二十一点零五分前离开"),
         ("请拨打13800138000", "cmn", "请拨打幺 三 八 零 零 幺 三 八 零 零 零"),
         ("call 13800138000", "en", "call 1 3 8 0 0 1 3 8 0 0 0"),
@@ -121,3 +123,10 @@ def test_any_text_is_pronounceable_for_good_or_refused(text: str, lang: str) -> 
     assert pronounceable(once, lang) == once
     assert once.encode()
     assert "\0" not in once
+
+
+@given(st.none() | st.text(alphabet="粤京使学警AB019D·", min_size=1, max_size=9))
+def test_no_plate_however_badly_read_silences_a_warning(plate: str | None) -> None:
+    read = plate and Plate(text=plate, confidence=0.1, box=(0.0, 0.0, 1.0, 1.0))
+    for lang in ("cmn", "en"):
+        assert pronounceable(said("{plate}, go", lang, plate=read), lang)
