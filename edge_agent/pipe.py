@@ -225,7 +225,8 @@ class Pipe:
         """Say goodbye if there is someone to say it to, and end the thread."""
         self._client.disconnect()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._over.wait(), 2.0)
+            async with asyncio.timeout(2.0):
+                await self._over.wait()
         if (link := self._client.socket()) is not None:  # the broker is frozen: do not wait for it
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(link.fileno())) as twin:
                 twin.shutdown(socket.SHUT_RDWR)

@@ -168,13 +168,17 @@ class Nack(Struct, frozen=True):
 
 
 class Ack(Struct, frozen=True, kw_only=True):
-    """Committed at the centre: every place up to `cum`, and the ranges `sel` (both ends included)."""
+    """Committed at the centre: every place up to `cum`, and the ranges `sel` (both ends included).
+
+    `all` answers a birth: the centre holds nothing of this epoch beyond these.
+    """
 
     stream: Literal["ev"] = "ev"
     epoch: Count
     cum: Count
     sel: tuple[tuple[Count, Count], ...] = ()
     nack: tuple[Nack, ...] = ()
+    all: bool = False
 
 
 class Command(Struct, frozen=True, kw_only=True):

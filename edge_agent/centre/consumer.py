@@ -35,13 +35,13 @@ class Consumer:
         self._store, self._clock, self._on_ready = store, clock, on_ready
         self._broker = Broker(section)
         self._wake = asyncio.Event()
-        self._told: set[tuple[str, int]] = set()
+        self._told: set[tuple[str, int]] = set()  # (device, epoch) to acknowledge after the commit
+        self._born: set[tuple[str, int]] = set()
         self._nacks: dict[tuple[str, int], list[topics.Nack]] = defaultdict(list)
 
     async def run(self) -> None:
         """One connection, from its start to its end; raises `DriverError` when the broker or the disk fails."""
-        self._told.clear()
-        self._nacks.clear()
+        self._forget()
         pipe = await self._broker.connect(f"centre-{ULID()}", [f"{topics.ROOT}/+/up/#"], self._wake)
         try:
             self._on_ready()
@@ -64,10 +64,15 @@ class Consumer:
                 for message in batch:
                     self._take(message)
             for device, epoch in self._told:
-                ack = self._store.ack(device, epoch, self._nacks[device, epoch])
+                born = (device, epoch) in self._born
+                ack = self._store.ack(device, epoch, self._nacks[device, epoch], to_birth=born)
                 pipe.publish(topics.ack(device), msgspec.json.encode(ack), {"MessageExpiryInterval": ACK_EXPIRY_S})
-            self._told.clear()
-            self._nacks.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._told.clear()
+        self._born.clear()
+        self._nacks.clear()
 
     def _take(self, message: Message) -> None:
         try:
@@ -93,6 +98,7 @@ class Consumer:
                 status = msgspec.json.decode(message.payload, type=topics.Status)
                 if self._store.set_status(device, status, message.payload):
                     self._told.add((device, status.streams["ev"].epoch))
+                    self._born.add((device, status.streams["ev"].epoch))
 
     def _refuse(self, message: Message, why: str) -> None:
         """Tell a device that an event of its can never be taken; without a place there is nothing to tell."""

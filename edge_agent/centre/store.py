@@ -125,10 +125,11 @@ class Store:
             self._held[device, stream.epoch].add(1, stream.acked)
         return True
 
-    def ack(self, device: str, epoch: int, nack: Iterable[Nack] = ()) -> Ack:
+    def ack(self, device: str, epoch: int, nack: Iterable[Nack] = (), to_birth: bool = False) -> Ack:
         """What is committed here of one epoch of a device."""
         cum, rest = self._held[device, epoch].split()
-        return Ack(epoch=epoch, cum=cum, sel=tuple(rest[:MAX_RANGES]), nack=tuple(nack))
+        every = to_birth and len(rest) <= MAX_RANGES
+        return Ack(epoch=epoch, cum=cum, sel=tuple(rest[:MAX_RANGES]), nack=tuple(nack), all=every)
 
     def _load(self) -> dict[tuple[str, int], Ranges]:
         held: dict[tuple[str, int], Ranges] = defaultdict(Ranges)

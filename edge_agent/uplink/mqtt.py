@@ -8,6 +8,7 @@ and how, is an audit event in the outbox.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -33,6 +34,7 @@ WILL_DELAY_S = 30
 OVERHEAD_BYTES = 256  # of a PUBLISH beyond topic and payload, generously
 TELE_EXPIRY_S = 30
 RESULT_EXPIRY_S = 3600
+OVER_A_MESSAGE = (0x81, 0x82, TOO_LARGE)  # malformed; protocol error, which is paho's word for a PUBACK of too large
 JSON: dict[str, object] = {"ContentType": topics.JSON, "PayloadFormatIndicator": 1}
 
 
@@ -124,10 +126,9 @@ class Uplink:
     async def _rest(self) -> None:
         due_s = self._window.next_due_s()
         rest_s = IDLE_S if due_s is None else min(IDLE_S, max(0.0, due_s - self._clock.monotonic()))
-        try:
-            await asyncio.wait_for(self._wake.wait(), rest_s)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(rest_s):  # not wait_for: in Python 3.11 it can swallow a cancellation
+                await self._wake.wait()
 
     # --- up -------------------------------------------------------------------------------------------------------
 
@@ -214,12 +215,12 @@ class Uplink:
             await self._outbox.put_off(seq, PUT_OFF_S, why)
 
     async def _suspect(self, pipe: Pipe) -> None:
-        """The broker hung up because a message was too large: find it by sending one at a time, then set it aside."""
-        if pipe.ended_code != TOO_LARGE:
+        """The broker hung up over a message: find which by sending one at a time, then set it aside."""
+        if pipe.ended_code not in OVER_A_MESSAGE:
             return
         if self._one_by_one and len(self._unconfirmed) == 1:
             [seq] = self._unconfirmed.values()
-            await self._outbox.nacked(seq, f"{self._broker.name} hangs up over it: too large")
+            await self._outbox.nacked(seq, f"{self._broker.name} hangs up over it ({pipe.ended})")
             return
         self._one_by_one = max(1, len(self._unconfirmed))
 
@@ -245,7 +246,9 @@ class Uplink:
         for nack in ack.nack:
             await self._outbox.nacked(nack.seq, f"the centre cannot take it: {nack.why}")
         self._window.settled(nack.seq for nack in ack.nack)
-        self._window.heard(self._clock.monotonic(), ack.cum, ack.sel)
+        self._window.heard(ack.cum, ack.sel)
+        if ack.all:
+            self._window.missing()
         if not await self._outbox.acked(ack.epoch, ack.cum, ack.sel):
             self._window.lost()
             await self._be_born(pipe)

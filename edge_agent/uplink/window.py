@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 ACK_TIMEOUT_S = 5.0
+ON_ITS_WAY_S = 2.0
 BACKOFF_MAX_S = 300.0
 
 
@@ -23,15 +24,14 @@ class Window:
     """At most `size` events are unconfirmed at a time.
 
     One that is not confirmed lapses after 5 s plus a back-off with full jitter (up to 5, 10, 20 … 300 s); whoever
-    sends takes it from the outbox again. The first word of the centre after a silence ends that back-off for all
-    that was sent into the silence, because it was the centre that was away, not the event that was bad.
+    sends takes it from the outbox again. A centre that (re)appears says what it holds: what it does not, was lost on
+    the way to a centre that was not there, and is sent again without back-off.
     """
 
     def __init__(self, size: int, rng: random.Random) -> None:
         self._size, self._rng = size, rng
         self._flights: dict[int, _Flight] = {}
         self._tries: dict[int, int] = {}
-        self._heard_s = float("-inf")
 
     @property
     def in_flight(self) -> list[int]:
@@ -54,15 +54,16 @@ class Window:
             del self._flights[seq]
         return late
 
-    def heard(self, now: float, cum: int, sel: Iterable[tuple[int, int]]) -> None:
+    def heard(self, cum: int, sel: Iterable[tuple[int, int]]) -> None:
         """The centre confirmed all places up to `cum` and the ranges `sel`."""
         for first, last in ((0, cum), *sel):
             self.settled(seq for seq in (*self._flights, *self._tries) if first <= seq <= last)
-        if now - self._heard_s > ACK_TIMEOUT_S:
-            for seq, flight in self._flights.items():
-                flight.due_s = min(flight.due_s, flight.sent_s + ACK_TIMEOUT_S)
-                self._tries[seq] = 1
-        self._heard_s = now
+
+    def missing(self) -> None:
+        """The centre holds nothing of what is still in flight; what was sent just now may yet reach it."""
+        for seq, flight in self._flights.items():
+            flight.due_s = min(flight.due_s, flight.sent_s + ON_ITS_WAY_S)
+            self._tries[seq] = 1
 
     def settled(self, seqs: Iterable[int]) -> None:
         """These need no more sending now: confirmed, set aside or put off."""

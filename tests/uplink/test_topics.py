@@ -41,7 +41,7 @@ def test_an_acknowledgement_has_these_bytes() -> None:
     ack = topics.Ack(epoch=7, cum=1234, sel=((1240, 1242),), nack=(topics.Nack(1238, "schema"),))
     assert (
         msgspec.json.encode(ack)
-        == b'{"stream":"ev","epoch":7,"cum":1234,"sel":[[1240,1242]],"nack":[{"seq":1238,"why":"schema"}]}'
+        == b'{"stream":"ev","epoch":7,"cum":1234,"sel":[[1240,1242]],"nack":[{"seq":1238,"why":"schema"}],"all":false}'
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_agent.uplink.window import ACK_TIMEOUT_S, BACKOFF_MAX_S, Window
+from edge_agent.uplink.window import ACK_TIMEOUT_S, BACKOFF_MAX_S, ON_ITS_WAY_S, Window
 
 
 class Sender(RuleBasedStateMachine):
@@ -32,8 +32,13 @@ class Sender(RuleBasedStateMachine):
 
     @rule(cum=st.integers(0, 40), first=st.integers(1, 40), length=st.integers(0, 5))
     def ack(self, cum: int, first: int, length: int) -> None:
-        self.window.heard(self.now, cum, [(first, first + length)])
+        self.window.heard(cum, [(first, first + length)])
         self.confirmed |= set(range(1, cum + 1)) | set(range(first, first + length + 1))
+
+    @rule()
+    def centre_appears(self) -> None:
+        self.window.missing()
+        self.sent_s = {seq: sent_s - ACK_TIMEOUT_S + ON_ITS_WAY_S for seq, sent_s in self.sent_s.items()}
 
     @rule()
     def link_breaks(self) -> None:
@@ -76,15 +81,15 @@ def test_the_wait_grows_with_every_try_and_has_an_end(tries: int, rng: random.Ra
         assert window.lapse(now) == [7]
 
 
-def test_the_first_word_after_a_silence_ends_the_back_off() -> None:
+def test_a_centre_that_holds_less_ends_the_back_off_but_not_at_once() -> None:
     window, now = Window(10, random.Random(3)), 0.0
     for _ in range(8):
         window.sent(1, now)
         now = window.next_due_s() or now
         window.lapse(now)
     window.sent(1, now)
-    window.heard(now + 1.0, 0, [])
-    assert window.next_due_s() == pytest.approx(now + ACK_TIMEOUT_S)
+    window.missing()
+    assert window.next_due_s() == pytest.approx(now + ON_ITS_WAY_S)
 
 
 def test_a_centre_that_answers_but_never_takes_an_event_does_not_speed_it_up() -> None:
@@ -94,7 +99,7 @@ def test_a_centre_that_answers_but_never_takes_an_event_does_not_speed_it_up() -
         if not window.in_flight:
             window.sent(1, now)
             sends += 1
-        window.heard(now, 0, [(2, 9)])
+        window.heard(0, [(2, 9)])
         now += 1.0
     assert sends < 60
 

@@ -1,0 +1,541 @@
+"""The way from the outbox to the centre's disk over real brokers: whatever is killed, nothing is lost."""
+
+import asyncio
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge_agent.centre.consumer import Consumer
+from edge_agent.centre.store import Store, events
+from edge_agent.config import Mqtt
+from edge_agent.messages import Fly, Reply, Request
+from edge_agent.runtime import Health, SystemClock, supervise
+from edge_agent.uplink.mqtt import Uplink
+from edge_agent.uplink.outbox import Outbox
+
+pytestmark = pytest.mark.integration
+CLOCK = SystemClock()
+
+
+class Seen(msgspec.Struct):
+    n: int
+
+
+class Device:
+    """An outbox and its uplink, as the agent runs them."""
+
+    def __init__(self, directory: Path, mqtt: Mqtt) -> None:
+        self.health = Health(CLOCK)
+        self.obeyed: list[tuple[Request, str]] = []
+        self.outbox = Outbox(directory / "events.db", device="D-1", max_mib=16, clock=CLOCK)
+        self.uplink = Uplink(
+            mqtt, "D-1", self.outbox, clock=CLOCK, health=self.health, on_command=self.obey, will_delay_s=1
+        )
+
+    async def obey(self, request: Request, by: str) -> Reply:
+        self.obeyed.append((request, by))
+        return Reply(state="accepted", run="run-1")
+
+    async def depth(self) -> int:
+        return (await self.outbox.measure()).depth
+
+
+@asynccontextmanager
+async def device(directory: Path, port: int, **options: Any) -> AsyncIterator[Device]:
+    made = Device(directory, Mqtt(port=port, **({"plain": True} | options)))
+    task = asyncio.create_task(supervise("uplink", made.uplink.run, health=made.health, clock=CLOCK))
+    try:
+        yield made
+    finally:
+        await cancel(task)
+        await made.outbox.close()
+
+
+@asynccontextmanager
+async def centre(directory: Path, port: int) -> AsyncIterator[Path]:
+    store = Store(directory / "centre.db", directory / "pictures")
+    consumer = Consumer(Mqtt(port=port, plain=True), store, clock=CLOCK, on_ready=lambda: None)
+    task = asyncio.create_task(supervise("centre", consumer.run, health=Health(CLOCK), clock=CLOCK))
+    try:
+        yield directory / "centre.db"
+    finally:
+        await cancel(task)
+        store.close()
+
+
+async def cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def until(condition: Callable[[], Any], deadline_s: float = 15.0) -> None:
+    deadline = time.monotonic() + deadline_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if await found if asyncio.iscoroutine(found) else found:
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError(f"not so in {deadline_s:g} s")
+
+
+async def put(where: Device, first: int, last: int) -> None:
+    for n in range(first, last):
+        await where.outbox.event("det", Seen(n), id=f"e{n}")
+
+
+def stored(directory: Path) -> set[str]:
+    return {event["id"] for event in events(directory / "centre.db", kind="det", limit=100_000)}
+
+
+async def drained(where: Device) -> None:
+    async def empty() -> bool:
+        return await where.depth() == 0
+
+    await until(empty, 20.0)
+
+
+def names(first: int, last: int) -> set[str]:
+    return {f"e{n}" for n in range(first, last)}
+
+
+# --- nothing is lost ------------------------------------------------------------------------------------------------
+
+
+async def test_events_from_before_the_broker_was_there_arrive(broker: Any, tmp_path: Path) -> None:
+    async with device(tmp_path, broker.port) as sender, centre(tmp_path, broker.port):
+        await put(sender, 0, 50)
+        assert not sender.uplink.connected
+        broker.start()
+        await drained(sender)
+    assert stored(tmp_path) == names(0, 50)
+
+
+async def test_a_broker_that_is_killed_and_comes_back_loses_nothing(broker: Any, tmp_path: Path) -> None:
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, centre(tmp_path, broker.port):
+        await put(sender, 0, 100)
+        broker.kill()
+        await put(sender, 100, 200)
+        broker.start()
+        await drained(sender)
+    assert stored(tmp_path) == names(0, 200)
+
+
+async def test_a_centre_that_was_away_misses_nothing_and_is_soon_up_to_date(broker: Any, tmp_path: Path) -> None:
+    broker.start()
+    async with device(tmp_path, broker.port) as sender:
+        async with centre(tmp_path, broker.port):
+            await put(sender, 0, 20)
+            await drained(sender)
+        await put(sender, 20, 220)
+        assert await sender.depth() == 200
+        async with centre(tmp_path, broker.port):
+            await drained(sender)
+    assert stored(tmp_path) == names(0, 220)
+
+
+AGENT = """
+import asyncio, sys
+from pathlib import Path
+import msgspec
+from edge_agent.config import Mqtt
+from edge_agent.messages import Reply
+from edge_agent.runtime import Health, SystemClock, supervise
+from edge_agent.uplink.mqtt import Uplink
+from edge_agent.uplink.outbox import Outbox
+
+class Seen(msgspec.Struct):
+    n: int
+
+async def obey(request, by):
+    print("obeying", flush=True)
+    await asyncio.sleep(3600)
+    return Reply(state="done")
+
+async def main(file, port, version, first, last):
+    clock = SystemClock()
+    health = Health(clock)
+    outbox = Outbox(Path(file), device="D-1", max_mib=16, clock=clock)
+    mqtt = Mqtt(port=int(port), plain=True, version=version)
+    uplink = Uplink(mqtt, "D-1", outbox, clock=clock, health=health, on_command=obey, will_delay_s=1)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(supervise("uplink", uplink.run, health=health, clock=clock))
+        for n in range(int(first), int(last)):
+            await outbox.event("det", Seen(n), id=f"e{n}")
+            print(f"e{n}", flush=True)
+            await asyncio.sleep(0.002)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@contextmanager
+def agent(directory: Path, port: int, version: str = "auto", first: int = 0, last: int = 0) -> Iterator[Any]:
+    """An agent of its own process, for the test to kill."""
+    command = [sys.executable, "-c", AGENT, str(directory / "events.db"), str(port), version, str(first), str(last)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        assert child.stdout
+        child.stdout.close()
+
+
+async def test_an_agent_that_is_killed_loses_nothing_that_it_wrote_down(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto()
+    broker.start()
+    told: set[str] = set()
+    async with centre(tmp_path, broker.port):
+        for life in range(3):
+            with agent(tmp_path, broker.port, first=life * 1000, last=life * 1000 + 1000) as child:
+                for _ in range(120):
+                    told.add((await asyncio.to_thread(child.stdout.readline)).strip())
+        async with device(tmp_path, broker.port) as sender:
+            await drained(sender)
+    assert len(told) == 360
+    assert told <= stored(tmp_path)
+
+
+async def test_with_ack_broker_events_go_once_the_broker_has_them(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto()
+    broker.start()
+    async with device(tmp_path, broker.port, ack="broker") as sender:
+        await put(sender, 0, 50)
+        await drained(sender)
+
+
+async def test_with_ack_centre_a_puback_deletes_nothing(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto()
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, peer(broker.port, "ea/1/D-1/up/ev/#") as other:
+        await put(sender, 0, 10)
+        for _ in range(10):
+            await asyncio.to_thread(other.get)
+        assert await sender.depth() == 10
+
+
+async def test_a_picture_arrives_beside_its_event(broker: Any, tmp_path: Path) -> None:
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, centre(tmp_path, broker.port):
+        await sender.outbox.event("det", Seen(1), id="01JD8Z5C2Q", thumb=b"\xff\xd8\x00jpeg\xff\xd9")
+        await drained(sender)
+    assert (tmp_path / "pictures" / "D-1-01JD8Z5C2Q.jpg").read_bytes() == b"\xff\xd8\x00jpeg\xff\xd9"
+
+
+# --- brokers that refuse --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", ["max_packet_size 4000", "message_size_limit 4000"])
+async def test_one_event_too_large_for_the_broker_does_not_stop_the_others(
+    mosquitto: Any, tmp_path: Path, limit: str
+) -> None:
+    broker = mosquitto(limit)
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, centre(tmp_path, broker.port):
+        await put(sender, 0, 5)
+        await sender.outbox.put("det", json.dumps("x" * 5000).encode(), id="poison")
+        await put(sender, 5, 10)
+        await drained(sender)
+        assert (await sender.outbox.measure()).quarantined == 1
+    assert stored(tmp_path) == names(0, 10)
+    [gap] = events(tmp_path / "centre.db", kind="gap")
+    assert (gap["data"]["first"], gap["data"]["last"]) == (6, 6)
+
+
+async def test_an_event_that_the_access_list_forbids_is_a_fault_and_stays(mosquitto: Any, tmp_path: Path) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text(
+        "topic write ea/1/D-1/up/status\ntopic write ea/1/D-1/up/ev/det\n"
+        "topic read ea/1/#\ntopic write ea/1/D-1/down/ack\n"
+    )
+    broker = mosquitto(f"acl_file {acl}")
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, centre(tmp_path, broker.port):
+        await sender.outbox.put("voice", b"{}", id="forbidden")
+        await until(lambda: "not authorised" in sender.health.state.get("uplink.access", ""))
+        await put(sender, 0, 5)
+        await until(lambda: stored(tmp_path) == names(0, 5))
+        await asyncio.sleep(0)
+        assert [row.id for row in await sender.outbox.take(10)] == []  # put off
+        assert (await sender.outbox.measure()).depth >= 1
+
+
+async def test_a_wrong_password_is_a_clear_error(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto("allow_anonymous false")
+    broker.start()
+    async with device(tmp_path, broker.port) as sender:
+        await until(lambda: "Not authorized" in sender.health.state.get("uplink", ""))
+
+
+# --- status ---------------------------------------------------------------------------------------------------------
+
+
+class Peer:
+    """Whoever else is on the broker; knows nothing of edge-agent."""
+
+    def __init__(self, client: paho.Client, inbox: queue.Queue[paho.MQTTMessage]) -> None:
+        self.client, self._inbox = client, inbox
+
+    def get(self, deadline_s: float = 10.0) -> paho.MQTTMessage:
+        return self._inbox.get(timeout=deadline_s)
+
+    def json(self, deadline_s: float = 10.0) -> Any:
+        return json.loads(self.get(deadline_s).payload)
+
+    def empty(self) -> bool:
+        return self._inbox.empty()
+
+    def ask(self, name: str, *, properties: Properties | None = None, retain: bool = False, **fields: Any) -> None:
+        wanted = {"name": name, "by": "op", "not_after": "2999-01-01T00:00:00Z", "args": {}} | fields
+        self.client.publish(f"ea/1/D-1/down/cmd/{name}", json.dumps(wanted), 1, retain, properties)
+
+
+@asynccontextmanager
+async def peer(port: int, *topics: str, version: int = paho.MQTTv311) -> AsyncIterator[Peer]:
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=version)
+    inbox: queue.Queue[paho.MQTTMessage] = queue.Queue()
+    ready: queue.Queue[None] = queue.Queue()
+    client.on_message = lambda _, __, message: inbox.put(message)
+    client.on_connect = lambda *_: client.subscribe([(topic, 1) for topic in topics])
+    client.on_subscribe = lambda *_: ready.put(None)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    await asyncio.to_thread(ready.get, timeout=10)
+    try:
+        yield Peer(client, inbox)
+    finally:
+        client.disconnect()
+        await asyncio.to_thread(client.loop_stop)
+
+
+async def status(port: int) -> Any:
+    """What a newcomer is told: the retained status."""
+    async with peer(port, "ea/1/D-1/up/status") as newcomer:
+        message = await asyncio.to_thread(newcomer.get)
+        assert message.retain
+        return json.loads(message.payload)
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_the_retained_status_tells_birth_clean_stop_and_loss(
+    mosquitto: Any, tmp_path: Path, version: str
+) -> None:
+    broker = mosquitto()
+    broker.start()
+    async with device(tmp_path, broker.port, version=version) as sender:
+        await until(lambda: sender.uplink.connected)
+        birth = await status(broker.port)
+        assert (birth["state"], birth["contract"]) == ("online", "1")
+        assert birth["streams"]["ev"] == {
+            "epoch": sender.outbox.epoch,
+            "next": 1,
+            "acked": 0,
+            "depth": 0,
+            "oldest_s": 0.0,
+        }
+    goodbye = await status(broker.port)
+    assert (goodbye["state"], goodbye["reason"], goodbye["sess"]) == ("offline", "stopped", birth["sess"])
+    async with peer(broker.port, "ea/1/D-1/up/status") as other:
+        await asyncio.to_thread(other.get)  # the retained one
+        with agent(tmp_path, broker.port, version) as child:
+            birth = await asyncio.to_thread(other.json)
+            child.send_signal(signal.SIGKILL)
+            will = await asyncio.to_thread(other.json)
+    assert (will["state"], will["reason"], will["sess"]) == ("offline", "lost", birth["sess"])
+    assert await status(broker.port) == will
+
+
+async def test_telemetry_is_paced_and_never_queued(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto()
+    async with device(tmp_path, broker.port, telemetry_period_s=0.2) as sender:
+        sender.uplink.telemetry("pos", Seen(0))
+        broker.start()
+        await until(lambda: sender.uplink.connected)
+        async with peer(broker.port, "ea/1/D-1/up/tele/pos") as other:
+            began, n = time.monotonic(), 0
+            while time.monotonic() - began < 1.0:
+                n += 1
+                sender.uplink.telemetry("pos", Seen(n))
+                await asyncio.sleep(0.005)
+            first = await asyncio.to_thread(other.json)
+            assert first["data"]["n"] >= 1
+            count = 1
+            while not other.empty():
+                other.get()
+                count += 1
+            assert 3 <= count <= 6
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_command_is_obeyed_once_and_a_repeat_gets_the_recorded_answer(broker: Any, tmp_path: Path) -> None:
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, peer(broker.port, "ea/1/D-1/up/res") as other:
+        await until(lambda: sender.uplink.connected)
+        other.ask("fly", id="c1", args={"route": "r"})
+        answer = await asyncio.to_thread(other.json)
+        assert (answer["id"], answer["state"], answer["run"]) == ("c1", "accepted", "run-1")
+        other.ask("fly", id="c1", args={"route": "r"})
+        answer = await asyncio.to_thread(other.json)
+        assert (answer["id"], answer["state"], answer["recorded"]["state"]) == ("c1", "duplicate", "accepted")
+        assert answer["recorded"]["run"] == "run-1"
+        assert sender.obeyed == [(Fly(route="r"), "op")]
+        audits = [row for row in await sender.outbox.take(10) if row.kind == "audit"]
+        assert len(audits) == 1
+
+
+async def test_a_command_that_is_late_or_wrong_is_refused(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto()
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, peer(broker.port, "ea/1/D-1/up/res") as other:
+        await until(lambda: sender.uplink.connected)
+        for fields, state, word in (
+            ({"id": "c1", "not_after": "2020-01-01T00:00:00Z"}, "expired", "ago"),
+            ({"id": "c2", "not_after": None}, "rejected", "not_after"),
+            ({"id": "c3", "args": {"route": 7}}, "rejected", "route"),
+            ({"id": None}, "rejected", "`id`"),
+        ):
+            other.ask("fly", **fields)
+            answer = await asyncio.to_thread(other.json)
+            assert (answer["id"], answer["state"]) == (fields["id"], state)
+            assert word in answer["reason"]
+        other.client.publish("ea/1/D-1/down/cmd/fly", os.urandom(200), 1)
+        assert (await asyncio.to_thread(other.json))["state"] == "rejected"
+
+
+async def test_a_command_that_was_left_lying_at_the_broker_is_refused(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto()
+    broker.start()
+    async with peer(broker.port, "ea/1/D-1/up/res") as other:
+        other.ask("fly", id="c1", args={"route": "r"}, retain=True)
+        async with device(tmp_path, broker.port) as sender:
+            answer = await asyncio.to_thread(other.json)
+            assert (answer["id"], answer["state"]) == ("c1", "rejected")
+            assert "retained" in answer["reason"]
+            assert sender.obeyed == []
+
+
+async def test_mqtt_5_answers_go_where_they_were_asked_for(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto()
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, peer(broker.port, "desk/7", version=paho.MQTTv5) as other:
+        await until(lambda: sender.uplink.connected)
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic, properties.CorrelationData = "desk/7", b"\x00\x01corr"
+        other.ask("recall", id="c1", properties=properties)
+        message = await asyncio.to_thread(other.get)
+        assert message.properties.CorrelationData == b"\x00\x01corr"
+        assert json.loads(message.payload)["state"] == "accepted"
+
+
+async def test_a_command_that_a_kill_interrupted_is_never_run_again(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto()
+    broker.start()
+    async with peer(broker.port, "ea/1/D-1/up/#") as other:
+        with agent(tmp_path, broker.port) as child:
+            assert (await asyncio.to_thread(other.json))["state"] == "online"
+            other.ask("recall", id="c1")
+            assert await asyncio.to_thread(child.stdout.readline) == "obeying\n"
+            child.send_signal(signal.SIGKILL)
+        async with device(tmp_path, broker.port) as sender:
+            await until(lambda: sender.uplink.connected)
+            async with peer(broker.port, "ea/1/D-1/up/res") as asker:
+                asker.ask("recall", id="c1")
+                answer = await asyncio.to_thread(asker.json)
+            assert (answer["state"], answer["recorded"]["state"]) == ("duplicate", "failed")
+            assert "interrupted" in answer["recorded"]["reason"]
+            assert sender.obeyed == []
+
+
+# --- TLS ------------------------------------------------------------------------------------------------------------
+
+
+async def test_tls_lets_in_who_has_a_certificate_and_trusts_only_its_ca(mosquitto: Any, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, cwd=tmp_path, capture_output=True)
+
+    for ca in ("ca", "other"):
+        openssl(
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"),
+            *("-keyout", f"{ca}.key", "-out", f"{ca}.pem", "-subj", f"/CN={ca}"),
+        )
+    (tmp_path / "san").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    for name in ("localhost", "D-1"):
+        openssl(
+            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"),
+        )
+        openssl(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
+            *("-days", "2", "-extfile", "san", "-out", f"{name}.pem"),
+        )
+    broker = mosquitto(
+        *(f"cafile {tmp_path}/ca.pem", f"certfile {tmp_path}/localhost.pem", f"keyfile {tmp_path}/localhost.key"),
+        *("require_certificate true", "use_identity_as_username true", "allow_anonymous false"),
+    )
+    broker.start()
+    ours = {"cert_file": tmp_path / "D-1.pem", "key_file": tmp_path / "D-1.key", "plain": False}
+    async with device(tmp_path, broker.port, ca_file=tmp_path / "ca.pem", ack="broker", **ours) as sender:
+        await put(sender, 0, 5)
+        await drained(sender)
+    async with device(tmp_path, broker.port, ca_file=tmp_path / "other.pem", **ours) as sender:
+        await until(lambda: "CERTIFICATE_VERIFY_FAILED" in sender.health.state.get("uplink", ""))
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+
+async def test_the_centre_of_the_command_line_stores_lists_and_sends(broker: Any, tmp_path: Path) -> None:
+    broker.start()
+
+    async def run(*arguments: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "edge_agent", "centre", *arguments]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stdout
+
+    port, db = ("--port", str(broker.port)), ("--db", str(tmp_path / "centre.db"))
+    command = [sys.executable, "-m", "edge_agent", "centre", "run", *port, *db]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        assert child.stdout
+        try:
+            assert await asyncio.to_thread(child.stdout.readline) == "ready\n"
+            async with device(tmp_path, broker.port) as sender:
+                await put(sender, 0, 3)
+                await drained(sender)
+                fly = ("send", *port, "--device", "D-1", "--by", "op", "fly", "--arg", "route=r")
+                assert await run(*fly, "--id", "c1") == (0, "accepted (run run-1)\n")
+                code, told = await run(*fly, "--id", "c1", "--json")
+                assert (code, json.loads(told)["state"]) == (1, "duplicate")
+                assert sender.obeyed == [(Fly(route="r"), "op")]
+            assert await run("send", *port, "--device", "D-2", "land", "--expires-s", "0.5") == (75, "")
+        finally:
+            child.send_signal(signal.SIGTERM)
+        assert child.wait(10) == 0
+    code, told = await run("list", *db)
+    assert code == 0
+    assert re.findall(r"D-1  ev\.det      (e\d)", told) == ["e0", "e1", "e2"]
+    code, told = await run("list", *db, "--json", "--kind", "audit")
+    assert [json.loads(line)["data"]["command"] for line in told.splitlines()] == ["c1"]
