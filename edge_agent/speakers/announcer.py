@@ -18,6 +18,7 @@ from edge_agent.speakers.sound import Clip
 
 COOL_DOWN_S = 60.0  # between two warnings of one track
 STOP_S = 1.0  # a driver that has not stopped after this is cancelled
+TURN_S = 1.0  # now and then a turn without a cause: for what became stale, or a record that was not taken
 MAX_RECORDS = 1000  # that wait for `on_spoken`
 
 Outcome = Literal["delivered", "refused", "failed", "interrupted"]
@@ -74,8 +75,8 @@ class Announcer:
                     self._act(tasks)
                     await self._report()
                     self._health.beat("announcer", 30)
-                    with suppress(TimeoutError):  # now and then without a cause, for what becomes stale
-                        async with asyncio.timeout(1.0):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(TURN_S):
                             await self._wake.wait()
         finally:
             self._settle(self._queue.hush("the agent stops"))

@@ -23,6 +23,11 @@ from edge_agent.speakers.voice import Voice
 CLOCK = SystemClock()
 
 
+@pytest.fixture(autouse=True)
+def quick_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announcer, "TURN_S", 0.1)
+
+
 class Tone:
     """A voice that is ready at once: half a second for each phrase; `broken` fails."""
 
