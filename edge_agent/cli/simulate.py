@@ -14,7 +14,8 @@ from typing import IO
 
 import msgspec
 
-from edge_agent.flight.simulator import Autopilot, State
+from edge_agent.flight.sim_messages import State
+from edge_agent.flight.simulator import Autopilot
 
 TURN_S = 0.01
 SAVE_S = 0.3

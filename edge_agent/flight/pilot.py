@@ -87,7 +87,7 @@ class Pilot:
     def status(self) -> dict[str, Any]:
         """What a person wants to know: the phase, the run, where it is, and what stands in the way of a flight."""
         now, wall = self._now()
-        commander, t, run = self._commander, self.telemetry, self._commander.run
+        commander, t, run = self._commander, self.telemetry, self._commander.logbook.run
         away_m = commander.distance_home_m(t) if t else None
         following = commander.ledger.next(wall)
         on_ground = commander.phase is Phase.GROUND
@@ -135,9 +135,9 @@ class Pilot:
         link.tick(now)
         if out := link.data_to_send():
             await self._vehicle.send(out)
-        while commander.unsent:
-            await self._on_event(commander.unsent[0])
-            commander.sent()
+        while commander.logbook.unsent:
+            await self._on_event(commander.logbook.unsent[0])
+            commander.logbook.sent()
         self._tell(now)
 
     def _tell(self, now: float) -> None:

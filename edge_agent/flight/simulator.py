@@ -7,35 +7,30 @@ a mission's return item stays in AUTO, an acknowledgement says only that a comma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-from msgspec import Struct, field
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import geo
-from edge_agent.flight import airframe
+from edge_agent.flight import airframe, sim_messages
 from edge_agent.flight.airframe import Aim, Body
 from edge_agent.flight.frames import Framer, Message, Sender
-from edge_agent.flight.mavlink import AUTOPILOT, MODE_NUMBERS, MODES
-from edge_agent.flight.mission import Item
+from edge_agent.flight.mavlink import AUTOPILOT, MODES
 from edge_agent.flight.mission_server import MissionServer
+from edge_agent.flight.sim_messages import BATTERY_LOW_PCT, MAKERS, State
 
 STEP_S = 0.05
-READY_S = 2.0  # GPS and EKF are good so long after the start
 SPOOL_S = 1.0
 DISARM_DELAY_S = 10.0
 TOUCHDOWN_S = 0.5
 RTL_ALT_M = 15.0
 RTL_LOITER_S = 1.0
 REACHED_M = 2.0
-BATTERY_LOW_PCT, BATTERY_CRITICAL_PCT = 20.0, 10.0
+BATTERY_CRITICAL_PCT = 10.0
 FORCE = 21196
 FLYABLE = ("STABILIZE", "ALT_HOLD", "AUTO", "GUIDED", "LOITER", "RTL", "LAND", "BRAKE")
 ARMABLE = ("STABILIZE", "ALT_HOLD", "GUIDED", "LOITER")
-GROUND_MSL_M = 50.0
 
-_EKF_GOOD = 0x33F  # EKF_STATUS_REPORT of a healthy EKF with a position
 _DEFAULT_STREAMS = {
     mavlink.MAVLINK_MSG_ID_HEARTBEAT: 1.0,
     mavlink.MAVLINK_MSG_ID_SYS_STATUS: 1.0,
@@ -50,28 +45,6 @@ _MISSION = (
     mavlink.MAVLINK_MSG_ID_MISSION_CLEAR_ALL,
 )
 _WANTED = (*_MISSION, mavlink.MAVLINK_MSG_ID_COMMAND_LONG, mavlink.MAVLINK_MSG_ID_MISSION_ACK)
-
-
-class State(Struct, kw_only=True):
-    """Everything that a killed world needs to go on where it stood."""
-
-    lat: float
-    lon: float
-    time_s: float = 0.0  # since the start
-    body: Body = field(default_factory=Body)
-    mode: str = "STABILIZE"
-    armed: bool = False
-    idle_s: float = 0.0  # armed on the ground, and nothing flies
-    home: tuple[float, float] = (0.0, 0.0)  # north_m, east_m
-    items: list[Item] = field(default_factory=list)
-    seq: int = 0
-    started: bool = False  # the mission runs
-    started_s: float = 0.0
-    paused: bool = False
-    speed_mps: float = 5.0
-    arrived_s: float | None = None  # at the waypoint, or over home
-    descending: bool = False
-    failsafe: str = ""
 
 
 class Autopilot:
@@ -100,21 +73,10 @@ class Autopilot:
         self._out: list[bytes] = []
         self._streams = dict(_DEFAULT_STREAMS)
         self._sent_s: dict[int, float] = {}
-        self._makers: dict[int, Callable[[], Message]] = {
-            mavlink.MAVLINK_MSG_ID_HEARTBEAT: self._heartbeat,
-            mavlink.MAVLINK_MSG_ID_SYS_STATUS: self._sys_status,
-            mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT: self._global_position,
-            mavlink.MAVLINK_MSG_ID_GPS_RAW_INT: self._gps,
-            mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE: self._extended,
-            mavlink.MAVLINK_MSG_ID_MISSION_CURRENT: self._mission_current,
-            mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: self._battery,
-            mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT: self._ekf,
-            mavlink.MAVLINK_MSG_ID_HOME_POSITION: self._home,
-        }
         self._epoch_s: float | None = None
         self._position_s = s.time_s
         self._complained_s = float("-inf")
-        self.missions = MissionServer(s.items, self._home_item, self._send)
+        self.missions = MissionServer(s.items, lambda: sim_messages.home_item(s), self._send)
         self.happenings: list[dict[str, Any]] = []
         self._happen("resumed" if state else "booted")
 
@@ -302,9 +264,9 @@ class Autopilot:
             case mavlink.MAV_CMD_SET_MESSAGE_INTERVAL:
                 done = self._set_interval(int(m.param1), m.param2)
             case mavlink.MAV_CMD_REQUEST_MESSAGE:
-                done = int(m.param1) in self._makers
+                done = int(m.param1) in MAKERS
                 if done:
-                    self._send(self._makers[int(m.param1)]())
+                    self._send(MAKERS[int(m.param1)](s))
             case _:
                 return int(mavlink.MAV_RESULT_UNSUPPORTED)
         return int(mavlink.MAV_RESULT_ACCEPTED if done else mavlink.MAV_RESULT_FAILED)
@@ -322,7 +284,7 @@ class Autopilot:
         s.mode, s.descending, s.arrived_s, s.paused = mode, False, None, False
         s.started = mode == "AUTO" and s.armed and not s.body.on_ground  # in the air AUTO goes on where it was
         self._happen("mode", by=by)
-        self._send(self._heartbeat())
+        self._send(sim_messages.heartbeat(s))
         return True
 
     def _arm_disarm(self, *, arm: bool, force: bool) -> int:
@@ -334,13 +296,13 @@ class Autopilot:
             return int(mavlink.MAV_RESULT_ACCEPTED)
         if s.armed:
             return int(mavlink.MAV_RESULT_ACCEPTED)
-        if not force and (complaint := self._prearm() or ("" if s.mode in ARMABLE else "Mode not armable")):
+        if not force and (complaint := sim_messages.prearm(s) or ("" if s.mode in ARMABLE else "Mode not armable")):
             self._text(mavlink.MAV_SEVERITY_CRITICAL, f"Arm: {complaint}")
             return int(mavlink.MAV_RESULT_FAILED)
         s.armed, s.idle_s, s.descending, s.failsafe = True, 0.0, False, ""
         s.home = (s.body.north_m, s.body.east_m)
         self._happen("armed")
-        self._send(self._heartbeat())
+        self._send(sim_messages.heartbeat(s))
         return int(mavlink.MAV_RESULT_ACCEPTED)
 
     def _disarm(self, why: str) -> None:
@@ -352,15 +314,7 @@ class Autopilot:
             s.seq = 0
         s.armed, s.started, s.descending, s.idle_s = False, False, False, 0.0
         self._happen("disarmed", why=why)
-        self._send(self._heartbeat())
-
-    def _prearm(self) -> str:
-        """Why it would not arm."""
-        if self.state.time_s < READY_S:
-            return "GPS 1: Bad fix"
-        if self.state.body.battery_pct < BATTERY_LOW_PCT:
-            return "Battery 1 below minimum arming capacity"
-        return ""
+        self._send(sim_messages.heartbeat(s))
 
     def _start_mission(self) -> bool:
         s = self.state
@@ -381,7 +335,7 @@ class Autopilot:
         return True
 
     def _set_interval(self, number: int, interval_us: float) -> bool:
-        if number not in self._makers:
+        if number not in MAKERS:
             return False
         self._streams.pop(number, None)
         if interval_us > 0:
@@ -395,8 +349,8 @@ class Autopilot:
         for number, interval_s in self._streams.items():
             if now - self._sent_s.get(number, float("-inf")) >= interval_s - STEP_S / 2:
                 self._sent_s[number] = now
-                self._send(self._makers[number]())
-        if not self.state.armed and (complaint := self._prearm()) and now - self._complained_s > 30:
+                self._send(MAKERS[number](self.state))
+        if not self.state.armed and (complaint := sim_messages.prearm(self.state)) and now - self._complained_s > 30:
             self._complained_s = now
             self._text(mavlink.MAV_SEVERITY_CRITICAL, f"PreArm: {complaint}")
 
@@ -407,7 +361,7 @@ class Autopilot:
         self._send(mavlink.MAVLink_statustext_message(severity, text.encode()[:50]))
 
     def _happen(self, event: str, **more: Any) -> None:
-        s, (lat, lon) = self.state, self._place()
+        s, (lat, lon) = self.state, sim_messages.place(self.state)
         self.happenings.append(
             {
                 "event": event,
@@ -422,79 +376,3 @@ class Autopilot:
                 **more,
             }
         )
-
-    def _place(self) -> tuple[float, float]:
-        s = self.state
-        return geo.from_local(s.body.north_m, s.body.east_m, s.lat, s.lon)
-
-    def _home_place(self) -> tuple[int, int]:
-        lat, lon = geo.from_local(*self.state.home, self.state.lat, self.state.lon)
-        return round(lat * 1e7), round(lon * 1e7)
-
-    def _home_item(self) -> Item:
-        x, y = self._home_place()
-        return Item(seq=0, frame=0, command=mavlink.MAV_CMD_NAV_WAYPOINT, x=x, y=y, z=GROUND_MSL_M)
-
-    def _heartbeat(self) -> Message:
-        s = self.state
-        base = mavlink.MAV_MODE_FLAG_CUSTOM_MODE_ENABLED | (mavlink.MAV_MODE_FLAG_SAFETY_ARMED if s.armed else 0)
-        state = mavlink.MAV_STATE_ACTIVE if s.armed else mavlink.MAV_STATE_STANDBY
-        return mavlink.MAVLink_heartbeat_message(
-            mavlink.MAV_TYPE_QUADROTOR, mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA, base, MODE_NUMBERS[s.mode], state, 3
-        )
-
-    def _sys_status(self) -> Message:
-        s, prearm = self.state, mavlink.MAV_SYS_STATUS_PREARM_CHECK
-        present = prearm | mavlink.MAV_SYS_STATUS_SENSOR_GPS | mavlink.MAV_SYS_STATUS_SENSOR_BATTERY
-        health = present & ~(prearm if self._prearm() else 0)
-        millivolts, percent = round(s.body.voltage * 1000), int(s.body.battery_pct)
-        return mavlink.MAVLink_sys_status_message(
-            present, present, health, 100, millivolts, -1, percent, 0, 0, 0, 0, 0, 0
-        )
-
-    def _battery(self) -> Message:
-        body = self.state.body
-        cells = [round(body.voltage * 250)] * 4 + [0xFFFF] * 6
-        return mavlink.MAVLink_battery_status_message(0, 0, 0, 0x7FFF, cells, -1, -1, -1, int(body.battery_pct))
-
-    def _global_position(self) -> Message:
-        s, body = self.state, self.state.body
-        lat, lon = self._place() if s.time_s >= READY_S else (0.0, 0.0)
-        return mavlink.MAVLink_global_position_int_message(
-            round(s.time_s * 1000), round(lat * 1e7), round(lon * 1e7),
-            round((GROUND_MSL_M + body.up_m) * 1000), round(body.up_m * 1000),
-            round(body.north_mps * 100), round(body.east_mps * 100), round(-body.up_mps * 100),
-            round(body.heading_deg * 100) % 36000,
-        )  # fmt: skip
-
-    def _gps(self) -> Message:
-        s, (lat, lon) = self.state, self._place()
-        fix, satellites = (3, 12) if s.time_s >= READY_S else (1, 3)
-        return mavlink.MAVLink_gps_raw_int_message(
-            round(s.time_s * 1e6), fix, round(lat * 1e7), round(lon * 1e7),
-            round((GROUND_MSL_M + s.body.up_m) * 1000), 80, 120, round(s.body.speed_mps * 100), 0, satellites,
-        )  # fmt: skip
-
-    def _extended(self) -> Message:
-        s = self.state
-        if s.body.on_ground:
-            landed = mavlink.MAV_LANDED_STATE_ON_GROUND
-        elif s.descending:
-            landed = mavlink.MAV_LANDED_STATE_LANDING
-        elif s.mode == "AUTO" and s.seq == 1:
-            landed = mavlink.MAV_LANDED_STATE_TAKEOFF
-        else:
-            landed = mavlink.MAV_LANDED_STATE_IN_AIR
-        return mavlink.MAVLink_extended_sys_state_message(0, landed)
-
-    def _mission_current(self) -> Message:
-        s = self.state
-        return mavlink.MAVLink_mission_current_message(s.seq, max(len(s.items) - 1, 0))
-
-    def _ekf(self) -> Message:
-        flags = _EKF_GOOD if self.state.time_s >= READY_S else mavlink.EKF_ATTITUDE | mavlink.EKF_CONST_POS_MODE
-        return mavlink.MAVLink_ekf_status_report_message(flags, 0.1, 0.1, 0.1, 0.1, 0.0)
-
-    def _home(self) -> Message:
-        x, y = self._home_place()
-        return mavlink.MAVLink_home_position_message(x, y, round(GROUND_MSL_M * 1000), 0, 0, 0, [1, 0, 0, 0], 0, 0, 0)

@@ -78,9 +78,9 @@ class World:
         data = link.data_to_send()
         self.sent.append(data)
         self.autopilot.receive(self._air(data), self.now)
-        while self.commander.unsent:
-            self.events.append(self.commander.unsent[0])
-            self.commander.sent()
+        while self.commander.logbook.unsent:
+            self.events.append(self.commander.logbook.unsent[0])
+            self.commander.logbook.sent()
 
     def live(self) -> None:
         """Time passes for the world, and no agent runs."""

@@ -22,7 +22,7 @@ ON_THE_GROUND = ["gating", "uploading", "verifying", "readying"]
 def test_a_patrol_is_flown_to_its_end_and_every_step_is_reported_in_order(world):
     run = world.fly()
     began = world.now
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.phases() == NOMINAL
     assert [event.seq for event in world.events] == list(range(1, len(NOMINAL) + 1))
     assert {event.run for event in world.events} == {run}
@@ -34,7 +34,7 @@ def test_a_patrol_is_flown_to_its_end_and_every_step_is_reported_in_order(world)
 def test_a_second_patrol_starts_from_the_first_item_again(world):
     for _ in range(2):
         world.fly()
-        world.until(lambda: world.commander.run is None)
+        world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
     assert [h["seq"] for h in world.autopilot.happenings if h["event"] == "reached"] == [1, 2, 3, 4, 5, 6] * 2
 
@@ -44,7 +44,7 @@ def test_recall_on_the_route_brings_it_home_at_once(world):
     world.until("route")
     world.wait(8)
     assert world.commander.recall("op", world.now, world.wall) is None
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert "recalled by op" in [event.cause for event in world.events]
     assert world.is_home()
     assert 6 not in [h.get("seq") for h in world.autopilot.happenings]
@@ -66,7 +66,7 @@ def test_recall_between_arming_and_take_off_ends_at_home_and_closes_the_run(worl
     world.fly()
     world.until(phase)
     assert world.commander.recall("op", world.now, world.wall) is None
-    world.until(lambda: world.commander.run is None and world.is_home())
+    world.until(lambda: world.commander.logbook.run is None and world.is_home())
     assert world.phases()[-1] in ("failed", "landed")
     assert max(up for *_, up in world.path) < 16
     world.wait(20)
@@ -85,7 +85,7 @@ def test_pause_holds_and_resume_goes_on_to_the_end(world):
     assert math.dist(place, world.path[-1]) < 1.0
     assert world.commander.resume("op", world.now) is None
     world.until("route", within_s=5)
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
     assert [h["seq"] for h in world.autopilot.happenings if h["event"] == "reached"] == [1, 2, 3, 4, 5, 6]
 
@@ -96,7 +96,7 @@ def test_a_pause_that_nobody_ends_comes_home(world):
     world.commander.pause("op", world.now)
     world.until("paused")
     world.until("returning", within_s=310)
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
 
 
@@ -105,7 +105,7 @@ def test_land_lands_where_it_is(world):
     world.until("route")
     world.wait(8)
     assert world.commander.land("op", world.now) is None
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.phases()[-2:] == ["landing", "landed"]
     state = world.autopilot.state
     assert not state.armed
@@ -118,7 +118,7 @@ def test_recall_never_undoes_a_landing(world):
     world.commander.land("op", world.now)
     world.until("landing")
     world.commander.recall("op", world.now, world.wall)
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert [h["mode"] for h in world.autopilot.happenings if h["event"] == "mode"][-1] == "LAND"
 
 
@@ -129,7 +129,7 @@ def test_a_low_battery_calls_it_home_before_the_autopilot_must(make_world):
     world.autopilot.state.body.battery_pct = 29.9
     world.until("returning", within_s=10)
     assert "battery 29 %" in world.events[-1].cause
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
 
 
@@ -139,7 +139,7 @@ def test_the_autopilots_own_failsafe_is_reported_as_such(world):
     world.autopilot.state.body.battery_pct = 19.0
     world.until("returning", within_s=5)
     assert "Battery Failsafe" in world.events[-1].cause
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
 
 
@@ -162,7 +162,7 @@ def test_a_person_may_resume_after_somebody_else_flew(world):
     world.until("yielded")
     assert world.commander.resume("op", world.now) is None
     world.until("route", within_s=10)
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
 
 
@@ -184,7 +184,7 @@ def test_a_person_may_recall_after_somebody_else_flew(world):
     world.autopilot.set_mode("LOITER", "pilot")
     world.until("yielded")
     assert world.commander.recall("op", world.now, world.wall) is None
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
 
 
@@ -201,7 +201,7 @@ def test_an_agent_killed_before_arming_leaves_the_drone_on_the_ground_and_closes
     world.fly()
     world.until(phase) if world.commander.phase != phase else None
     world.start()
-    world.until(lambda: world.commander.run is None and world.commander.phase == "ground")
+    world.until(lambda: world.commander.logbook.run is None and world.commander.phase == "ground")
     assert world.phases()[-1] == "failed"
     assert world.happened().count("armed") <= 1
     assert max(up for *_, up in world.path) == 0
@@ -212,7 +212,7 @@ def test_an_agent_killed_between_arming_and_the_start_lets_the_autopilot_disarm_
     world.until("starting")
     assert world.autopilot.state.armed
     world.start()
-    world.until(lambda: world.commander.run is None and world.commander.phase == "ground", within_s=30)
+    world.until(lambda: world.commander.logbook.run is None and world.commander.phase == "ground", within_s=30)
     assert world.phases()[-1] == "failed"
     assert [h["why"] for h in world.autopilot.happenings if h["event"] == "disarmed"] == ["disarm delay"]
     assert max(up for *_, up in world.path) == 0
@@ -223,7 +223,7 @@ def test_an_agent_killed_between_arming_and_the_start_lets_the_autopilot_disarm_
 def test_an_agent_killed_in_the_air_changes_nothing_of_the_path_and_reports_on(make_world, phase, away_s):
     control = make_world()
     control.fly()
-    control.until(lambda: control.commander.run is None)
+    control.until(lambda: control.commander.logbook.run is None)
 
     world = make_world()
     run = world.fly()
@@ -235,7 +235,7 @@ def test_an_agent_killed_in_the_air_changes_nothing_of_the_path_and_reports_on(m
         world.live()
         world.autopilot.data_to_send()
     world.start()
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
     assert [h for h in world.autopilot.happenings if h["event"] == "mode"] == modes
     assert max(math.dist(a, b) for a, b in zip(control.path, world.path, strict=False)) < 0.01
@@ -253,7 +253,7 @@ def test_an_agent_killed_while_paused_still_brings_it_home(world):
     world.start()
     world.until("paused", within_s=10)
     world.until("returning", within_s=205)  # the pause began before the restart
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
 
 
@@ -269,7 +269,7 @@ def test_events_that_were_not_handed_over_are_after_a_restart(world):
     world.until("ground")
     world.wait(3)
     world.commander.fly("patrol", "test", world.now, world.wall)
-    assert [event.phase for event in world.commander.unsent] == ["gating"]
+    assert [event.phase for event in world.commander.logbook.unsent] == ["gating"]
     world.start()
     world.turn()
     assert world.phases()[0] == "gating"
@@ -283,7 +283,7 @@ def test_a_link_that_breaks_on_the_route_is_found_again_without_a_command(world)
     world.wait(8)
     world.cut = False
     modes = world.happened().count("mode")
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
     assert world.happened().count("mode") == modes
     assert "attached: on the route" in [event.cause for event in world.events]
@@ -295,7 +295,7 @@ def test_a_flight_goes_well_over_a_link_that_loses_a_tenth(world):
     world.wait(10)
     run = world.commander.fly("patrol", "test", world.now, world.wall)
     assert isinstance(run, str), run
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
     assert world.phases()[-1] == "landed"
 
@@ -321,7 +321,7 @@ def test_a_disarm_in_the_air_locks_out_until_a_person_clears_it(world):
     assert world.commander.phase is Phase.LOCKOUT
     assert world.commander.clear(world.now, world.wall) is None
     world.until("ground")
-    assert world.commander.run is None
+    assert world.commander.logbook.run is None
 
 
 def test_an_unknown_route_is_refused_with_the_known_ones(world):
@@ -361,7 +361,7 @@ def test_a_store_that_fails_in_the_air_does_not_end_the_flight(world, monkeypatc
         raise DriverError("state.json: No space left on device")
 
     monkeypatch.setattr(world.keeper, "save", full)
-    world.until(lambda: world.commander.run is None)
+    world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
 
 

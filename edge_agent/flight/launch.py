@@ -1,0 +1,126 @@
+"""One launch: what each phase on the ground sets going, and how that stands. Sans-I/O.
+
+Upload, read back and compare, rewind, arm, start: each is watched until the phase table has seen what it wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edge_agent import config
+from edge_agent.flight import helm, mission, route, safety
+from edge_agent.flight.mavlink import Command, Link
+from edge_agent.flight.phases import Phase, Work
+from edge_agent.messages import Refusal
+
+UPLOADS = 3  # how often a mission is sent before the run fails
+AGAIN_S = 3.0  # somebody else may hold the transfer: leave it time
+
+
+class Launch:
+    """The jobs of one run before it flies; `detail` says how the last one stands, `refusal` why it may not go on."""
+
+    def __init__(
+        self, link: Link, limits: config.Limits, flown: config.Route, blocked: Callable[[float], Sequence[Refusal]]
+    ) -> None:
+        self._link, self._limits, self._blocked = link, limits, blocked
+        self.items = route.mission(flown)
+        self.digest: str | None = None  # of what the autopilot holds, once it is what was sent
+        self.detail = ""
+        self.refusal: Refusal | None = None
+        self._job: helm.Job | None = None
+        self._job_s = 0.0
+        self._uploads = 0
+        self._started = False
+
+    @property
+    def last(self) -> int:
+        """The item that returns home."""
+        return self.items[-1].seq
+
+    def begin(self, phase: Phase, now: float) -> None:
+        """A phase was entered."""
+        self._job, self._job_s, self.detail = None, now, ""
+        match phase:
+            case Phase.UPLOADING:
+                self._upload(now)
+            case Phase.VERIFYING:
+                self._job = self._link.download(now)
+            case Phase.READYING:
+                self._do(safety.SetMode("GUIDED"), now)
+                if not isinstance(self._job, Refusal):
+                    self._do(safety.SetCurrent(1), now)
+            case Phase.ARMING:
+                blocked = self._blocked(now)
+                self._job = blocked[0] if blocked else None
+                if not blocked:
+                    self._do(safety.Arm(), now)
+            case Phase.STARTING:
+                self._do(safety.SetMode("AUTO"), now)
+
+    def work(self, phase: Phase, now: float) -> Work:
+        """How the job of this phase stands."""
+        match phase:
+            case Phase.GATING:
+                blocked = self._blocked(now)
+                return self._refused(blocked[0]) if blocked else "done"
+            case Phase.STARTING:
+                self._start(now)
+        match self._job:
+            case None:
+                return "none"
+            case Refusal() as refusal:
+                return self._refused(refusal)
+            case Command(state="refused" | "silent") as command:
+                self.detail = f"{command.name}: {command.detail}"
+                return "failed"
+            case Command(state=state):
+                return "done" if state == "accepted" else "running"
+            case mission.Upload() as upload:
+                return self._uploaded(upload, now)
+            case mission.Download() as download:
+                return self._compared(download)
+
+    def _do(self, command: safety.Command, now: float) -> None:
+        self._job = helm.order(self._link, command, self._limits, now)
+
+    def _refused(self, refusal: Refusal) -> Work:
+        self.detail, self.refusal = str(refusal), refusal
+        return "failed"
+
+    def _upload(self, now: float) -> None:
+        self._uploads += 1
+        self._job_s = now
+        self._do(safety.UploadMission(self.items), now)
+
+    def _uploaded(self, upload: mission.Upload, now: float) -> Work:
+        """An upload whose ACK is missing is done as well: reading it back tells."""
+        if upload.state != "failed":
+            return "running" if upload.state == "running" else "done"
+        self.detail = f"upload: {upload.detail}"
+        if self._uploads == UPLOADS:
+            return "failed"
+        if now - self._job_s > AGAIN_S:
+            self._upload(now)
+        return "running"
+
+    def _compared(self, download: mission.Download) -> Work:
+        if download.state == "running":
+            return "running"
+        difference = mission.compare(self.items, download.items) if download.state == "done" else download.detail
+        if difference is not None:
+            self.detail = difference
+            return "mismatch" if self._uploads < UPLOADS else "failed"
+        self.digest = mission.digest(download.items)
+        return "done"
+
+    def _start(self, now: float) -> None:
+        """Mode AUTO was seen, and home is still where it was: start the mission, once."""
+        if self._started or self._link.mode != "AUTO" or not self._link.armed:
+            return
+        self._started = True
+        moved = [refusal for refusal in self._blocked(now) if refusal.gate == "gate.home"]  # arming sets home anew
+        if moved:
+            self._job = moved[0]
+        else:
+            self._do(safety.StartMission(), now)
