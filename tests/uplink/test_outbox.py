@@ -188,6 +188,13 @@ async def test_the_file_is_for_its_owner_alone(opened: Any, tmp_path: Path) -> N
             assert file.stat().st_mode & 0o077 == 0, file
 
 
+async def test_a_commit_reaches_the_disk_and_not_only_its_cache(opened: Any) -> None:
+    async with opened() as outbox:
+        db = outbox._store.db
+        assert db.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+        assert db.execute("PRAGMA synchronous").fetchall() == [(2,)]  # FULL: fsync of the log at every commit
+
+
 async def test_a_second_agent_finds_the_file_taken(opened: Any) -> None:
     async with opened():
         with pytest.raises(DriverError, match="another process uses it"):

@@ -79,6 +79,7 @@ def test_the_wait_grows_with_every_try_and_has_an_end(tries: int, rng: random.Ra
         assert ACK_TIMEOUT_S - 1e-6 <= due_s - now <= most_s + 1e-6
         now = due_s
         assert window.lapse(now) == [7]
+        assert window.in_flight == []
 
 
 def test_a_centre_that_holds_less_ends_the_back_off_but_not_at_once() -> None:
