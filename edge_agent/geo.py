@@ -57,7 +57,7 @@ def in_polygon(x: float, y: float, polygon: Sequence[Point]) -> bool:
 
 
 def crosses_itself(polygon: Sequence[Point]) -> bool:
-    """Whether any two edges that are not neighbours meet; a corner that stands twice in a row (a closed ring) is one."""
+    """Whether any two edges that are not neighbours meet; a corner repeated at once (a closed ring) is one corner."""
     polygon = [corner for i, corner in enumerate(polygon) if corner != polygon[i - 1]]
     n = len(polygon)
     edges = [(polygon[i], polygon[(i + 1) % n]) for i in range(n)]

@@ -143,10 +143,11 @@ def _pictures(far: FarEnds) -> Verdict:
 
 def _voice(far: FarEnds) -> Verdict:
     """What the centre was told was spoken is what the WAVs hold: the same samples, the tone, and sound after it."""
-    told = {data["sha256"] for data in far.spoken()}
-    good = [path for path in far.wavs() if _speaks(path, far.tone_hz, told)]
-    shows = f"{len(good)} of {len(told)} texts spoken: tone at {far.tone_hz:.0f} Hz, then speech"
-    return Verdict("speaker", bool(good) and len({_pcm_hash(p) for p in good}) == len(told), shows, tuple(good))
+    told = {data["announcement"]: data["sha256"] for data in far.spoken()}
+    wavs = {path.stem: path for path in far.wavs()}
+    good = [wavs[name] for name, sha in told.items() if name in wavs and _speaks(wavs[name], far.tone_hz, sha)]
+    shows = f"{len(good)} of {_count(list(told), 'text')} in the WAVs: a tone at {far.tone_hz:.0f} Hz, then speech"
+    return Verdict("speaker", bool(good) and len(good) == len(told), shows, tuple(good))
 
 
 def _commands(far: FarEnds) -> Verdict:
@@ -161,11 +162,11 @@ def _delivery(far: FarEnds) -> Verdict:
     return Verdict("delivery", bool(far.events) and far.missing == 0, shows, (far.directory / "centre" / "centre.db",))
 
 
-def _speaks(path: Path, tone_hz: float, told: set[str]) -> bool:
+def _speaks(path: Path, tone_hz: float, sha256: str) -> bool:
     with wave.open(str(path)) as file:
         rate_hz = file.getframerate()
         pcm = file.readframes(file.getnframes())
-    if hashlib.sha256(pcm).hexdigest() not in told:
+    if hashlib.sha256(pcm).hexdigest() != sha256:
         return False
     samples = np.frombuffer(pcm, "<i2").astype(float)
     tone, speech = samples[: int(0.25 * rate_hz)], samples[int(0.8 * rate_hz) :]
@@ -174,11 +175,6 @@ def _speaks(path: Path, tone_hz: float, told: set[str]) -> bool:
     peak_hz = np.argmax(np.abs(np.fft.rfft(tone * np.hanning(len(tone)), 8 * len(tone)))) * rate_hz / (8 * len(tone))
     loud_s = np.sum(np.abs(speech) > 0.02 * 32768) / rate_hz
     return abs(peak_hz - tone_hz) <= TONE_TOLERANCE * tone_hz and bool(loud_s >= SPEECH_S)
-
-
-def _pcm_hash(path: Path) -> str:
-    with wave.open(str(path)) as file:
-        return hashlib.sha256(file.readframes(file.getnframes())).hexdigest()
 
 
 def _same(picture: dict[str, Any] | None) -> bool:

@@ -23,6 +23,7 @@ LEAD_S = 10.0  # from the agent's start to the planned take-off
 LOOK_S = 0.5
 GRACE_S = 15.0  # for what is still on its way when the vehicle has landed
 LONGEST_S = 300.0
+LATE_S = 15.0  # after its time, a take-off that has not begun will not
 BREAK_S = 8.0  # after take-off was planned, a link that is to die dies
 
 
@@ -159,8 +160,10 @@ class Play:
             idle = not status or (status.get("outbox") or {}).get("depth") == 0
             if all(judged.values()) and idle:
                 return
-            if judged["vehicle"] or (self._notes.broken and self._down(far)):
+            if judged["vehicle"] or self._grounded(far, status):
                 landed_by = landed_by or time.monotonic() + GRACE_S
+            elif not far.died:
+                landed_by = None
             if landed_by and time.monotonic() > landed_by:
                 return
 
@@ -222,10 +225,11 @@ class Play:
         """Whether the vehicle has left the ground."""
         return any(line.get("alt_m", 0.0) > 1.0 for line in self._far_ends().vehicle)
 
-    def _down(self, far: FarEnds) -> bool:
-        flown = any(line.get("alt_m", 0.0) > 1.0 for line in far.vehicle)
-        late = time.time() > self._notes.takeoff_s + 20 and not flown
-        return late or (flown and not far.vehicle[-1]["armed"])
+    def _grounded(self, far: FarEnds, status: dict[str, Any] | None) -> bool:
+        """Whether the vehicle rests, though it should have flown by now, and nothing is under way."""
+        late = time.time() > self._notes.takeoff_s + LATE_S
+        phase = ((status or {}).get("flight") or {}).get("phase")
+        return late and phase == "ground" and not (far.vehicle and far.vehicle[-1]["armed"])
 
     def _show(self, far: FarEnds, status: dict[str, Any] | None) -> None:
         counts, outbox = (status or {}).get("counts") or {}, (status or {}).get("outbox") or {}
