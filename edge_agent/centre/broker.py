@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
+import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
+from typing import NoReturn
 
 START_S = 5.0
-_PR_SET_PDEATHSIG = 1  # prctl(2): the kernel ends the child when we die, however we die
 
 
 def mosquitto() -> str | None:
@@ -29,9 +28,11 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1")
     parser.add_argument("--embedded", action="store_true", help="use amqtt even where mosquitto is installed")
     args = parser.parse_args()
+    if _answers(args.port):
+        sys.exit(f"port {args.port} of 127.0.0.1 is taken")
     program = None if args.embedded else mosquitto()
     if program is not None:
-        return _run_mosquitto(program, args.port)
+        _become_mosquitto(program, args.port)
     try:
         from edge_agent.centre import embedded
     except ImportError:
@@ -40,28 +41,22 @@ def main() -> int:
     return 0
 
 
-def _run_mosquitto(program: str, port: int) -> int:
-    config = f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type error\n"
-    libc = ctypes.CDLL(None)
-    child = subprocess.Popen(
-        [program, "-c", "/dev/stdin"],
-        stdin=subprocess.PIPE,
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509  # one thread, one call
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: child.terminate())
-    assert child.stdin
-    with child.stdin as pipe:
-        pipe.write(config.encode())
+def _become_mosquitto(program: str, port: int) -> NoReturn:
+    """Become mosquitto, so that whatever ends this process ends the broker; a child waits to say "ready"."""
+    config = os.memfd_create("mosquitto.conf", 0)
+    os.write(config, f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type error\n".encode())
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel takes the child away, as mosquitto would not
+    broker = os.getpid()
+    if os.fork():
+        os.execv(program, [program, "-c", f"/proc/self/fd/{config}"])  # noqa: S606  # a path we looked up ourselves
     deadline = time.monotonic() + START_S
-    while child.poll() is None and not _answers(port):
-        if time.monotonic() > deadline:
-            child.kill()
+    while os.getppid() == broker and time.monotonic() < deadline:
+        if _answers(port):
+            sys.stdout.write("ready\n")  # whoever started us waits for this line
+            sys.stdout.flush()
+            break
         time.sleep(0.02)
-    if child.poll() is None:
-        sys.stdout.write("ready\n")  # whoever started us waits for this line
-        sys.stdout.flush()
-    return max(0, child.wait())
+    os._exit(0)
 
 
 def _answers(port: int) -> bool:

@@ -7,6 +7,7 @@ import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -503,6 +504,20 @@ async def test_tls_lets_in_who_has_a_certificate_and_trusts_only_its_ca(mosquitt
         await drained(sender)
     async with device(tmp_path, broker.port, ca_file=tmp_path / "other.pem", **ours) as sender:
         await until(lambda: "CERTIFICATE_VERIFY_FAILED" in sender.health.state.get("uplink", ""))
+
+
+# --- the broker's helper --------------------------------------------------------------------------------------------
+
+
+def test_the_broker_says_when_it_is_ready_and_ends_with_its_process(broker: Any) -> None:
+    with subprocess.Popen(broker.command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout
+        assert child.stdout.readline() == "ready\n"
+        taken = subprocess.run(broker.command, capture_output=True, text=True, timeout=20, check=False)
+        assert (taken.returncode, "is taken" in taken.stderr) == (1, True)
+        child.kill()
+    with socket.socket() as sock:
+        assert sock.connect_ex(("127.0.0.1", broker.port)) != 0
 
 
 # --- the command line -----------------------------------------------------------------------------------------------
