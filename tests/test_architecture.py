@@ -76,13 +76,15 @@ def test_a_room_imports_no_neighbour_and_nothing_above(room: str) -> None:
         assert not strangers, f"{file.relative_to(ROOT)} imports {sorted(strangers)}"
 
 
-def test_tasks_are_made_only_where_concurrency_lives() -> None:
-    free = {"ensure_future", "create_task"}
+def test_no_task_is_started_and_forgotten() -> None:
+    """A task that nobody holds may be collected, and its bug is never seen; TaskGroups hold theirs."""
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in free:
-                owner = ast.unparse(node.func.value)
-                assert owner not in ("asyncio", "loop"), f"{file.name}:{node.lineno}: a task outside any TaskGroup"
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                called = ast.unparse(node.value.func)
+                assert called not in ("asyncio.create_task", "asyncio.ensure_future", "loop.create_task"), (
+                    f"{file.relative_to(ROOT)}:{node.lineno}: a task that nobody holds"
+                )
 
 
 @pytest.mark.parametrize(

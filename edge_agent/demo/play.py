@@ -23,6 +23,7 @@ LEAD_S = 10.0  # from the agent's start to the planned take-off
 LOOK_S = 0.5
 GRACE_S = 15.0  # for what is still on its way when the vehicle has landed
 LONGEST_S = 300.0
+TALK_S = 30.0  # after take-off the operator speaks, whatever was spoken before
 LATE_S = 15.0  # after its time, a take-off that has not begun will not
 BREAK_S = 8.0  # after take-off was planned, a link that is to die dies
 
@@ -152,7 +153,7 @@ class Play:
                 self._screen.tell("agent: died, and is started again")
             far, status = self._far_ends(self._stage.died()), self._ask()
             self._show(far, status)
-            self._ask_by_mqtt(status)
+            self._ask_by_mqtt(far, status)
             self._fly_again(far, status)
             if far.died:
                 landed_by = landed_by or time.monotonic() + GRACE_S
@@ -181,10 +182,13 @@ class Play:
         except DriverError:
             return None
 
-    def _ask_by_mqtt(self, status: dict[str, Any] | None) -> None:
-        """Once the flight is on its way: a command from the centre, and the same again, which must change nothing."""
-        flight = (status or {}).get("flight") or {}
-        if len(self._notes.replies) >= 2 or not flight or not self._flew():
+    def _ask_by_mqtt(self, far: FarEnds, status: dict[str, Any] | None) -> None:
+        """Late in the flight a command from the centre, and the same once more, which must change nothing.
+
+        An operator's words go before a warning, so they come when the warnings were spoken.
+        """
+        soon = len(far.spoken()) < 2 and time.time() < self._notes.takeoff_s + TALK_S
+        if len(self._notes.replies) >= 2 or not status or soon or not self._flew():
             return
         reply = self._send("demo-say", "say", "text=巡逻正常。", "lang=cmn")
         self._notes.replies.append(reply)

@@ -7,12 +7,15 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
-from edge_agent.messages import Reply, Request
+from edge_agent.messages import Land, Recall, Reply, Request
 from edge_agent.topics import unix_s
 
 MAX_BYTES = 64 * 1024
 INTERRUPTED = Reply(state="failed", reason="interrupted: the agent stopped while it ran; look before asking again")
 RUNNING = Reply(state="accepted", reason="still running")
+
+# These only ever make a flight safer, and twice is as good as once: they are obeyed even where nothing can be recorded.
+HOMEWARD = (Recall, Land)
 
 _NAMES = sorted(str(kind.__struct_config__.tag) for kind in get_args(Request))
 

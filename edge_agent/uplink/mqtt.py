@@ -275,7 +275,14 @@ class Uplink:
         """Carry out a command that was never seen; returns its answer, and for a repeat the recorded one as well."""
         if order.id is None:
             return order.reply, None
-        if not await self._outbox.claim(order.id, name, order.by):
+        try:
+            fresh = await self._outbox.claim(order.id, name, order.by)
+        except DriverError as error:
+            if isinstance(order, commands.Order) and isinstance(order.request, commands.HOMEWARD):
+                log.error("command %s %s is obeyed though it cannot be recorded: %s", name, order.id, error)
+                return await self._on_command(order.request, order.by), None
+            raise
+        if not fresh:
             recorded = await self._outbox.answered(order.id)
             return Reply(state="duplicate", reason="this id was used before"), recorded or commands.RUNNING
         match order:
@@ -286,7 +293,10 @@ class Uplink:
                     reply = await self._on_command(request, by)
                 except DriverError as error:
                     reply = Reply(state="failed", reason=str(error))
-        await self._outbox.answer(order.id, name, order.by, reply)
+        try:
+            await self._outbox.answer(order.id, name, order.by, reply)
+        except DriverError as error:  # it was carried out, and a repeat will find that it was seen
+            log.error("the answer to command %s %s cannot be recorded: %s", name, order.id, error)
         return reply, None
 
     def _reap(self) -> None:

@@ -25,8 +25,8 @@ from paho.mqtt.properties import Properties
 from edge_agent.centre.consumer import Consumer
 from edge_agent.centre.store import Store, events
 from edge_agent.config import Mqtt
-from edge_agent.messages import Fly, Reply, Request
-from edge_agent.runtime import Health, SystemClock, supervise
+from edge_agent.messages import Fly, Land, Recall, Reply, Request
+from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 from edge_agent.uplink.mqtt import Uplink
 from edge_agent.uplink.outbox import Outbox
 
@@ -403,6 +403,27 @@ async def test_a_command_is_obeyed_once_and_a_repeat_gets_the_recorded_answer(br
         assert sender.obeyed == [(Fly(route="r"), "op")]
         audits = [row for row in await sender.outbox.take(10) if row.kind == "audit"]
         assert len(audits) == 1
+
+
+async def test_a_disk_that_fails_refuses_a_flight_but_never_the_way_home(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> bool:
+        raise DriverError("events.db: disk I/O error")
+
+    broker = mosquitto()
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, peer(broker.port, "ea/1/D-1/up/res") as other:
+        await until(lambda: sender.uplink.connected)
+        monkeypatch.setattr(sender.outbox, "claim", fail)
+        other.ask("fly", id="c1", args={"route": "r"})
+        answer = await asyncio.to_thread(other.json)
+        assert (answer["state"], sender.obeyed) == ("failed", [])
+        assert "disk I/O error" in answer["reason"]
+        for name, request in (("recall", Recall()), ("land", Land())):
+            other.ask(name, id=name)
+            assert (await asyncio.to_thread(other.json))["state"] == "accepted"
+            assert sender.obeyed.pop() == (request, "op")
 
 
 async def test_a_command_that_is_late_or_wrong_is_refused(mosquitto: Any, tmp_path: Path) -> None:
