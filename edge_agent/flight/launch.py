@@ -14,6 +14,7 @@ from edge_agent.flight.phases import Phase, Work
 from edge_agent.messages import Refusal
 
 UPLOADS = 3  # how often a mission is sent before the run fails
+HOME_S = 3.0  # arming sets home anew: wait so long to hear where
 AGAIN_S = 3.0  # somebody else may hold the transfer: leave it time
 
 
@@ -118,8 +119,10 @@ class Launch:
         """Mode AUTO was seen, and home is still where it was: start the mission, once."""
         if self._started or self._link.mode != "AUTO" or not self._link.armed:
             return
+        if self._link.home_s <= self._job_s and now - self._job_s < HOME_S:
+            return  # what we know of home is older than the arming
         self._started = True
-        moved = [refusal for refusal in self._blocked(now) if refusal.gate == "gate.home"]  # arming sets home anew
+        moved = [refusal for refusal in self._blocked(now) if refusal.gate == "gate.home"]
         if moved:
             self._job = moved[0]
         else:

@@ -218,6 +218,11 @@ class Link:
         return said[1] if said else None
 
     @property
+    def home_s(self) -> float:
+        """When home was last told."""
+        return self._said.get(mavlink.MAVLINK_MSG_ID_HOME_POSITION, (float("-inf"), None))[0]
+
+    @property
     def landed(self) -> bool | None:
         match self.landed_state:
             case mavlink.MAV_LANDED_STATE_UNDEFINED:

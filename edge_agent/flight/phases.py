@@ -183,11 +183,12 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         _LOST, _DOWN, _FALLEN,
         Step(Phase.LANDING, "over home, descending", lambda s: s.landing and s.mode != "LAND"),
         Step(Phase.LANDING, "{why}", lambda s: s.mode == "LAND"),
-        Step(Phase.YIELDED, "{why}", lambda s: not s.homing),
+        Step(Phase.YIELDED, "{why}", lambda s: not s.homing and not _flies_ours(s)),
     ),
     Phase.LANDING: (
         _LOST, _DOWN, _FALLEN,
-        Step(Phase.YIELDED, "{why}", lambda s: s.mode != "LAND" and not s.homing),
+        # At touchdown ArduCopter's mission is over: AUTO at item 0, and still armed.
+        Step(Phase.YIELDED, "{why}", lambda s: s.mode != "LAND" and not s.homing and not _flies_ours(s)),
     ),
     Phase.YIELDED: (
         _LOST, _DOWN, _FALLEN, *_ENDING,

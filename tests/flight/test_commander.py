@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import config
 from edge_agent.flight.phases import Phase
@@ -363,6 +364,67 @@ def test_a_store_that_fails_in_the_air_does_not_end_the_flight(world, monkeypatc
     monkeypatch.setattr(world.keeper, "save", full)
     world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
+
+
+def test_the_launch_commands_come_in_their_order_and_none_is_forced(world):
+    world.fly()
+    world.until("route")
+    parser = mavlink.MAVLink(None)
+    commands = [m for m in parser.parse_buffer(b"".join(world.sent)) if m.get_type() == "COMMAND_LONG"]
+    sent = [(m.command, m.param1, m.param2) for m in commands if m.command != 511]
+    assert sent == [(176, 1, 4), (224, 1, 0), (400, 1, 0), (176, 1, 3), (300, 0, 0)]
+
+
+def test_it_listens_for_three_seconds_before_it_decides(world):
+    world.until("attaching")
+    began = world.now
+    world.until("ground")
+    assert world.now - began >= 3
+
+
+def test_a_mission_that_is_not_the_one_sent_is_sent_again_and_then_the_run_fails(world):
+    world.fly()
+    for _ in range(3):
+        world.until("verifying")
+        world.autopilot.state.items[4] = world.autopilot.state.items[3]
+        world.until(lambda: world.commander.phase != "verifying")
+    world.wait(5)
+    assert world.phases().count("uploading") == 3
+    assert world.phases()[-1] == "failed"
+    assert "aboard" in world.events[-1].cause
+    assert "armed" not in world.happened()
+
+
+def test_a_home_that_moves_when_it_arms_is_not_left_from(world):
+    world.fly()
+    world.until("starting")
+    world.autopilot.state.home = (80.0, 0.0)
+    world.until(lambda: world.commander.logbook.run is None, within_s=40)
+    assert world.phases()[-2:] == ["aborting", "failed"]
+    assert world.events[-1].refusal.gate == "gate.home"
+    assert max(up for *_, up in world.path) == 0
+
+
+@pytest.mark.parametrize("phase", ["uploading", "verifying", "readying"])
+def test_a_vehicle_that_somebody_else_arms_meanwhile_is_not_launched(world, phase):
+    world.fly()
+    world.until(phase)
+    world.autopilot._arm_disarm(arm=True, force=True)
+    world.until(lambda: world.commander.logbook.run is None, within_s=20)
+    assert world.phases()[-1] == "failed"
+    assert world.events[-1].cause == "armed by somebody else"
+    assert "mission started" not in world.happened()
+
+
+def test_a_mode_that_somebody_else_sets_during_the_start_is_yielded_to(world):
+    world.fly()
+    world.until("starting")
+    world.autopilot.set_mode("STABILIZE", "pilot")
+    world.wait(3)
+    world.autopilot.set_mode("STABILIZE", "pilot")
+    world.until(lambda: world.commander.logbook.run is None, within_s=40)
+    assert "yielded" in world.phases()
+    assert max(up for *_, up in world.path) == 0
 
 
 DAILY = config.Schedule(id="daily", route="patrol", cron="0 12 * * *", grace_s=600)
