@@ -251,5 +251,5 @@ def test_a_count_beyond_the_capacity_has_no_space():
     assert answers[-1].type == mavlink.MAV_MISSION_NO_SPACE
 
 
-def test_the_module_says_what_it_names():
+def test_an_upload_is_given_up_only_after_arducopter_has_given_it_up():
     assert mission.UPLOAD_GIVE_UP_S > 8.0  # longer than ArduPilot's own patience

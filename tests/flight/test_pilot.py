@@ -79,7 +79,7 @@ async def test_a_flight_runs_from_its_order_to_the_ground():
     assert deck.pilot.recall("op") is None
     await deck.until(lambda: deck.pilot.status()["run"] is None)
     assert deck.events[-1].phase == "landed"
-    assert deck.telemetry[-1].landed
+    assert deck.pilot.telemetry.landed
     assert [t.at_s for t in deck.telemetry] == sorted({t.at_s for t in deck.telemetry})
     task.cancel()
 
