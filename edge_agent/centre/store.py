@@ -2,6 +2,9 @@
 
 `event` holds each event once by its id; `place` holds which (epoch, seq) of each device are here. The two are kept
 apart so that neither a repeat under a new place nor a place that a faulty device gave twice can lose an event.
+
+Several processes may share the file. A transaction begins by reading the places that others have committed since, so
+an acknowledgement says what the file holds, and not only what its sender has stored.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from edge_agent.topics import Ack, Envelope, Gap, Nack, Status, unix_s
 
 MAX_RANGES = 100  # of an acknowledgement; what is beyond them is acknowledged once the first gaps close
 MAX_GAP = 100_000
+BUSY_MS = 5000  # another process of the same centre commits within milliseconds
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS event(
@@ -63,13 +67,16 @@ class Store:
         self.path, self._pictures = path, pictures
         try:
             self._db = apsw.Connection(str(path))
-            self._db.set_busy_timeout(5000)
+            self._db.set_busy_timeout(BUSY_MS)
+            self._db.transaction_mode = "IMMEDIATE"  # to read first and write later would fail where another writes
             self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
             self._db.execute(_TABLES)
         except apsw.Error as error:
             raise DriverError(f"{path}: {error}") from error
         if pictures is not None:
             pictures.mkdir(parents=True, exist_ok=True)
+        self._fresh: dict[tuple[str, int], list[int]] = defaultdict(list)  # places of the last commit
+        self._version = self._db.data_version()
         self._held = self._load()
 
     def close(self) -> None:
@@ -80,7 +87,10 @@ class Store:
         """One transaction; `DriverError` where the disk fails, and then nothing of it was kept."""
         try:
             with self._db:
+                self._fresh.clear()
+                self._read_others()
                 yield
+                self._seen = self._last_place()
         except (apsw.Error, OSError) as error:
             self._held = self._load()
             raise DriverError(f"{self.path}: {error}") from error
@@ -128,11 +138,31 @@ class Store:
     def ack(self, device: str, epoch: int, nack: Iterable[Nack] = (), to_birth: bool = False) -> Ack:
         """What is committed here of one epoch of a device."""
         cum, rest = self._held[device, epoch].split()
-        every = to_birth and len(rest) <= MAX_RANGES
-        return Ack(epoch=epoch, cum=cum, sel=tuple(rest[:MAX_RANGES]), nack=tuple(nack), all=every)
+        sel = rest if len(rest) <= MAX_RANGES else self._choose(rest, self._fresh[device, epoch])
+        return Ack(epoch=epoch, cum=cum, sel=tuple(sel), nack=tuple(nack), all=to_birth and sel is rest)
+
+    def _choose(self, runs: list[tuple[int, int]], fresh: Iterable[int]) -> list[tuple[int, int]]:
+        """Of too many runs those that the last commit filled, as TCP does (RFC 2018, section 4); then the first."""
+        ends = [last for _, last in runs]
+        chosen = {runs[at] for seq in fresh if (at := bisect.bisect_left(ends, seq)) < len(runs) and runs[at][0] <= seq}
+        return sorted(chosen.union(runs[: max(0, MAX_RANGES - len(chosen))]))
+
+    def _read_others(self) -> None:
+        """Take over the places that another process has committed; rows of `place` are only ever appended."""
+        version = self._db.data_version()
+        if version == self._version:
+            return
+        self._version = version
+        found = self._db.execute("SELECT device, epoch, seq FROM place WHERE rowid > ?", (self._seen,))
+        for device, epoch, seq in found:
+            self._held[str(device), _int(epoch)].add(_int(seq), _int(seq))
+
+    def _last_place(self) -> int:
+        return _int(self._db.execute("SELECT coalesce(max(rowid), 0) FROM place").fetchall()[0][0])
 
     def _load(self) -> dict[tuple[str, int], Ranges]:
         held: dict[tuple[str, int], Ranges] = defaultdict(Ranges)
+        self._seen = self._last_place()
         for device, epoch, first, last in self._db.execute(_RUNS):
             held[str(device), _int(epoch)].add(_int(first), _int(last))
         return held
@@ -143,6 +173,7 @@ class Store:
             ((device, epoch, seq) for seq in range(first, last + 1)),
         )
         self._held[device, epoch].add(first, last)
+        self._fresh[device, epoch].append(first)
 
 
 def events(path: Path, kind: str | None = None, device: str | None = None, limit: int = 100) -> list[dict[str, Any]]:

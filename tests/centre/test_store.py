@@ -80,6 +80,50 @@ def test_a_commit_that_fails_acknowledges_nothing(file: Path) -> None:
     assert [event["id"] for event in events(file)] == ["e1"]
 
 
+def test_of_two_centres_on_one_file_each_acknowledges_what_both_have_committed(file: Path) -> None:
+    one, two = Store(file), Store(file)
+    with one.commit():
+        add(one, 1, "e1")
+        add(one, 4, "e4")
+    with two.commit():
+        add(two, 2, "e2")
+    assert two.ack("D-1", 7) == topics.Ack(epoch=7, cum=2, sel=((4, 4),))
+    assert one.ack("D-1", 7) == topics.Ack(epoch=7, cum=1, sel=((4, 4),)), "it has not looked since"
+    with one.commit():
+        add(one, 3, "e3")
+    assert one.ack("D-1", 7) == topics.Ack(epoch=7, cum=4)
+    one.close()
+    two.close()
+
+
+def test_what_another_centre_has_not_committed_is_not_acknowledged(file: Path) -> None:
+    one, two = Store(file), Store(file)
+    with pytest.raises(DriverError), one.commit():
+        add(one, 1, "e1")
+        raise apsw.IOError("disk I/O error")
+    with two.commit():
+        add(two, 2, "e2")
+    with one.commit():
+        pass
+    assert one.ack("D-1", 7) == two.ack("D-1", 7) == topics.Ack(epoch=7, cum=0, sel=((2, 2),))
+    one.close()
+    two.close()
+
+
+def test_a_centre_that_holds_every_second_event_still_confirms_each_one(file: Path) -> None:
+    """So it is in a group whose members have a file each: the other half is elsewhere."""
+    store = Store(file)
+    told: set[int] = set()
+    for batch in range(2, 1000, 20):
+        with store.commit():
+            for seq in range(batch, batch + 20, 2):
+                add(store, seq, f"e{seq}")
+        told |= {seq for first, last in store.ack("D-1", 7).sel for seq in range(first, last + 1)}
+        assert len(store.ack("D-1", 7).sel) <= 100
+    assert told == set(range(2, 1002, 2))
+    store.close()
+
+
 def test_a_repeat_is_kept_once_and_counts_in_its_new_place(file: Path) -> None:
     store = Store(file)
     with store.commit():
