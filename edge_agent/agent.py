@@ -115,25 +115,31 @@ class Agent:
 
     def _make_flight(self) -> None:
         self.pilot = None
+        self.grounded = "this device has no [vehicle]"
         if self.settings.vehicle is None:
             return
         from edge_agent.flight.pilot import Pilot
         from edge_agent.flight.store import Store
         from edge_agent.flight.vehicle import open_vehicle
 
-        self.pilot = Pilot(
-            open_vehicle(self.settings.vehicle, self.settings.site, self.clock),
-            site=self.settings.site,
-            limits=self.settings.limits,
-            routes=self.settings.routes,
-            schedules=self.settings.schedules,
-            store=Store(self.data_dir / "flight"),
-            clock=self.clock,
-            health=self.health,
-            on_event=self.on_flight,
-            on_telemetry=self.on_telemetry,
-        )
-        self.parts.append(("pilot", self.pilot.run))
+        try:
+            self.pilot = Pilot(
+                open_vehicle(self.settings.vehicle, self.settings.site, self.clock),
+                site=self.settings.site,
+                limits=self.settings.limits,
+                routes=self.settings.routes,
+                schedules=self.settings.schedules,
+                store=Store(self.data_dir / "flight"),
+                clock=self.clock,
+                health=self.health,
+                on_event=self.on_flight,
+                on_telemetry=self.on_telemetry,
+            )
+        except DriverError as error:  # who cannot know what was flown must not fly; the rest of the agent goes on
+            self.grounded = str(error)
+            self.health.failed("pilot", error)
+        else:
+            self.parts.append(("pilot", self.pilot.run))
 
     # --- what is wired: disk before sound, sound before motion ----------------------------------------------------
 
@@ -213,7 +219,7 @@ class Agent:
             case Say():
                 return self._say(request, by)
             case Fly() | Recall() | Land() | Pause() | Resume() if self.pilot is None:
-                return Reply(state="rejected", reason="this device has no [vehicle]")
+                return Reply(state="rejected", reason=self.grounded)
             case Fly(route=route):
                 assert self.pilot is not None
                 answer = self.pilot.fly(route, by)

@@ -84,6 +84,7 @@ def verdicts(far: FarEnds) -> list[Verdict]:
     links = [
         _schedule(far),
         _flight(far),
+        _progress(far),
         _camera(far),
         _plates(far),
         _pictures(far),
@@ -118,6 +119,16 @@ def _flight(far: FarEnds) -> Verdict:
         else f"ended in {last['mode']}, not at home"
     )
     return Verdict("vehicle", down and visited == len(near_m) and height_m > 0.9 * scenario.ALT_M, shows, (log,))
+
+
+def _progress(far: FarEnds) -> Verdict:
+    """The flight as the centre was told of it; `seq` counts the phases of a run, also over a restart of the agent."""
+    told = [event for event in far.of("mission") if event["run"] == far.of("mission")[-1]["run"]]
+    phases = sorted(told, key=lambda event: int(event["seq"]))
+    whole = [event["seq"] for event in phases] == list(range(1, len(phases) + 1))
+    last = phases[-1]["phase"] if phases else "nothing"
+    shows = f"{_count(phases, 'phase')} reported, the last of them: {last}"
+    return Verdict("progress", whole and last == "landed", shows)
 
 
 def _camera(far: FarEnds) -> Verdict:

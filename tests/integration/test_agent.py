@@ -197,6 +197,18 @@ def test_a_model_that_is_no_model_is_named_and_the_flight_goes_on(tmp_path: Path
         assert running.stop() == 0
 
 
+def test_a_flight_record_that_cannot_be_read_grounds_the_drone_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "state/flight").mkdir(parents=True)
+    (tmp_path / "state/flight/state.json").write_text('{"run": ')
+    with agent(tmp_path, SITE + CAMERA + VEHICLE + ROUTE) as running:
+        running.wait(lambda: running.status()["counts"].get("detector.d.frames", 0) > 5)
+        assert "state.json" in running.status()["parts"]["pilot"]
+        code, answer = running.ask("fly", "r")
+        assert (code, answer["state"]) == (1, "rejected")
+        assert "state.json" in answer["reason"]
+        assert running.stop() == 0
+
+
 def test_what_cannot_be_asked_of_this_device_is_refused_with_the_reason(tmp_path: Path) -> None:
     with agent(tmp_path, SITE + CAMERA) as running:
         for words in (("fly", "r"), ("recall",), ("pause",), ("resume",), ("land",)):
