@@ -15,13 +15,14 @@ from edge_agent import topics
 from edge_agent.centre.store import Store
 from edge_agent.config import Mqtt
 from edge_agent.pipe import Broker, Message, Pipe
-from edge_agent.runtime import Clock
+from edge_agent.runtime import Clock, DriverError
 
 log = logging.getLogger(__name__)
 
 BATCH = 100
 BATCH_S = 0.2
 ACK_EXPIRY_S = 3600
+SHARED = ("ev", "thumb", "tele")
 
 
 class Consumer:
@@ -29,11 +30,23 @@ class Consumer:
 
     It keeps no session at the broker: whatever it misses was never acknowledged, so the device sends it again. It
     answers every birth with what it holds, so that a device learns at once that the centre is back.
+
+    Members of a `group` share the work: the broker gives each event to one of them. Births are retained, which a shared
+    subscription does not bring, so every member reads them all.
     """
 
-    def __init__(self, section: Mqtt, store: Store, *, clock: Clock, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        section: Mqtt,
+        store: Store,
+        *,
+        clock: Clock,
+        on_ready: Callable[[], None],
+        group: str | None = None,
+    ) -> None:
         self._store, self._clock, self._on_ready = store, clock, on_ready
         self._broker = Broker(section)
+        self._group = group
         self._wake = asyncio.Event()
         self._told: set[tuple[str, int]] = set()  # (device, epoch) to acknowledge after the commit
         self._born: set[tuple[str, int]] = set()
@@ -42,8 +55,10 @@ class Consumer:
     async def run(self) -> None:
         """One connection, from its start to its end; raises `DriverError` when the broker or the disk fails."""
         self._forget()
-        pipe = await self._broker.connect(f"centre-{ULID()}", [f"{topics.ROOT}/+/up/#"], self._wake)
+        pipe = await self._broker.connect(f"centre-{ULID()}", self._subscriptions(), self._wake)
         try:
+            if self._group is not None and not pipe.five:
+                raise DriverError(f"{self._broker.name}: a group shares its work by MQTT 5, and this is 3.1.1")
             self._on_ready()
             while True:
                 self._wake.clear()
@@ -52,6 +67,12 @@ class Consumer:
                 await self._wake.wait()
         finally:
             await pipe.close()
+
+    def _subscriptions(self) -> list[str]:
+        up = f"{topics.ROOT}/+/up"
+        if self._group is None:
+            return [f"{up}/#"]
+        return [*(f"$share/{self._group}/{up}/{kind}/#" for kind in SHARED), f"{up}/status"]
 
     async def _turn(self, pipe: Pipe) -> None:
         """Commit everything that came, a batch at a time, and acknowledge each batch after its commit."""

@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run = commands.add_parser("run", help="store what devices report, commit, then acknowledge")
     _add_broker(run)
     run.add_argument("--db", type=Path, required=True, metavar="FILE", help="the SQLite file to store in")
+    run.add_argument("--group", type=_group, metavar="NAME", help="share the work with others of this group (MQTT 5)")
     run.add_argument("--pictures", type=Path, metavar="DIR", help="write thumbs there as JPEG files too")
     send = commands.add_parser("send", help="send a command to a device and print its answer")
     _add_broker(send)
@@ -69,7 +70,9 @@ async def _run(args: argparse.Namespace) -> int:
 
     clock = SystemClock()
     store = Store(args.db, args.pictures)
-    consumer = Consumer(_broker(args), store, clock=clock, on_ready=lambda: print("ready", flush=True))
+    consumer = Consumer(
+        _broker(args), store, clock=clock, on_ready=lambda: print("ready", flush=True), group=args.group
+    )
     part = asyncio.create_task(supervise("centre", consumer.run, health=Health(clock), clock=clock))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, part.cancel)
@@ -151,6 +154,13 @@ def _broker(args: argparse.Namespace) -> Mqtt:
         cert_file=args.cert_file,
         key_file=args.key_file,
     )
+
+
+def _group(text: str) -> str:
+    """The name of a shared subscription: MQTT 5 section 4.8.2 forbids `/`, `+` and `#` in it."""
+    if not text or set(text) & set("/+#"):
+        raise argparse.ArgumentTypeError(f"a name without / + # is wanted, got {text!r}")
+    return text
 
 
 def _argument(text: str) -> tuple[str, Any]:
