@@ -22,7 +22,7 @@ from edge_agent.messages import Refusal, Reply
 ROOT = "ea/1"
 JSON = "application/json"
 JPEG = "image/jpeg"
-KINDS = ("det", "mission", "voice", "audit", "fault", "gap")
+KINDS = ("det", "mission", "voice", "audit", "fault", "gap", "evidence")
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seq = Annotated[int, Meta(ge=1, le=2**53)]
@@ -103,6 +103,31 @@ class Envelope(Struct, frozen=True, kw_only=True):
     data: Raw
 
 
+class EvidenceFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An original (a picture, a clip) that is uploaded apart from the stream; `id` is the name of its file."""
+
+    id: str
+    incident: str
+    kind: str
+    sha256: str
+    bytes: Count
+
+
+class EvidenceState(EvidenceFile, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of an original: the centre has it and proved it by its hash, or will never take it."""
+
+    state: Literal["received", "refused"]
+    url: str | None = None
+    stored_at: str | None = None
+    reason: str | None = None
+
+
+class GrantRequest(EvidenceFile, frozen=True, kw_only=True, omit_defaults=True):
+    """A device asks where to put an original; `upload` names the S3 upload that it is in the midst of."""
+
+    upload: str | None = None
+
+
 class Place(Struct, frozen=True):
     """The least that an event must carry to be answered."""
 
@@ -110,13 +135,17 @@ class Place(Struct, frozen=True):
     epoch: Count
 
 
-class Gap(Struct, frozen=True, kw_only=True):
-    """Places of the stream that no event will ever fill, and why: loss is never silent."""
+class Gap(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What will never come, and why: loss is never silent.
 
-    epoch: Count
-    first: Count
-    last: Count
+    Places `first` to `last` of the stream, or, with `evidence`, a file (and no place: `first` and `last` are 0 then).
+    """
+
+    epoch: Count = 0
+    first: Count = 0
+    last: Count = 0
     reason: str
+    evidence: EvidenceFile | None = None
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -179,6 +208,48 @@ class Ack(Struct, frozen=True, kw_only=True):
     sel: tuple[tuple[Count, Count], ...] = ()
     nack: tuple[Nack, ...] = ()
     all: bool = False
+
+
+class TusGrant(Struct, frozen=True, kw_only=True, tag_field="type", tag="tus", omit_defaults=True):
+    """Upload by tus 1.0: create at `url` with the bearer `token`, until `exp` (RFC 3339)."""
+
+    url: str
+    token: str | None = None
+    exp: str | None = None
+
+
+class S3Grant(Struct, frozen=True, kw_only=True, tag_field="type", tag="s3", omit_defaults=True):
+    """Upload to S3 in parts of `part_bytes` (the last may be smaller), all by URLs that the centre signed.
+
+    `upload` is the multipart upload; `parts[n-1]` takes part n by PUT, `list_url` answers ListParts, `complete_url`
+    takes CompleteMultipartUpload by POST.
+    """
+
+    upload: str
+    part_bytes: Annotated[int, Meta(ge=1)]
+    parts: tuple[str, ...]
+    list_url: str
+    complete_url: str
+    exp: str | None = None
+
+
+class Receipt(Struct, frozen=True, kw_only=True, tag_field="type", tag="receipt", omit_defaults=True):
+    """The centre has the whole file and computed its hash itself, after it was safe on its own disk."""
+
+    id: str
+    sha256: str
+    bytes: Count
+    stored_at: str
+    url: str | None = None
+
+
+class Unwanted(Struct, frozen=True, kw_only=True, tag_field="type", tag="unwanted"):
+    """The centre will never take this file."""
+
+    reason: str
+
+
+Grant = TusGrant | S3Grant | Receipt | Unwanted
 
 
 class Command(Struct, frozen=True, kw_only=True):

@@ -104,7 +104,7 @@ class Store:
             (device, envelope.id, kind, envelope.time, unix_s(envelope.time), envelope.epoch, envelope.seq, body),
         )
         self._hold(device, envelope.epoch, envelope.seq, envelope.seq)
-        if gap is not None:
+        if gap is not None and gap.first > 0:  # one of a file names no place
             self._hold(device, gap.epoch, gap.first, min(gap.last, gap.first + MAX_GAP))
 
     def add_thumb(self, device: str, event: str, epoch: int, seq: int, body: bytes) -> None:
