@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -46,6 +46,9 @@ from edge_agent.runtime import (
     watchdog,
     watchdog_period_s,
 )
+
+if TYPE_CHECKING:
+    from edge_agent.flight.pilot import Pilot
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +117,7 @@ class Agent:
         self.parts += vision.parts()
 
     def _make_flight(self) -> None:
-        self.pilot = None
+        self.pilot: Pilot | None = None
         self.grounded = "this device has no [vehicle]"
         if self.settings.vehicle is None:
             return
@@ -218,23 +221,10 @@ class Agent:
         match request:
             case Say():
                 return self._say(request, by)
-            case Fly() | Recall() | Land() | Pause() | Resume() if self.pilot is None:
-                return Reply(state="rejected", reason=self.grounded)
-            case Fly(route=route):
-                assert self.pilot is not None
-                answer = self.pilot.fly(route, by)
-                return Reply(state="accepted", run=answer) if isinstance(answer, str) else _refused(answer)
-            case Recall():
-                refusal = self.pilot.recall(by)
-            case Land():
-                refusal = self.pilot.land(by)
-            case Pause():
-                refusal = self.pilot.pause(by)
-            case Resume():
-                refusal = self.pilot.resume(by)
+            case Fly() | Recall() | Land() | Pause() | Resume():
+                return _steer(self.pilot, request, by) if self.pilot else Reply(state="rejected", reason=self.grounded)
             case _:
                 assert_never(request)
-        return _refused(refusal) if refusal else Reply(state="accepted")
 
     def _say(self, request: Say, by: str) -> Reply:
         if not self.settings.speakers:
@@ -319,6 +309,22 @@ def _take(data_dir: Path) -> None:
         raise AlreadyRunningError(
             f"{data_dir}: another agent runs here; stop it, or give this one its own data_dir"
         ) from None
+
+
+def _steer(pilot: Pilot, request: Fly | Recall | Land | Pause | Resume, by: str) -> Reply:
+    match request:
+        case Fly(route=route):
+            answer = pilot.fly(route, by)
+            return Reply(state="accepted", run=answer) if isinstance(answer, str) else _refused(answer)
+        case Recall():
+            refusal = pilot.recall(by)
+        case Land():
+            refusal = pilot.land(by)
+        case Pause():
+            refusal = pilot.pause(by)
+        case Resume():
+            refusal = pilot.resume(by)
+    return _refused(refusal) if refusal else Reply(state="accepted")
 
 
 def _refused(refusal: Refusal) -> Reply:
