@@ -288,6 +288,30 @@ class Outbox(Section, frozen=True):
     window: Annotated[int, Meta(ge=1, le=10_000)] = 200
 
 
+class Evidence(Section, frozen=True):
+    """The originals of incidents: where they are uploaded, what the link may cost, and how long they stay here.
+
+    `upload` "static" takes them to the tus server at `url` with the bearer token in `token`; "mqtt" asks the centre
+    for each file where to put it. TLS files fall back to those of [mqtt].
+    """
+
+    upload: Literal["off", "static", "mqtt"] = "off"
+    url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")] | None = None
+    token: Secret | None = None
+    plain: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    max_kib_per_s: Annotated[float, Meta(gt=0)] | None = None
+    link: Literal["auto", "metered", "free"] = "auto"  # auto: what `metered_file` says, else NetworkManager, else free
+    metered_file: Path | None = None  # holds `yes` or `no`; whoever manages the modem writes it
+    metered: Literal["never", "thumbs_only", "all"] = "thumbs_only"  # what may cross a metered link
+    keep_days: Annotated[float, Meta(ge=0, le=36_500)] = 30.0
+    max_mib: Annotated[int, Meta(ge=1, le=16_777_216)] = 4096
+    min_free_mib: Annotated[int, Meta(ge=0, le=1_048_576)] = 256  # of the disk, for the events
+    hold: bool = False  # nothing is deleted while this is set
+
+
 class Agent(Section, frozen=True):
     """The whole file."""
 
@@ -306,6 +330,7 @@ class Agent(Section, frozen=True):
     voice: Voice = field(default_factory=Voice)
     mqtt: Mqtt | None = None
     outbox: Outbox = field(default_factory=Outbox)
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 def load(file: Path) -> Agent:
@@ -415,11 +440,12 @@ def _convert(table: dict[str, Any], base: Path) -> tuple[Agent | None, list[str]
 
 
 def _resolve_secrets(table: dict[str, Any], base: Path) -> None:
-    mqtt = table.get("mqtt")
-    if isinstance(mqtt, dict):
-        password = mqtt.get("password")
-        if isinstance(password, str) and password and not password.startswith("credential:"):
-            mqtt["password"] = str(base / password)
+    for name, key in (("mqtt", "password"), ("evidence", "token")):
+        section = table.get(name)
+        if isinstance(section, dict):
+            secret = section.get(key)
+            if isinstance(secret, str) and secret and not secret.startswith("credential:"):
+                section[key] = str(base / secret)
 
 
 def _steps(path: str) -> Steps:
@@ -572,6 +598,7 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         )
     if config.mqtt is not None:
         faults += _mqtt_faults(config.mqtt)
+    faults += _evidence_faults(config.evidence, config.mqtt)
     return faults
 
 
@@ -623,24 +650,49 @@ def _mqtt_faults(mqtt: Mqtt) -> list[str]:
         faults.append("mqtt.ca_file: required; for a broker without TLS, in development only, set `plain = true`")
     if mqtt.ca_file is not None and mqtt.plain:
         faults.append("mqtt.plain: true contradicts `ca_file`: with a CA the link is TLS")
-    if (mqtt.cert_file is None) != (mqtt.key_file is None):
-        faults.append("mqtt: `cert_file` and `key_file` go together")
-    for key in ("ca_file", "cert_file", "key_file"):
-        path: Path | None = getattr(mqtt, key)
-        if path is not None and not path.is_file():
-            faults.append(f"mqtt.{key}: no such file: {path}")
+    faults += _tls_faults("mqtt", mqtt)
     if mqtt.password is not None:
-        path = secret_path(mqtt.password)
-        try:
-            mode = path.stat().st_mode
-        except OSError as error:
-            faults.append(
-                f"mqtt.password: {error.strerror}: {path}; a secret is never written here, only the file that holds it"
-                " (or credential:NAME)"
-            )
-        else:
-            if mode & (stat.S_IRWXO | stat.S_IWGRP) and not mqtt.password.startswith("credential:"):
-                faults.append(f"mqtt.password: {path} is open to others (mode {stat.S_IMODE(mode):04o}); chmod 600 it")
+        faults += _secret_faults("mqtt.password", mqtt.password)
         if mqtt.username is None:
             faults.append("mqtt.username: required with `password`")
     return faults
+
+
+def _evidence_faults(evidence: Evidence, mqtt: Mqtt | None) -> list[str]:
+    faults = _tls_faults("evidence", evidence)
+    if evidence.upload == "static" and evidence.url is None:
+        faults.append('evidence.url: required with upload = "static": the tus endpoint that takes the files')
+    if evidence.upload != "static" and evidence.url is not None:
+        faults.append(f'evidence.url: upload = "{evidence.upload}" does not use it; set upload = "static"')
+    if evidence.upload == "mqtt" and mqtt is None:
+        faults.append('evidence.upload: "mqtt" asks the centre for grants, and there is no [mqtt]')
+    if evidence.url is not None and evidence.url.startswith("http:") and not evidence.plain:
+        faults.append("evidence.url: is http://; use https://, or set `plain = true` in development only")
+    if evidence.token is not None:
+        faults += _secret_faults("evidence.token", evidence.token)
+    return faults
+
+
+def _tls_faults(where: str, section: Mqtt | Evidence) -> list[str]:
+    faults: list[str] = []
+    if (section.cert_file is None) != (section.key_file is None):
+        faults.append(f"{where}: `cert_file` and `key_file` go together")
+    for key in ("ca_file", "cert_file", "key_file"):
+        path: Path | None = getattr(section, key)
+        if path is not None and not path.is_file():
+            faults.append(f"{where}.{key}: no such file: {path}")
+    return faults
+
+
+def _secret_faults(where: str, secret: str) -> list[str]:
+    path = secret_path(secret)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return [
+            f"{where}: {error.strerror}: {path}; a secret is never written here, only the file that holds it"
+            " (or credential:NAME)"
+        ]
+    if mode & (stat.S_IRWXO | stat.S_IWGRP) and not secret.startswith("credential:"):
+        return [f"{where}: {path} is open to others (mode {stat.S_IMODE(mode):04o}); chmod 600 it"]
+    return []
