@@ -35,6 +35,7 @@ def main(args: argparse.Namespace) -> int:
     except ImportError:
         print("the demo needs the extra `demo`: pip install 'edge-agent[demo]'", file=sys.stderr)
         return EX_USAGE
+    from edge_agent.demo.judge import headline, verdicts
     from edge_agent.demo.play import Play
     from edge_agent.demo.screen import Screen
     from edge_agent.demo.stage import NotReadyError
@@ -46,18 +47,19 @@ def main(args: argparse.Namespace) -> int:
         return EX_USAGE
     directory.mkdir(parents=True, exist_ok=True)
     console = Console(record=args.svg is not None)
-    live = console.is_terminal and not args.headless
+    live = console.is_terminal and not args.headless and not args.svg  # a live table would be recorded at each refresh
     try:
         with Screen(console, live) as screen:
             play = Play(directory, screen, broken=args.broken, embedded=args.embedded, speedup=args.speedup)
-            verdicts = play.run()
+            far = play.run()
     except NotReadyError as error:
         print(f"broken: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"stopped; `edge-agent demo --dir {directory}` goes on", file=sys.stderr)
         return 130
-    screen.summary(verdicts, str(directory))
+    judged = verdicts(far)
+    screen.summary(headline(far), judged, str(directory))
     if args.svg:
         console.save_svg(str(args.svg), title="edge-agent demo")
-    return 0 if all(verdict.ok for verdict in verdicts) else 1
+    return 0 if all(verdict.ok for verdict in judged) else 1

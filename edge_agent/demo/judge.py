@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,22 +49,14 @@ class FarEnds:
         self.events: list[dict[str, Any]] = []
         self.thumbs: dict[str, bytes] = {}
         self.missing: int = 0
-        database = self.directory / "centre" / "centre.db"
-        if database.exists():
-            self._read(database)
-
-    def _read(self, database: Path) -> None:
-        db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
-        db.set_busy_timeout(2000)
-        try:
-            self.events = [json.loads(body) for (body,) in db.execute("SELECT body FROM event ORDER BY epoch, seq")]
-            self.thumbs = {str(event): bytes(body) for event, body in db.execute("SELECT event, body FROM thumb")}
-            for last, count in db.execute("SELECT max(seq), count(*) FROM place GROUP BY device, epoch"):
+        self.waiting: set[str] = set()  # incidents that the agent's outbox still holds
+        with _reading(self.directory / "centre" / "centre.db") as db:
+            self.events = [json.loads(body) for (body,) in db("SELECT body FROM event ORDER BY epoch, seq")]
+            self.thumbs = {str(event): bytes(body) for event, body in db("SELECT event, body FROM thumb")}
+            for last, count in db("SELECT max(seq), count(*) FROM place GROUP BY device, epoch"):
                 self.missing += int(last) - int(count)
-        except apsw.SQLError:  # the centre has not made its tables yet
-            pass
-        finally:
-            db.close()
+        with _reading(self.directory / "agent" / "events.db") as db:
+            self.waiting = {str(id) for (id,) in db("SELECT id FROM event WHERE kind = 'det'")}
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The data of all events of a kind, as the centre has them."""
@@ -77,6 +70,15 @@ class FarEnds:
 
     def wavs(self) -> list[Path]:
         return sorted((self.directory / "agent" / "speakers").rglob("*.wav"))
+
+
+def headline(far: FarEnds) -> str:
+    """The demo in one line; an incident is raised once it is in the agent's outbox, or was."""
+    delivered = {data["id"] for data in far.of("det")}
+    spoken = {data["incident"] for data in far.spoken()} & delivered
+    raised = delivered | far.waiting
+    flight = "completed" if _flight(far).ok else "not completed"
+    return f"flight {flight}; incidents: {len(raised)} raised, {len(spoken)} spoken, {len(delivered)} delivered"
 
 
 def verdicts(far: FarEnds) -> list[Verdict]:
@@ -93,6 +95,22 @@ def verdicts(far: FarEnds) -> list[Verdict]:
         _delivery(far),
     ]
     return [Verdict(name, False, f"its process was {how}") for name, how in far.died.items()] + links
+
+
+@contextmanager
+def _reading(database: Path) -> Iterator[Callable[[str], Iterator[Any]]]:
+    """Run queries on a database that others write; one that is not there yet, or holds no tables yet, is empty."""
+    if not database.exists():
+        yield lambda _: iter(())
+        return
+    db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
+    db.set_busy_timeout(2000)
+    try:
+        yield db.execute
+    except apsw.SQLError:
+        pass
+    finally:
+        db.close()
 
 
 def _schedule(far: FarEnds) -> Verdict:

@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_agent import config, control
 from edge_agent.demo import scenario
-from edge_agent.demo.judge import FarEnds, Verdict, verdicts
+from edge_agent.demo.judge import FarEnds, verdicts
 from edge_agent.demo.screen import Screen, flight_row
 from edge_agent.demo.stage import Stage, free_port
 from edge_agent.messages import Fly
@@ -39,6 +39,7 @@ class Notes:
     finished: bool = False
     restarts: int = 0
     replies: list[dict[str, Any]] = field(default_factory=list)
+    died: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, directory: Path) -> Notes:
@@ -64,11 +65,11 @@ class Play:
         self._told: set[str] = set()
         self._notes.broken = broken or self._notes.broken
 
-    def run(self) -> list[Verdict]:
-        """Play, or go on; where it was played to its end already, only judge again."""
+    def run(self) -> FarEnds:
+        """Play, or go on; where it was played to its end already, only look again. Returns what is at the far ends."""
         if self._notes.finished:
             self._screen.tell("this demo was played to its end before; here is its summary again")
-            return verdicts(self._far_ends())
+            return self._far_ends(self._notes.died)
         try:
             self._raise_curtain()
             self._look_on()
@@ -77,8 +78,9 @@ class Play:
         finally:
             self._stage.stop_all()
         self._notes.finished, self._notes.restarts = True, self._notes.restarts + self._stage.restarts
+        self._notes.died = died
         self._notes.keep()
-        return verdicts(self._far_ends(died))
+        return self._far_ends(died)
 
     # --- up -------------------------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class Screen:
         if not self._live:
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def summary(self, verdicts: list[Verdict], directory: str) -> None:
+    def summary(self, headline: str, verdicts: list[Verdict], directory: str) -> None:
         """The end of the play: each link, what its far end shows, and the files."""
         from rich.table import Table
         from rich.text import Text
@@ -62,6 +62,7 @@ class Screen:
         for verdict in verdicts:
             for file in verdict.files:
                 self._console.print(f"{verdict.link}: {file}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(headline, highlight=False)
         self._console.print(f"everything is in {directory}", markup=False, highlight=False, soft_wrap=True)
         broken = [verdict.link for verdict in verdicts if not verdict.ok]
         end = f"broken: {', '.join(broken)}" if broken else "every link worked"
