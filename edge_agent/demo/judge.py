@@ -49,14 +49,11 @@ class FarEnds:
         self.events: list[dict[str, Any]] = []
         self.thumbs: dict[str, bytes] = {}
         self.missing: int = 0
-        self.waiting: set[str] = set()  # incidents that the agent's outbox still holds
         with _reading(self.directory / "centre" / "centre.db") as db:
             self.events = [json.loads(body) for (body,) in db("SELECT body FROM event ORDER BY epoch, seq")]
             self.thumbs = {str(event): bytes(body) for event, body in db("SELECT event, body FROM thumb")}
             for last, count in db("SELECT max(seq), count(*) FROM place GROUP BY device, epoch"):
                 self.missing += int(last) - int(count)
-        with _reading(self.directory / "agent" / "events.db") as db:
-            self.waiting = {str(id) for (id,) in db("SELECT id FROM event WHERE kind = 'det'")}
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The data of all events of a kind, as the centre has them."""
@@ -64,6 +61,12 @@ class FarEnds:
 
     def incidents(self, kind: str) -> list[dict[str, Any]]:
         return [data for data in self.of("det") if data["kind"] == kind]
+
+    def waiting(self) -> set[str]:
+        """Incidents that the agent's outbox holds; it is the agent's alone while the agent runs."""
+        with _reading(self.directory / "agent" / "events.db") as db:
+            return {str(id) for (id,) in db("SELECT id FROM event WHERE kind = 'det'")}
+        return set()
 
     def spoken(self) -> list[dict[str, Any]]:
         return [data for data in self.of("voice") if data["outcome"] == "delivered"]
@@ -76,7 +79,7 @@ def headline(far: FarEnds) -> str:
     """The demo in one line; an incident is raised once it is in the agent's outbox, or was."""
     delivered = {data["id"] for data in far.of("det")}
     spoken = {data["incident"] for data in far.spoken()} & delivered
-    raised = delivered | far.waiting
+    raised = delivered | far.waiting()
     flight = "completed" if _flight(far).ok else "not completed"
     return f"flight {flight}; incidents: {len(raised)} raised, {len(spoken)} spoken, {len(delivered)} delivered"
 
@@ -99,7 +102,7 @@ def verdicts(far: FarEnds) -> list[Verdict]:
 
 @contextmanager
 def _reading(database: Path) -> Iterator[Callable[[str], Iterator[Any]]]:
-    """Run queries on a database that others write; one that is not there yet, or holds no tables yet, is empty."""
+    """Run queries on a database that others write; one that is not there, locked or without tables yet is empty."""
     if not database.exists():
         yield lambda _: iter(())
         return
@@ -107,7 +110,7 @@ def _reading(database: Path) -> Iterator[Callable[[str], Iterator[Any]]]:
     db.set_busy_timeout(2000)
     try:
         yield db.execute
-    except apsw.SQLError:
+    except (apsw.SQLError, apsw.BusyError):
         pass
     finally:
         db.close()
