@@ -1,4 +1,4 @@
-"""`edge-agent centre run|send|list`: a small centre that stores what devices report and sends them commands."""
+"""`edge-agent centre`: a small centre that stores what devices report and sends them commands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import logs, topics
+from edge_agent.cli import audit, cases
 from edge_agent.config import Mqtt
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 
@@ -24,8 +25,8 @@ EX_TEMPFAIL = 75  # sysexits.h: nobody answered in time
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the three commands and their arguments."""
-    commands = parser.add_subparsers(dest="action", required=True, metavar="run|send|list")
+    """Add the commands and their arguments."""
+    commands = parser.add_subparsers(dest="action", required=True, metavar="COMMAND", title="commands")
     run = commands.add_parser("run", help="store what devices report, commit, then acknowledge")
     _add_broker(run)
     run.add_argument("--db", type=Path, required=True, metavar="FILE", help="the SQLite file to store in")
@@ -46,6 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     events.add_argument("--device", metavar="D", help="only of this device")
     events.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: %(default)s)")
     events.add_argument("--json", action="store_true", help="print one JSON object a line")
+    cases.configure(commands, _add_broker)
+    audit.configure(commands)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -57,6 +60,10 @@ def main(args: argparse.Namespace) -> int:
                 return asyncio.run(_run(args))
             case "send":
                 return asyncio.run(_send(args))
+            case name if name in cases.NAMES:
+                return cases.main(args, _broker)
+            case name if name in audit.NAMES:
+                return audit.main(args)
             case _:
                 return _list(args)
     except DriverError as error:

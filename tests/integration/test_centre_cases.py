@@ -1,0 +1,104 @@
+"""The loop of an incident through the command line: listed, dispatched, acknowledged, handled, reported back."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_device import FakeDevice
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def run_centre(mosquitto: Callable[..., Any], tmp_path: Path, free_port: int) -> Iterator[None]:
+    mosquitto().start()
+    command = [sys.executable, "-m", "edge_agent", "centre", "run", "--port", str(free_port)]
+    command += ["--db", str(tmp_path / "centre.db")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    yield
+    process.kill()
+    process.wait(10)
+    process.stdout.close()
+
+
+def ask(*arguments: str, code: int = 0) -> tuple[list[Any], str]:
+    command = [sys.executable, "-m", "edge_agent", "centre", *arguments, "--json"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+    assert done.returncode == code, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_an_incident_is_taken_on_handled_and_reported_back(run_centre: None, tmp_path: Path, free_port: int) -> None:
+    db, broker = ("--db", str(tmp_path / "centre.db")), ("--port", str(free_port))
+    with FakeDevice(free_port) as device:
+        device.birth()
+        device.tele()
+        device.incident("01JINCIDENT")
+        device.thumb("01JINCIDENT", b"\xff\xd8\xff\xe0 a small picture \xff\xd9")
+        device.drain()
+        [case], _ = ask("incidents", *db, "--open", "--pictures", str(tmp_path / "pictures"))
+        assert (case["state"], case["plate"], case["zone"]) == ("open", "沪A12345", "fire lane")
+        assert Path(case["thumb_file"]).read_bytes().startswith(b"\xff\xd8")
+        ask("dispatch", "01J", *db, "--to", "patrol 3", "--by", "wang")
+        [step], _ = ask("acknowledge", "01J", *db, *broker, "--by", "li", "--note", "on my way")
+        assert (step["answer"], step["by"]) == ("done", "li")
+        device.event("det", {"id": "01JINCIDENT", "rev": 1, "state": "acknowledged", "by": "li", "wall_s": 1.0})
+        device.drain()
+        ask("handled", "01J", *db, *broker, "--by", "li", "--outcome", "false_alarm")
+        [case], _ = ask("incidents", *db)
+        assert case["state"] == "handled"
+        assert [(step["word"], step["by"]) for step in case["steps"]] == [
+            ("dispatched", "wang"),
+            ("acknowledged", "li"),
+            ("handled", "li"),
+        ]
+        assert [report["state"] for report in case["reports"]] == ["acknowledged"]
+        assert [(command["name"], command["args"]) for command in device.commands] == [
+            ("acknowledge", {"incident": "01JINCIDENT", "note": "on my way"}),
+            ("handled", {"incident": "01JINCIDENT", "outcome": "false_alarm"}),
+        ]
+        assert ask("incidents", *db, "--open")[0] == []
+        [verdict], _ = ask("verify", *db)
+        assert (verdict["whole"], verdict["events"], verdict["thumbs"]) == (True, 2, 1)
+        [found], _ = ask("devices", *db)
+        assert (found["device"], found["state"], found["events"]) == ("D-1", "online", 2)
+        assert found["tele_age_s"] < 30
+
+
+def test_a_device_that_is_away_is_told_later_by_the_same_command(
+    run_centre: None, tmp_path: Path, free_port: int
+) -> None:
+    db, broker = ("--db", str(tmp_path / "centre.db")), ("--port", str(free_port))
+    with FakeDevice(free_port) as device:
+        device.incident("01JINCIDENT")
+        device.drain()
+    _, told = ask("acknowledge", "01J", *db, *broker, "--by", "li", "--expires-s", "1", code=75)
+    assert "is written down" in told
+    assert "run this again" in told
+    [case], _ = ask("incidents", *db)
+    assert (case["state"], "answer" in case["steps"][0]) == ("acknowledged", False)
+    with FakeDevice(free_port) as device:
+        ask("acknowledge", "01J", *db, *broker, "--by", "li")
+        [case], _ = ask("incidents", *db)
+        assert [step["answer"] for step in case["steps"]] == ["done"]
+        assert [command["id"] for command in device.commands] == [case["steps"][0]["command"]]
+        device.reply = {"state": "rejected", "reason": "is acknowledged already"}
+        ask("acknowledge", "01J", *db, *broker, "--by", "zhao", code=1)
+
+
+def test_places_that_never_came_are_named_and_fail_the_check(run_centre: None, tmp_path: Path, free_port: int) -> None:
+    db = ("--db", str(tmp_path / "centre.db"))
+    with FakeDevice(free_port) as device:
+        device.event("fault", {"part": "camera", "reason": "gone"})
+        device.next += 2
+        device.event("gap", {"epoch": 7, "first": 3, "last": 3, "reason": "too large"})
+        device.drain()
+    [verdict], _ = ask("verify", *db, code=1)
+    assert verdict["epochs"][0]["missing"] == [{"first": 2, "last": 2, "reason": None}]
+    assert verdict["epochs"][0]["gaps"] == [{"first": 3, "last": 3, "reason": "too large"}]
