@@ -17,11 +17,14 @@ demo: setup ## a patrol, seen, spoken and reported, in about a minute, on this m
 test: check test-packages ## everything that must hold: check + the tests that meet real servers (under 20 minutes)
 	@$(BIN)/pytest -m integration -rs $(ARGS)
 
+faults: setup-dev test-packages ## every fault we can play, 20,000 events each, nothing lost (under 20 minutes; FAULTS_EVENTS=2000 for less)
+	@FAULTS_JSON=build/faults.json $(BIN)/pytest tests/faults -m faults -rs $(ARGS)
+
 check: setup-dev ## lint, types and unit tests (under 90 seconds)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest -m "not integration" -rs $(ARGS)
+	@$(BIN)/pytest -m "not integration and not faults" -rs $(ARGS)
 
 setup: .venv/.demo ## .venv with what the agent and the demo need, as locked in uv.lock
 
@@ -53,4 +56,4 @@ $(UV):
 	  else echo "python3-venv is missing; run: sudo apt-get install python3-venv ca-certificates"; exit 1; fi; }
 	@$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
-.PHONY: help demo test check setup setup-dev lock format test-packages clean
+.PHONY: help demo test faults check setup setup-dev lock format test-packages clean

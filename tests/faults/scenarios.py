@@ -1,0 +1,516 @@
+"""The faults, one function each: what happens while the events flow. What must hold in all of them is in the runner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wire import Wire, publish_packet
+from world import DEVICE, Act, Setup, World
+
+Judge = Callable[[World], str | None]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A fault by name; `check` says what else is wrong at the end, if anything."""
+
+    name: str
+    act: Act
+    setup: Setup
+    check: Judge
+    extra_s: float  # beyond the time that the drain itself may take
+    refuses: bool  # whether `put` may say no for a while
+
+
+ALL: dict[str, Scenario] = {}
+
+
+def scenario(
+    name: str, *, check: Judge = lambda world: None, extra_s: float = 0.0, refuses: bool = False, **setup: Any
+) -> Callable[[Act], Act]:
+    def add(act: Act) -> Act:
+        ALL[name] = Scenario(name, act, Setup(**setup), check, extra_s, refuses)
+        return act
+
+    return add
+
+
+# --- processes and links --------------------------------------------------------------------------------------------
+
+
+@scenario("no fault")
+async def _(world: World) -> None:
+    await world.put_all()
+
+
+@scenario("agent kill -9 x5")
+async def _(world: World) -> None:
+    for share in (0.1, 0.25, 0.4, 0.6, 0.8):
+        await world.reached(share)
+        await world.agent.kill()
+
+
+@scenario("broker kill -9 x3")
+async def _(world: World) -> None:
+    for share in (0.2, 0.4, 0.7):
+        await world.reached(share)
+        await world.broker.kill()
+        await asyncio.sleep(1.0)
+        await world.broker.start()
+
+
+@scenario("broker session lost")
+async def _(world: World) -> None:
+    for share in (0.3, 0.6):
+        await world.reached(share)
+        await world.broker.kill(signal.SIGTERM)
+        world.broker.forget()
+        await world.broker.start()
+
+
+@scenario("link cut 30 s, agent kill -9", proxy=True, extra_s=60)
+async def _(world: World) -> None:
+    assert world.proxy
+    await world.reached(0.3)
+    world.proxy.refuse = True
+    await world.proxy.cut()
+    await world.reached(0.6)
+    await world.agent.kill()
+    await asyncio.sleep(30 - 0.3 * world.events / world.rate)
+    world.proxy.refuse = False
+
+
+@scenario("link delayed, half-open, cut", proxy=True, extra_s=60)
+async def _(world: World) -> None:
+    """150 ms each way; then what is sent goes nowhere and nobody says so; then a cut, twice."""
+    assert world.proxy
+    world.proxy.delay_s = 0.15
+    await world.reached(0.3)
+    world.proxy.swallow = True
+    await world.put_all()
+    await asyncio.sleep(8.0)
+    world.proxy.swallow = False
+    await world.connected(False)
+    await world.connected()
+    for _ in range(2):
+        await asyncio.sleep(1.0)
+        await world.proxy.cut()
+    world.proxy.delay_s = 0.02
+
+
+@scenario("broker queue of 1", broker=("persistence true", "max_queued_messages 1"))
+async def _(world: World) -> None:
+    await world.put_all()
+
+
+@scenario("centre offline, then back", centre=False)
+async def _(world: World) -> None:
+    await world.put_all()
+    await asyncio.sleep(1.0)
+    world.centre.start()
+
+
+@scenario("centre kill -9 x3")
+async def _(world: World) -> None:
+    for share in (0.2, 0.5, 0.9):
+        await world.reached(share)
+        await world.centre.kill()
+
+
+# --- disks ----------------------------------------------------------------------------------------------------------
+
+
+@scenario("disk full", disk_mib=64, refuses=True)
+async def _(world: World) -> None:
+    """Not a block free, half-way; somebody makes room 5 s later."""
+    assert world.disk
+    await world.reached(0.2)
+    world.disk.fill(world.agent.pid)
+    await world.reached(0.5)
+    await asyncio.sleep(3.0)
+    world.disk.fill(world.agent.pid)
+    await asyncio.sleep(2.0)
+    world.disk.empty(world.agent.pid)
+
+
+@scenario("quota reached, centre offline", centre=False, agent=("--max-mib", "3"), refuses=True)
+async def _(world: World) -> None:
+    await world.put_all()
+    world.centre.start()
+
+
+@scenario("disk turns read-only", disk_mib=64, refuses=True)
+async def _(world: World) -> None:
+    """ext4 meets an error and goes read-only; then the machine is started again, with a file system check."""
+    assert world.disk
+    await world.reached(0.3)
+    world.disk.break_()
+    await world.reached(0.6)
+    await world.agent.stop(signal.SIGKILL)
+    world.disk.repair()
+    world.agent.start()
+
+
+@scenario("fsync takes 2 s", shim=True)
+async def _(world: World) -> None:
+    assert world.shim
+    await world.reached(0.1)
+    world.shim.set(sync_s=2.0, sync_one_in=20)
+    await world.reached(0.9)
+    world.shim.set()
+
+
+@scenario("fsync gives EIO", shim=True, refuses=True)
+async def _(world: World) -> None:
+    assert world.shim
+    for share in (0.2, 0.5):
+        await world.reached(share)
+        world.shim.set(sync_fails=True)
+        await asyncio.sleep(0.05 * world.events / world.rate)
+        world.shim.set()
+    await world.reached(0.7)
+    world.shim.set(sync_fails=True)
+    await asyncio.sleep(0.05 * world.events / world.rate)
+    await world.agent.kill()
+    world.shim.set()
+
+
+@scenario("write gives EIO", shim=True, refuses=True)
+async def _(world: World) -> None:
+    assert world.shim
+    for share in (0.2, 0.5):
+        await world.reached(share)
+        world.shim.set(write_fails=True)
+        await asyncio.sleep(0.05 * world.events / world.rate)
+        world.shim.set()
+    await world.reached(0.7)
+    world.shim.set(write_fails=True)
+    await asyncio.sleep(0.05 * world.events / world.rate)
+    await world.agent.kill()
+    world.shim.set()
+
+
+def _database(world: World) -> tuple[Path, Path]:
+    return world.data / "events.db", world.data / "events.db-wal"
+
+
+@scenario("bits flip in the database", centre=False)
+async def _(world: World) -> None:
+    """Twenty bits anywhere in the file and five in its log, while the agent is down with all events in it."""
+    await world.put_all()
+    await world.agent.stop(signal.SIGKILL)
+    rng = random.Random(7)
+    for file, flips in zip(_database(world), (20, 5), strict=True):
+        if not file.exists() or file.stat().st_size == 0:
+            continue
+        with file.open("r+b") as raw:
+            for _ in range(flips):
+                at = rng.randrange(file.stat().st_size)
+                raw.seek(at)
+                [byte] = raw.read(1)
+                raw.seek(at)
+                raw.write(bytes([byte ^ 1 << rng.randrange(8)]))
+    world.centre.start()
+    world.agent.start()
+
+
+@scenario("write-ahead log truncated", centre=False)
+async def _(world: World) -> None:
+    """The log loses its end while the agent is down; new events follow, and must not take the places of the lost."""
+    await world.reached(0.7)
+    await world.agent.stop(signal.SIGKILL)
+    log = _database(world)[1]
+    world.notes.append(f"log cut from {log.stat().st_size} to {log.stat().st_size * 2 // 3} bytes")
+    os.truncate(log, log.stat().st_size * 2 // 3)
+    world.centre.start()
+    world.agent.start()
+
+
+@scenario("database deleted, empty, garbage")
+async def _(world: World) -> None:
+    """What was not at the centre is gone for good, so the agent is left to drain first; places must not come twice."""
+    shares = (0.25, 0.5, 0.75)
+    damage: tuple[Callable[[Path], Any], ...] = (
+        lambda file: [each.unlink() for each in file.parent.glob("events.db*")],
+        lambda file: [os.truncate(each, 0) for each in file.parent.glob("events.db*")],
+        lambda file: file.write_bytes(os.urandom(65536)),
+    )
+    for share, harm in zip(shares, damage, strict=True):
+        await world.reached(share)
+        await world.paused()
+        await world.agent.stop(signal.SIGKILL)
+        harm(_database(world)[0])
+        world.resume()
+        world.agent.start()
+
+
+# --- clocks ---------------------------------------------------------------------------------------------------------
+
+
+@scenario("clock steps +2 h, -2 h", shim=True)
+async def _(world: World) -> None:
+    assert world.shim
+    for share, clock_s in ((0.2, 7200.0), (0.4, -7200.0), (0.6, 7200.0), (0.8, 0.0)):
+        await world.reached(share)
+        world.shim.set(clock_s=clock_s)
+        if share == 0.6:
+            await world.agent.kill()
+
+
+# --- what the broker or the centre refuses ----------------------------------------------------------------------------
+
+
+def _says_gaps(world: World) -> str | None:
+    return None if world.listed("gap") else "no gap record names what was set aside"
+
+
+@scenario(
+    "oversize message",
+    broker=("persistence true", "max_packet_size 4000"),
+    agent=("--big-every", "500", "--big-bytes", "8000"),
+    check=_says_gaps,
+)
+async def _(world: World) -> None:
+    await world.put_all()
+
+
+@scenario("nack by the centre", agent=("--bad-every", "500"), check=_says_gaps)
+async def _(world: World) -> None:
+    await world.put_all()
+
+
+_MAY_READ = "topic readwrite #\npattern read ea/1/host/#\npattern read ea/1/%u/down/#\n"
+_MAY_WRITE = _MAY_READ + "pattern write ea/1/%u/up/#\n"
+
+
+@scenario(
+    "ACL removed, restored",
+    broker=("persistence true", "acl_file {dir}/acl"),
+    files={"acl": _MAY_WRITE},
+    agent=("--user", DEVICE),
+    extra_s=150,
+)
+async def _(world: World) -> None:
+    """The broker answers PUBACK "not authorised" for 5 s."""
+    acl = world.directory / "acl"
+    await world.reached(0.3)
+    acl.write_text(_MAY_READ)
+    world.broker.reload()
+    await world.reached(0.6)
+    await asyncio.sleep(2.0)
+    told = world.agent.told.get("state", {})
+    world.notes.append(f"the agent says: {told.get('uplink.access', told.get('uplink'))}")
+    acl.write_text(_MAY_WRITE)
+    world.broker.reload()
+
+
+@scenario("certificate expired, renewed", tls=True, proxy=True, extra_s=90)
+async def _(world: World) -> None:
+    """Mutual TLS; the device's certificate runs out, then a new one is put in its place while the agent runs."""
+    assert world.pki and world.proxy
+    await world.reached(0.3)
+    world.pki.issue("late", DEVICE, from_s=-7200, for_s=3600)
+    world.pki.install("late")
+    await world.proxy.cut()
+    await world.connected(False)
+    await world.put_all()
+    await asyncio.sleep(2.0)
+    world.notes.append(f"the agent says: {world.agent.told['state'].get('uplink')}")
+    world.pki.issue("new", DEVICE)
+    world.pki.install("new")
+    await world.connected()
+
+
+# --- who speaks to the agent ------------------------------------------------------------------------------------------
+
+
+def _command(name: str, id: str, **args: object) -> tuple[str, bytes]:
+    body = {"id": id, "name": name, "args": args, "by": "op", "not_after": "2999-01-01T00:00:00Z"}
+    return f"ea/1/{DEVICE}/down/cmd/{name}", json.dumps(body).encode()
+
+
+def _urgent_p99_s(world: World) -> float:
+    """From the call of `put` to the broker's other side, for events of lane 0."""
+    late = sorted(
+        world.tap.first_s[id] - float(facts[3])
+        for id, facts in world.kept().items()
+        if facts[2] == "0" and id in world.tap.first_s
+    )
+    return late[int(len(late) * 0.99)] if late else float("nan")
+
+
+def _obeyed_at_most_once(world: World) -> str | None:
+    p99_s = _urgent_p99_s(world)
+    world.notes.append(f"lane 0 from put to the broker's far side: p99 {p99_s:.2f} s")
+    twice = [effect for effect, count in world.effects().items() if count > 1]
+    if twice:
+        return f"{len(twice)} commands were carried out more than once: {twice[0]}"
+    return None if p99_s <= 5.0 else f"urgent events took {p99_s:.1f} s (p99) during the flood; 5 s are allowed"
+
+
+@scenario(
+    "command replay and flood",
+    agent=("--urgent-every", "100"),
+    check=_obeyed_at_most_once,
+    extra_s=60,
+)
+async def _(world: World) -> None:
+    """10,000 a second, from the first event to the last: garbage, and the same hundred commands again and again."""
+    await world.connected()
+    wire = await Wire.open(world.broker.port)
+    packets = [publish_packet(topic.encode(), body) for topic, body in
+               (_command("say", f"say-{n}", text=f"text {n}") for n in range(100))]  # fmt: skip
+    packets += [publish_packet(f"ea/1/{DEVICE}/down/cmd/{name}".encode(), os.urandom(64))
+                for name in ("fly", "say", "nothing", "recall") for _ in range(50)]  # fmt: skip
+    sent, began_s = 0, time.monotonic()
+    try:
+        while not world.agent.told.get("done") and time.monotonic() - began_s < 30:
+            due = int((time.monotonic() - began_s) * 10_000)
+            while sent < due:
+                wire.writer.write(b"".join(packets[(sent + i) % len(packets)] for i in range(50)))
+                sent += 50
+            await wire.writer.drain()
+            await asyncio.sleep(0.005)
+    finally:
+        wire.close()
+    world.notes.append(f"{sent} commands in {time.monotonic() - began_s:.0f} s, {len(world.effects())} carried out")
+
+
+_HOSTILE = (
+    b"",
+    b"\x00",
+    b"null",
+    b"[]",
+    b"{",
+    b'"\xff\xfe"',
+    b"[" * 20_000,
+    b'{"a":' * 5_000,
+    b'{"id":"' + b"A" * 100_000 + b'"}',
+    b'{"stream":"ev","epoch":1e400,"cum":-1}',
+    b'{"stream":"ev","epoch":99999999999999999999,"cum":99999999999999999999}',
+    b'{"epoch":1,"cum":1,"sel":[[9,1],[null,2]],"nack":[{"seq":1}]}',
+    b'{"version":"x","desired":[1,2,{"__proto__":1}]}',
+    b'{"state":"online","max_in_flight":-5}',
+    json.dumps({"id": "\x00\ud800", "name": "fly", "args": {"route": "\u202e"}}).encode("utf-8", "surrogatepass"),
+    b'{"id":"nan","name":"say","args":{"text":NaN},"by":"x","not_after":"2999-01-01T00:00:00Z"}',
+    os.urandom(250_000),
+)
+_DOWN = ("ack", "cmd/fly", "cmd/say", "cmd/config", "cmd", "cmd/a/b/c", "desired", "res", "grant", "time", "zones", "x")
+
+
+def _obeyed_nothing(world: World) -> str | None:
+    effects = world.effects()
+    return f"{len(effects)} commands were carried out: {next(iter(effects))}" if effects else None
+
+
+@scenario("hostile bytes on every down topic", check=_obeyed_nothing)
+async def _(world: World) -> None:
+    await world.connected()
+    wire = await Wire.open(world.broker.port)
+    topics = [f"ea/1/{DEVICE}/down/{each}" for each in _DOWN] + ["ea/1/host/centre/state", "ea/1/host/x/state"]
+    try:
+        for round_ in range(8):
+            for topic in topics:
+                for payload in (*_HOSTILE, os.urandom(random.Random(round_).randrange(1, 2000))):
+                    await wire.publish(topic, payload, retain=round_ == 0 and topic.endswith("desired"))
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.5)
+    finally:
+        wire.close()
+
+
+@scenario("acks for what was never sent", extra_s=30)
+async def _(world: World) -> None:
+    """Places beyond the last, of another epoch, the largest number, empty and backward ranges; a nack of each."""
+    await world.connected()
+    wire = await Wire.open(world.broker.port)
+    topic = f"ea/1/{DEVICE}/down/ack"
+    try:
+        for share in (0.1, 0.3, 0.5, 0.7):
+            await world.reached(share)
+            epoch = world.agent.told["epoch"]
+            for told in (
+                {"epoch": epoch, "cum": 10**9},
+                {"epoch": epoch + 1, "cum": world.events},
+                {"epoch": 0, "cum": world.events},
+                {"epoch": epoch, "cum": 0, "sel": [[2**53, 2**53]]},
+                {"epoch": epoch, "cum": 0, "sel": [[world.events * 2, world.events * 3]]},
+                {"epoch": epoch, "cum": 0, "sel": [[500, 1]]},
+                {"epoch": epoch, "cum": 0, "nack": [[10**9, "no"]]},
+                {"epoch": epoch, "cum": 0, "nack": [{"seq": 10**9, "why": "no"}]},
+            ):
+                await wire.publish(topic, json.dumps({"stream": "ev"} | told).encode())
+    finally:
+        wire.close()
+
+
+@scenario("host asks for 10^9 in flight", centre=False, extra_s=30)
+async def _(world: World) -> None:
+    """The retained state of a centre, in every form that a number can take; then the real centre comes."""
+    wire = await Wire.open(world.broker.port)
+    try:
+        for told in (10**9, -1, 0, 2**63, 1.5, "many", None):
+            body = {"state": "online", "time": "2026-01-01T00:00:00.000Z", "contract": ["1", "1"], "sess": "x"}
+            for name in ("max_in_flight", "max_inflight", "in_flight"):
+                await wire.publish("ea/1/host/evil/state", json.dumps(body | {name: told}).encode(), retain=True)
+            await asyncio.sleep(0.05)
+        body["max_in_flight"] = 10**9
+        await wire.publish("ea/1/host/evil/state", json.dumps(body).encode(), retain=True)
+        await world.reached(0.5)
+    finally:
+        wire.close()
+    world.centre.start()
+
+
+@scenario("desired config invalid")
+async def _(world: World) -> None:
+    wire = await Wire.open(world.broker.port)
+    heard: list[bytes] = []
+    reported = asyncio.create_task(
+        (await Wire.open(world.broker.port)).listen(
+            [f"ea/1/{DEVICE}/up/reported"], lambda topic, payload, at_s: heard.append(payload)
+        )
+    )
+    try:
+        await world.connected()
+        for n, desired in enumerate(
+            (
+                {"telemetry_period_s": -1},
+                {"mqtt": {"port": "x"}},
+                {"site": {"device": "#"}},
+                {"outbox": {"window": 10**12}},
+                {"no_such": {"key": 1}},
+            )
+        ):
+            body = {"version": n + 1, "desired": desired, "config": desired, **desired}
+            await wire.publish(f"ea/1/{DEVICE}/down/desired", json.dumps(body).encode(), retain=True)
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)
+    finally:
+        wire.close()
+        reported.cancel()
+        with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError, OSError):
+            await reported
+    world.notes.append(
+        f"reported: {heard[-1][:160].decode(errors='replace')}" if heard else "the agent reports nothing"
+    )
+
+
+SHORT = (
+    "no fault",
+    "agent kill -9 x5",
+    "broker kill -9 x3",
+    "centre offline, then back",
+    "broker queue of 1",
+    "bits flip in the database",
+)
