@@ -1,18 +1,23 @@
 """Events on disk until the centre has them: one writer thread over events.db, durable before `put` returns.
 
 Whatever is asked while a commit is on its way to the disk goes into the next one, so a burst costs few commits and a
-single event waits for none.
+single event waits for none. What is only read comes first and waits for no commit.
+
+Telemetry never comes here: it is published as it is measured, and what no one takes then is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import fcntl
+import itertools
 import logging
+import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,18 +29,31 @@ from ulid import ULID
 
 from edge_agent import topics
 from edge_agent.messages import Reply
+from edge_agent.ranges import ranges
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.uplink.commands import INTERRUPTED
-from edge_agent.uplink.store import SCHEMA, Event, OutboxFullError, Row, Stats, Store, salvage
+from edge_agent.uplink.disk import Ballast, Pressure, disk_used, pressure
+from edge_agent.uplink.lanes import Lanes
+from edge_agent.uplink.salvage import salvage
+from edge_agent.uplink.store import SCHEMA, Event, OutboxFullError, Row, Stats, Store, cost, event_of
 
-__all__ = ["Outbox", "OutboxFullError", "Row", "Stats"]
+__all__ = ["LANES", "Outbox", "OutboxFullError", "Pressure", "Row", "Stats"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-BATCH = 64
+BATCH = 256
 STATS_EVERY_S = 1.0
 THUMB_SHARE = 0.9  # of the quota: pictures are refused before events are
+SHED_ROWS = 200  # at most at a time, and at least so much of the quota: one record tells of many
+SHED_SHARE = 0.01
+PUT_OFF_MAX_S = 600.0
+GAPS_MAX = 200  # records about one damaged file; the last of them covers what is left
+
+# Which lane an event of a kind goes by, unless its maker says otherwise: 0 alarms, audit and whatever tells of a loss,
+# 1 detections, 2 missions, evidence and pictures, 3 aggregates. What must make room at the quota goes from lane 3 up.
+LANES = {"fault": 0, "audit": 0, "gap": 0, "det": 1, "voice": 1, "snapshot": 1, "mission": 2, "evidence": 2, "thumb": 2}
+LAST_LANE = 3
 
 
 class Answered(Struct, frozen=True, kw_only=True):
@@ -50,25 +68,37 @@ class Answered(Struct, frozen=True, kw_only=True):
 @dataclass
 class _Job:
     act: Callable[[], Any]
-    done: concurrent.futures.Future[Any]
+    done: asyncio.Future[Any]
+    reads: bool
 
 
 class Outbox:
     """The store of unconfirmed events and of answered commands; any coroutine of one loop may use it.
 
     Every method that waits returns after its commit, or raises `DriverError` (`OutboxFullError` at the quota) and has
-    changed nothing. `on_fresh` is called, in the loop, after new events were kept.
+    changed nothing. `on_fresh` is called, in the loop, after new events were kept. `counts` only ever grow.
     """
 
-    def __init__(self, path: Path, *, device: str, max_mib: int, clock: Clock) -> None:
+    def __init__(self, path: Path, *, device: str, max_mib: int, clock: Clock, ballast_mib: int = 0) -> None:
         """Open or make the file; a damaged one is set aside, what is intact in it is kept under a new epoch."""
         self.path, self.device = path, device
         self.boot = _boot_id()
         self.on_fresh: Callable[[], None] = lambda: None
+        self.counts: Counter[str] = Counter()
         self._clock, self._max_mib = clock, max_mib
+        self._ballast = Ballast(path.with_name("ballast"), ballast_mib)
+        self._lanes = Lanes()
+        self._asleep: dict[int, float] = {}  # seq -> wall time until which it is put off
         try:
-            self._store = self._open()
-            self._close_interrupted_commands()
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = _lock(path)
+            try:
+                self._store = self._open()
+                self._close_interrupted_commands()
+            except BaseException:
+                os.close(self._lock)
+                raise
+            self._ballast.make()
             self.epoch = self._store.epoch
             self._stats = self._store.stats(clock.wall())
         except (apsw.Error, OSError) as error:
@@ -85,7 +115,7 @@ class Outbox:
         data: Struct,
         *,
         id: str | None = None,
-        lane: int = 1,
+        lane: int | None = None,
         wall_s: float | None = None,
         thumb: bytes | None = None,
     ) -> int:
@@ -94,10 +124,14 @@ class Outbox:
 
         def act() -> int:
             seq = self._insert(event)
-            if thumb is not None and self._store.has_room(len(thumb), share=THUMB_SHARE):
-                picture = {"id": f"{event.id}/thumb", "lane": lane + 1, "kind": "thumb", "body": thumb}
-                self._store.insert(msgspec.structs.replace(event, content_type=topics.JPEG, **picture))
-            elif thumb is not None:
+            if thumb is None:
+                return seq
+            picture = {"id": f"{event.id}/thumb", "lane": LANES["thumb"], "kind": "thumb", "body": thumb}
+            thumbnail = msgspec.structs.replace(event, content_type=topics.JPEG, **picture)
+            if self._store.has_room(len(thumb), share=THUMB_SHARE):
+                self._store.insert(thumbnail)
+            else:
+                self.counts["thumbs_refused"] += 1
                 log.warning("outbox: nearly full: event %d goes without its picture", seq)
             return seq
 
@@ -109,17 +143,31 @@ class Outbox:
         body: bytes,
         *,
         id: str,
-        lane: int = 1,
+        lane: int | None = None,
         content_type: str = topics.JSON,
         wall_s: float | None = None,
     ) -> int:
-        """Keep the data of an event; lower lanes go first, the same id twice is one event. Returns its seq."""
+        """Keep the data of an event; the same id twice is one event. Returns its seq."""
         event = msgspec.structs.replace(self._event(kind, body, id, lane, wall_s), content_type=content_type)
         return await self._do(lambda: self._insert(event), fresh=True)
 
     async def take(self, limit: int, *, skip: Collection[int] = ()) -> list[Row]:
-        """The next events to send, without those of `skip`: lane by lane, oldest first."""
-        return await self._do(lambda: self._store.take(limit, self._clock.wall(), skip))
+        """The next events to send, each lane by its weight, without those of `skip`, which are on their way.
+
+        One whose checksum fails by now is set aside, and a gap takes its place.
+        """
+        skipped = frozenset(skip)
+        rows = await self._do(lambda: self._take(limit, skipped), reads=True)
+        if all(row.intact() for row in rows):
+            return rows
+        for row in rows:
+            if not row.intact():
+                await self.nacked(row.seq, "its checksum fails: the disk has changed it")
+        return [row for row in rows if row.intact()]
+
+    async def tail(self, limit: int, *, quarantined: bool = False) -> list[Row]:
+        """The newest events that wait, or that are set aside, oldest of them first."""
+        return await self._do(lambda: self._store.tail(limit, quarantined), reads=True)
 
     async def acked(self, epoch: int, cum: int, sel: Iterable[tuple[int, int]] = ()) -> bool:
         """Delete what the centre has committed; an acknowledgement of another epoch is ignored.
@@ -127,16 +175,17 @@ class Outbox:
         One of places that were never given means that this disk has forgotten commits: a new epoch begins, so that
         those places are not given twice. Returns False then.
         """
-        ranges = ((0, cum), *sel)
-        highest = max(last for _, last in ranges)
+        runs = ranges(((1, cum), *sel)).runs
+        highest = max((last for _, last in runs), default=0)
 
         def act() -> int:
             if epoch != self.epoch:
                 return self.epoch
-            if highest >= self._store.next_seq():
+            if highest >= self._store.tip.next:
                 return self._renew(f"the centre holds seq {highest}, which was never given here")
-            for first, last in ranges:
-                self._store.delete(first, last)
+            for first, last in runs:
+                self.counts["acked"] += self._store.delete(first, last)
+                self._lanes.settle(first, last)
             return epoch
 
         before, self.epoch = self.epoch, await self._do(act)
@@ -144,18 +193,30 @@ class Outbox:
 
     async def put_off(self, seq: int, for_s: float, why: str) -> None:
         """Send this event later: the broker or the centre refused it for now."""
-        await self._do(lambda: self._store.put_off(seq, self._clock.wall() + for_s, why))
+        until_wall_s = self._clock.wall() + for_s
+
+        def act() -> None:
+            self._store.put_off(seq, until_wall_s, why)
+            self._asleep[seq] = until_wall_s
+            self._lanes.hold(seq)
+
+        await self._do(act)
 
     async def nacked(self, seq: int, why: str) -> None:
         """Set an event aside that the other side can never take, and put a gap in its place."""
 
         def act() -> bool:
             if fresh := self._store.quarantine(seq, why):
+                self.counts["quarantined"] += 1
                 self._note("gap", topics.Gap(epoch=self.epoch, first=seq, last=seq, reason=why))
             return fresh
 
         if await self._do(act, fresh=True):
             log.error("outbox: event %d is set aside: %s", seq, why)
+
+    async def retry(self, ids: Sequence[str] | None = None) -> int:
+        """Send anew what was set aside (all, or these ids), each as a new event of its old id; returns how many."""
+        return len(await self._do(lambda: self._store.retry(ids), fresh=True))
 
     def stats(self) -> Stats:
         """How it stood at most a second or so ago; costs nothing."""
@@ -164,6 +225,17 @@ class Outbox:
     async def measure(self) -> Stats:
         """How it stands now."""
         return await self._do(lambda: self._store.stats(self._clock.wall()))
+
+    def pressure(self) -> Pressure:
+        """How short of room the outbox or its disk is: what evidence must go, so that events may come."""
+        stats = self._stats
+        used = disk_used(self.path.parent)
+        return pressure(used_bytes=stats.bytes, quota_bytes=stats.quota_bytes, disk_used=used)
+
+    @property
+    def ballast(self) -> str:
+        """`held`, `off`, or `gone`: then the disk is, or was a moment ago, too full for it."""
+        return "off" if not self._ballast.wanted else "held" if self._ballast.held else "gone"
 
     # --- commands -------------------------------------------------------------------------------------------------
 
@@ -186,12 +258,12 @@ class Outbox:
 
     # --- the writer's thread --------------------------------------------------------------------------------------
 
-    async def _do(self, act: Callable[[], T], fresh: bool = False) -> T:
+    async def _do(self, act: Callable[[], T], *, fresh: bool = False, reads: bool = False) -> T:
         if not self._thread.is_alive():
             raise DriverError(f"{self.path}: is closed")
-        done: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._jobs.put(_Job(act, done))
-        result = await asyncio.wrap_future(done)
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(act, done, reads))
+        result = await done
         if fresh:
             self.on_fresh()
         return result
@@ -200,18 +272,34 @@ class Outbox:
         measured_s = float("-inf")
         while True:
             jobs, closing = self._gather()
+            jobs = [job for job in jobs if not job.done.cancelled()]
             try:
-                self._commit([job for job in jobs if job.done.set_running_or_notify_cancel()])
+                self._serve([job for job in jobs if job.reads], self._read)
+                self._serve([job for job in jobs if not job.reads], self._commit)
                 if time.monotonic() - measured_s >= STATS_EVERY_S:
-                    self._stats, measured_s = self._store.stats(self._clock.wall()), time.monotonic()
+                    self._look_around()
+                    measured_s = time.monotonic()
             except BaseException as bug:
-                for job in jobs:
-                    if not job.done.done():
-                        job.done.set_exception(bug)
+                _hand_over([(job, bug) for job in jobs])
                 raise
             if closing:
                 self._store.close()
+                os.close(self._lock)
                 return
+
+    def _serve(self, jobs: list[_Job], how: Callable[[list[_Job]], list[Any]]) -> None:
+        if jobs:
+            _hand_over(list(zip(jobs, how(jobs), strict=True)))
+
+    def _look_around(self) -> None:
+        """Once a second: count, and take the ballast on board again where the disk has room."""
+        try:
+            self._stats = self._store.stats(self._clock.wall())
+        except apsw.Error as error:
+            log.warning("outbox: cannot be counted: %s", error)
+        if self._ballast.wanted and not self._ballast.held and self._ballast.make():
+            self._store.freeze(False)
+            log.info("outbox: the disk has room: the ballast is back")
 
     def _gather(self) -> tuple[list[_Job], bool]:
         """What was asked since the last commit, and whether it is the last; nothing after an idle second."""
@@ -227,35 +315,101 @@ class Outbox:
             jobs.append(job)
         return jobs, job is None
 
-    def _commit(self, jobs: list[_Job]) -> None:
-        """Run the jobs in one transaction; a refusal is one job's own, a disk that fails is everyone's."""
+    def _read(self, jobs: list[_Job]) -> list[Any]:
         outcomes: list[Any] = []
-        try:
-            with self._store.db:
-                for job in jobs:
-                    try:
-                        outcomes.append(job.act())
-                    except DriverError as refusal:
-                        outcomes.append(refusal)
-        except apsw.Error as error:
-            outcomes = [DriverError(f"{self.path}: {_explain(error)}")] * len(jobs)
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            if isinstance(outcome, DriverError):
-                job.done.set_exception(outcome)
-            else:
-                job.done.set_result(outcome)
+        for job in jobs:
+            try:
+                outcomes.append(job.act())
+            except apsw.Error as error:
+                outcomes.append(DriverError(f"{self.path}: {_explain(error)}"))
+        return outcomes
 
-    def _event(self, kind: str, body: bytes, id: str, lane: int, wall_s: float | None) -> Event:
-        wall_s = self._clock.wall() if wall_s is None else wall_s
-        return Event(id=id, lane=lane, kind=kind, content_type=topics.JSON, wall_s=wall_s, boot=self.boot, body=body)
+    def _commit(self, jobs: list[_Job]) -> list[Any]:
+        """Run the jobs in one transaction; a refusal is one job's own, a disk that fails is everyone's."""
+        try:
+            return self._transact(jobs)
+        except (apsw.FullError, apsw.IOError) as error:
+            if not self._ballast.drop():
+                return self._all_failed(jobs, error)
+            log.error("outbox: %s: the ballast is thrown off, nothing but what must be is kept now", _explain(error))
+        except apsw.Error as error:
+            return self._all_failed(jobs, error)
+        try:
+            self._store.freeze(True)
+            return self._transact(jobs)
+        except apsw.Error as error:
+            return self._all_failed(jobs, error)
+
+    def _transact(self, jobs: list[_Job]) -> list[Any]:
+        outcomes: list[Any] = []
+        with self._store.commit():
+            for job in jobs:
+                try:
+                    outcomes.append(job.act())
+                except DriverError as refusal:
+                    outcomes.append(refusal)
+        return outcomes
+
+    def _all_failed(self, jobs: list[_Job], error: apsw.Error) -> list[Any]:
+        return [DriverError(f"{self.path}: {_explain(error)}")] * len(jobs)
+
+    def _take(self, limit: int, skip: frozenset[int]) -> list[Row]:
+        now = self._clock.wall()
+        # One that is put off for longer than anything is ever put off means that the clock has moved: it is due.
+        due = [seq for seq, until in self._asleep.items() if not now < until <= now + PUT_OFF_MAX_S]
+        for seq in due:
+            del self._asleep[seq]
+        self._lanes.release(due)
+        return self._lanes.take(limit, self._store.page, self._store.tip.next, skip)
+
+    def _event(self, kind: str, body: bytes, id: str, lane: int | None, wall_s: float | None) -> Event:
+        return Event(
+            id=id,
+            lane=min(max(LANES.get(kind, 1) if lane is None else lane, 0), LAST_LANE),
+            kind=kind,
+            content_type=topics.JSON,
+            wall_s=self._clock.wall() if wall_s is None else wall_s,
+            boot=self.boot,
+            body=body,
+            mono_us=round(self._clock.monotonic() * 1e6),
+        )
 
     def _insert(self, event: Event) -> int:
-        if self._store.find(event.id) is None and not self._store.has_room(len(event.body)):
+        if self._store.find(event.id) is None and not self._make_room(event):
+            self.counts["refused"] += 1
             raise OutboxFullError(
                 f"{self.path}: full: {self._max_mib} MiB of unconfirmed events;"
-                " restore the link to the centre or raise outbox.max_mib"
+                " restore the link to the centre, free some of the disk or raise outbox.max_mib"
             )
+        self.counts["put"] += 1
         return self._store.insert(event)
+
+    def _make_room(self, event: Event) -> bool:
+        """Let the oldest of the least urgent lane go, which is no more urgent than this event; gaps tell of them."""
+        for lane in range(LAST_LANE, max(event.lane, 1) - 1, -1):
+            while not self._store.has_room(len(event.body)) and (rows := self._store.oldest(lane, SHED_ROWS)):
+                self._shed(_so_many(rows, max(cost(len(event.body)), round(SHED_SHARE * self._store.quota_bytes))))
+        return self._store.has_room(len(event.body))
+
+    def _shed(self, rows: list[Row]) -> None:
+        """Delete these rows of one lane, and tell by which runs of places: all of a run is settled or goes now."""
+        runs: list[list[Row]] = []
+        for row in rows:
+            if runs and not self._store.neighbours(runs[-1][-1].seq, row.seq):
+                runs[-1].append(row)
+            else:
+                runs.append([row])
+        for run in runs:
+            first, last, lane = run[0].seq, run[-1].seq, run[0].lane
+            for row in run:
+                self._store.delete(row.seq, row.seq)
+            why = (
+                f"the outbox was full: {len(run)} events of lane {lane} gave way,"
+                f" {topics.rfc3339(run[0].wall_s)} to {topics.rfc3339(run[-1].wall_s)}"
+            )
+            self._note("gap", topics.Gap(epoch=self.epoch, first=first, last=last, reason=why))
+        self.counts["shed"] += len(rows)
+        self._store.measure_room()
 
     def _note(self, kind: str, data: Struct) -> None:
         """Keep an event about the outbox itself; those have room beyond the quota."""
@@ -268,46 +422,62 @@ class Outbox:
     # --- opening --------------------------------------------------------------------------------------------------
 
     def _open(self) -> Store:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.path.exists():
             return self._create(self._new_epoch(0))
         if self.path.stat().st_size == 0:
             return self._replace("it is empty")
+        store = None
         try:
             store = Store(self.path, self._max_mib)
             schema = store.schema()
-            why = "it holds no tables" if schema is None else store.faults() if schema == SCHEMA else None
-        except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError) as error:
-            return self._replace(str(error))
-        if schema is not None and schema != SCHEMA:
-            store.close()
-            raise DriverError(
-                f"{self.path}: has schema {schema}, this agent knows {SCHEMA}: use the agent that made it"
-            )
-        if why is None:
+            if schema is None:
+                why: str | None = "it holds no tables"
+            elif schema > SCHEMA:
+                store.close()
+                raise DriverError(
+                    f"{self.path}: has schema {schema}, this agent knows {SCHEMA}: use the agent that made it"
+                )
+            else:
+                if schema < SCHEMA:
+                    store.migrate()
+                    log.info("outbox: %s is of schema %d: it is %d from now on", self.path.name, schema, SCHEMA)
+                why = store.faults()
+        except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, ValueError, TypeError) as error:
+            why = str(error)
+        if why is None and store is not None:
+            store.load()
             return store
-        store.close()
-        return self._replace(why)
+        if store is not None:
+            store.close()
+        return self._replace(why or "it cannot be opened")
 
-    def _create(self, epoch: int) -> Store:
+    def _create(self, epoch: int, head: bytes | None = None) -> Store:
         store = Store(self.path, self._max_mib)
-        store.create(epoch)
+        store.create(epoch, head)
         return store
 
     def _replace(self, why: str) -> Store:
         """Set the damaged file aside and go on in a new one, with every intact event of the old."""
         aside = self.path.with_name(f"{self.path.name}.damaged-{round(self._clock.wall() * 1000)}")
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm", "-mark"):
             if (part := Path(f"{self.path}{suffix}")).exists():
                 part.rename(f"{aside}{suffix}")
-        epoch, rows = salvage(aside)
-        store = self._store = self._create(self._new_epoch(epoch))
+        found = salvage(aside)
+        store = self._store = self._create(self._new_epoch(found.epoch), found.tip.head if found.tip else None)
+        missing = found.missing()
         told = (
-            f"{self.path.name} was damaged: {why}; it is kept as {aside.name}, {len(rows)} intact events are sent anew"
+            f"{self.path.name} was damaged: {why}; it is kept as {aside.name},"
+            f" {len(found.rows)} intact events are sent anew"
         )
-        with store.db:
-            for row in rows:
-                store.insert(Event(**{name: getattr(row, name) for name in Event.__struct_fields__}))
+        if found.tip is not None:
+            told += f" of {found.tip.kept} that were kept"
+        with store.commit():
+            for row in found.rows:
+                store.insert(event_of(row), row.state, row.why)
+            store.remember(found.commands)
+            for first, last in _at_most(missing, GAPS_MAX):
+                reason = "not found in the damaged file: confirmed before, or lost"
+                self._note("gap", topics.Gap(epoch=found.epoch, first=first, last=last, reason=reason))
             self._note("fault", topics.Fault(part="outbox", reason=told))
         log.error("outbox: %s", told)
         return store
@@ -325,9 +495,50 @@ class Outbox:
         return max(round(self._clock.wall() * 1000), last + 1)
 
     def _close_interrupted_commands(self) -> None:
-        with self._store.db:
+        with self._store.commit():
             for id, name, by in self._store.unanswered():
                 self._answer(id, name, by, INTERRUPTED)
+
+
+def _hand_over(outcomes: list[tuple[_Job, Any]]) -> None:
+    """Give a batch of outcomes to those who wait, by one call into their loop."""
+    if outcomes:
+        try:
+            outcomes[0][0].done.get_loop().call_soon_threadsafe(_settle, outcomes)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+
+def _settle(outcomes: list[tuple[_Job, Any]]) -> None:
+    for job, outcome in outcomes:
+        if job.done.done():
+            continue
+        if isinstance(outcome, BaseException):
+            job.done.set_exception(outcome)
+        else:
+            job.done.set_result(outcome)
+
+
+def _lock(path: Path) -> int:
+    """Keep a second agent off this file; the kernel lets go of the lock whatever happens."""
+    fd = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise DriverError(f"{path}: another process uses it") from None
+    return fd
+
+
+def _so_many(rows: list[Row], room_bytes: int) -> list[Row]:
+    """The first of these rows that free so much, or all of them."""
+    sizes = itertools.accumulate(cost(len(row.body)) for row in rows)
+    return rows[: 1 + next((place for place, freed in enumerate(sizes) if freed >= room_bytes), len(rows))]
+
+
+def _at_most(runs: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """These runs, the last of them widened over the rest where they are too many."""
+    return runs if len(runs) <= count else [*runs[: count - 1], (runs[count - 1][0], runs[-1][1])]
 
 
 def _boot_id() -> str:

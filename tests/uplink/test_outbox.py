@@ -31,7 +31,7 @@ async def ids(outbox: Outbox) -> list[str]:
 
 
 def set_aside(directory: Path) -> list[Path]:
-    return [path for path in directory.glob("events.db.damaged-*") if not path.name.endswith(("-wal", "-shm"))]
+    return [path for path in directory.glob("events.db.damaged-*") if not path.name.endswith(("-wal", "-shm", "-mark"))]
 
 
 # --- events -------------------------------------------------------------------------------------------------------
@@ -56,13 +56,15 @@ async def test_the_same_id_twice_is_one_event(opened: Any) -> None:
         assert [row.body for row in await outbox.take(9)] == [b"1"]
 
 
-async def test_lower_lanes_go_first_and_what_is_in_flight_is_skipped(opened: Any) -> None:
+async def test_urgent_lanes_go_first_and_what_is_in_flight_is_skipped(opened: Any) -> None:
     async with opened() as outbox:
         await outbox.put("det", b"1", id="b", lane=1)
         await outbox.put("det", b"1", id="c", lane=2)
         await outbox.put("audit", b"1", id="a", lane=0)
         assert await ids(outbox) == ["a", "b", "c"]
-        assert [row.id for row in await outbox.take(1, skip=[3])] == ["b"]
+        assert {row.id for row in await outbox.take(9, skip=[3])} == {"b", "c"}
+        assert await outbox.take(9, skip=[1, 2, 3]) == []
+        assert await ids(outbox) == ["a", "b", "c"]
 
 
 async def test_a_picture_follows_its_event_in_one_commit(opened: Any) -> None:
@@ -142,13 +144,13 @@ async def test_a_full_outbox_refuses_in_clear_words_and_has_room_again_after_an_
     async with opened(max_mib=1) as outbox:
         with pytest.raises(OutboxFullError, match=r"1 MiB of unconfirmed events.*outbox\.max_mib"):
             for n in range(100):
-                await outbox.put("det", bytes(20_000), id=f"e{n}")
+                await outbox.put("audit", bytes(20_000), id=f"e{n}")
         kept = await ids(outbox)
         assert 40 < len(kept) < 52
         assert await outbox.claim("c", "recall", "op")  # a command always has room
         await outbox.answer("c", "recall", "op", Reply(state="done"))
         await outbox.acked(outbox.epoch, 10)
-        await outbox.put("det", bytes(20_000), id="again")
+        await outbox.put("audit", bytes(20_000), id="again")
 
 
 async def test_a_nearly_full_outbox_refuses_pictures_before_events(opened: Any) -> None:
@@ -206,9 +208,9 @@ async def test_a_file_of_a_newer_agent_is_left_alone(opened: Any, tmp_path: Path
     async with opened():
         pass
     db = apsw.Connection(str(tmp_path / "events.db"))
-    db.execute("UPDATE meta SET value = 2 WHERE key = 'schema'")
+    db.execute("UPDATE meta SET value = 3 WHERE key = 'schema'; PRAGMA user_version = 3").fetchall()
     db.close()
-    with pytest.raises(DriverError, match="has schema 2, this agent knows 1"):
+    with pytest.raises(DriverError, match="has schema 3, this agent knows 2"):
         async with opened():
             pass
 
@@ -226,8 +228,10 @@ async def test_a_flipped_bit_in_one_event_sets_the_file_aside_and_saves_the_othe
     clock.wall_s += 100
     async with opened() as outbox:
         assert outbox.epoch > before
-        *found, fault = sorted(await outbox.take(100), key=lambda row: row.seq)
+        *found, gap, fault = sorted(await outbox.take(100), key=lambda row: row.seq)
         assert [row.id for row in found] == [f"e{n}" for n in range(50) if n != 7]
+        assert (gap.kind, msgspec.json.decode(gap.body)["epoch"]) == ("gap", before)
+        assert (msgspec.json.decode(gap.body)["first"], msgspec.json.decode(gap.body)["last"]) == (8, 8)
         assert fault.kind == "fault"
         assert b"1 events fail their checksum, the first is seq 8" in fault.body
     [aside] = set_aside(tmp_path)
