@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import wave
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,11 +48,11 @@ class FarEnds:
         self.events: list[dict[str, Any]] = []
         self.thumbs: dict[str, bytes] = {}
         self.missing: int = 0
-        with _reading(self.directory / "centre" / "centre.db") as db:
-            self.events = [json.loads(body) for (body,) in db("SELECT body FROM event ORDER BY epoch, seq")]
-            self.thumbs = {str(event): bytes(body) for event, body in db("SELECT event, body FROM thumb")}
-            for last, count in db("SELECT max(seq), count(*) FROM place GROUP BY device, epoch"):
-                self.missing += int(last) - int(count)
+        centre = self.directory / "centre" / "centre.db"
+        self.events = [json.loads(body) for (body,) in _rows(centre, "SELECT body FROM event ORDER BY epoch, seq")]
+        self.thumbs = {str(event): bytes(body) for event, body in _rows(centre, "SELECT event, body FROM thumb")}
+        for last, count in _rows(centre, "SELECT max(seq), count(*) FROM place GROUP BY device, epoch"):
+            self.missing += int(last) - int(count)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The data of all events of a kind, as the centre has them."""
@@ -64,9 +63,8 @@ class FarEnds:
 
     def waiting(self) -> set[str]:
         """Incidents that the agent's outbox holds; it is the agent's alone while the agent runs."""
-        with _reading(self.directory / "agent" / "events.db") as db:
-            return {str(id) for (id,) in db("SELECT id FROM event WHERE kind = 'det'")}
-        return set()
+        box = self.directory / "agent" / "events.db"
+        return {str(id) for (id,) in _rows(box, "SELECT id FROM event WHERE kind = 'det'")}
 
     def spoken(self) -> list[dict[str, Any]]:
         return [data for data in self.of("voice") if data["outcome"] == "delivered"]
@@ -100,18 +98,16 @@ def verdicts(far: FarEnds) -> list[Verdict]:
     return [Verdict(name, False, f"its process was {how}") for name, how in far.died.items()] + links
 
 
-@contextmanager
-def _reading(database: Path) -> Iterator[Callable[[str], Iterator[Any]]]:
-    """Run queries on a database that others write; one that is not there, locked or without tables yet is empty."""
+def _rows(database: Path, query: str) -> list[tuple[Any, ...]]:
+    """The answer of a database that others write; one that is not there, locked or without tables yet has none."""
     if not database.exists():
-        yield lambda _: iter(())
-        return
+        return []
     db = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)
     db.set_busy_timeout(2000)
     try:
-        yield db.execute
+        return list(db.execute(query))
     except (apsw.SQLError, apsw.BusyError):
-        pass
+        return []
     finally:
         db.close()
 
