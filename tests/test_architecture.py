@@ -31,11 +31,14 @@ CORES = (
     "speakers/queue.py",
     "speakers/sound.py",
     "uplink/commands.py",
+    "uplink/pace.py",
+    "uplink/retention.py",
     "uplink/window.py",
     "vision/heads.py",
     "vision/track.py",
 )
 IMPURE = {
+    "aiohttp",
     "asyncio",
     "time",
     "socket",
@@ -115,6 +118,7 @@ def test_importing_the_package_and_its_rooms_imports_nothing_heavy() -> None:
         "av",
         "pymavlink",
         "paho",
+        "aiohttp",
         "apsw",
         "serial",
         "rapidocr_onnxruntime",

@@ -1,0 +1,238 @@
+"""The originals on this disk: taken charge of, kept within limits, deleted by rule, never lost without a record.
+
+A file is deleted once the centre's receipt named the same hash and retention lets it go. What must go before that
+leaves a gap record, and the record is durable before the file is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import shutil
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
+
+from edge_agent import config
+from edge_agent.runtime import Clock, DriverError, Health
+from edge_agent.topics import EvidenceFile, EvidenceState, Gap, Receipt
+from edge_agent.uplink.evidence_store import EvidenceStore, Item
+from edge_agent.uplink.retention import Drop, due
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MIB = 1024 * 1024
+TIDY_S = 30.0
+PICTURES = (".jpg", ".jpeg", ".png")
+
+
+class Report(Protocol):
+    """`Outbox.event`: durable when it returns; the same id twice is one event."""
+
+    def __call__(self, kind: str, data: Struct, *, id: str) -> Awaitable[int]: ...
+
+
+class GoneError(Exception):
+    """A file is no longer what was recorded: it vanished, or it was changed."""
+
+
+class Evidence:
+    """Call `run` under `supervise`; all else at any time; each raises `DriverError` where the disk fails."""
+
+    def __init__(
+        self, data_dir: Path, section: config.Evidence, *, report: Report, clock: Clock, health: Health
+    ) -> None:
+        self.on_new: Callable[[Item], None] = lambda _: None
+        self._dir, self._section = data_dir, section
+        self._report, self._clock, self._health = report, clock, health
+        self._thread = ThreadPoolExecutor(1, "evidence")  # the one thread that touches the files and evidence.db
+        self._store: EvidenceStore | None = None
+        self._totals: dict[str, tuple[int, int]] = {}
+        self._full: str | None = None
+
+    async def run(self) -> None:
+        """Find what is not on the books, then keep the disk within its limits until cancelled."""
+        await self._adopt()
+        while True:
+            await self.tidy()
+            await self._clock.sleep(TIDY_S)
+
+    async def close(self) -> None:
+        """Finish what the disk is at, then close the database."""
+        await asyncio.to_thread(self._thread.shutdown)
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    async def keep(self, path: Path, *, kind: str, incident: str, sha256: str, bytes: int, wall_s: float) -> None:
+        """Take charge of a file that is complete on disk; what is missed here, the next start finds."""
+        if path.is_relative_to(self._dir):
+            path = path.relative_to(self._dir)
+        item = Item(
+            id=path.name, incident=incident, kind=kind, sha256=sha256, bytes=bytes, path=str(path), wall_s=wall_s
+        )
+        if await self.on_disk(lambda store: store.add(item)):
+            self.on_new(item)
+
+    def refuses(self) -> str | None:
+        """Why no more originals may be written now, so that events still find room; None where they may."""
+        return self._full
+
+    async def lost(self, file: EvidenceFile, why: str) -> None:
+        """Record that a file is not there and never will be at the centre."""
+        log.error("evidence %s is lost: %s", file.id, why)
+        self._health.counts["evidence.lost"] += 1
+        await self._report("gap", Gap(reason=why, evidence=file), id=f"{file.id}/gap")
+
+    async def gone(self, item: Item, why: str) -> None:
+        """A file vanished or was changed behind our back: record it, and go on without it."""
+        await self.lost(item.file(), why)
+        await self.on_disk(lambda store: store.forget(item.id))
+
+    async def received(self, item: Item, receipt: Receipt) -> None:
+        """The centre proved that it has this file; the event is durable before the file may go."""
+        await self._tell(
+            item, EvidenceState(**_facts(item), state="received", url=receipt.url, stored_at=receipt.stored_at)
+        )
+        await self.on_disk(lambda store: store.settle(item.id, "received"))
+        log.info("evidence %s: the centre has it (%d bytes)", item.id, item.bytes)
+
+    async def refused(self, item: Item, why: str) -> None:
+        """The centre will never take this file: it stays here until a person or the quota decides."""
+        await self._tell(item, EvidenceState(**_facts(item), state="refused", reason=why))
+        await self.on_disk(lambda store: store.settle(item.id, "refused", why))
+        log.error("evidence %s is set aside: %s", item.id, why)
+
+    async def hold(self, id: str, on: bool) -> bool:
+        """Keep a file whatever the rules say, or no longer; False where it is unknown."""
+        return await self.on_disk(lambda store: store.hold(id, on))
+
+    async def read(self, item: Item, offset: int, count: int) -> bytes:
+        """So many bytes of a file, fewer only at its end; `GoneError` where it is shorter than it was."""
+        wanted = min(count, item.bytes - offset)
+
+        def act(_: EvidenceStore) -> bytes:
+            with (self._dir / item.path).open("rb") as file:
+                file.seek(offset)
+                return file.read(wanted)
+
+        try:
+            data = await self.on_disk(act)
+        except FileNotFoundError:
+            raise GoneError("it vanished from the disk") from None
+        if len(data) != wanted:
+            raise GoneError(f"it has fewer than the {item.bytes} bytes that it had")
+        return data
+
+    async def check(self, item: Item) -> None:
+        """Raises `GoneError` where the file is not the one that was recorded."""
+
+        def act(_: EvidenceStore) -> tuple[str, int]:
+            return _digest(self._dir / item.path)
+
+        try:
+            sha256, size = await self.on_disk(act)
+        except FileNotFoundError:
+            raise GoneError("it vanished from the disk") from None
+        if (sha256, size) != (item.sha256, item.bytes):
+            raise GoneError(f"it was changed on the disk: {size} bytes with sha256 {sha256}")
+
+    def status(self) -> dict[str, Any]:
+        """How it stood when it was last tidied: files by state, bytes, and why there is no room, if so."""
+        counts = {state: self._totals.get(state, (0, 0))[0] for state in ("waiting", "received", "refused")}
+        size = sum(size for _, size in self._totals.values())
+        return {**counts, "bytes": size, "lost": self._health.counts["evidence.lost"], "full": self._full}
+
+    # --- the disk -------------------------------------------------------------------------------------------------
+
+    async def on_disk(self, act: Callable[[EvidenceStore], T]) -> T:
+        """Run `act` in the disk's thread; raises `DriverError`, and FileNotFoundError as it is."""
+
+        def run() -> T:
+            if self._store is None:
+                self._store = EvidenceStore(self._dir / "evidence.db")
+            return act(self._store)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise DriverError(f"{self._dir}: {error}") from None
+
+    async def tidy(self) -> None:
+        """Delete what the rules let go and what the limits demand, then see whether there is room."""
+        items = {item.id: item for item in await self.on_disk(lambda store: store.items())}
+        free = await self._free()
+        short = max(0, self._section.min_free_mib * MIB - free)
+        if not self._section.hold:
+            drops = due(
+                [item.kept() for item in items.values()],
+                wall_s=self._clock.wall(),
+                keep_days=self._section.keep_days,
+                quota_bytes=self._section.max_mib * MIB,
+                short_bytes=short,
+            )
+            for drop in drops:
+                await self._drop(items.pop(drop.id), drop)
+            free = await self._free()
+        self._totals = await self.on_disk(lambda store: store.totals())
+        self._judge_room(sum(item.bytes for item in items.values()), free)
+
+    def _judge_room(self, used: int, free: int) -> None:
+        section, self._full = self._section, None
+        if free < section.min_free_mib * MIB:
+            self._full = f"{free // MIB} MiB of the disk are free, evidence.min_free_mib is {section.min_free_mib}"
+        elif used >= section.max_mib * MIB:
+            self._full = f"{used // MIB} MiB are held, evidence.max_mib is {section.max_mib}"
+        self._health.set("evidence.room", "running" if self._full is None else f"failed: {self._full}")
+
+    async def _drop(self, item: Item, drop: Drop) -> None:
+        if drop.lost:
+            await self.lost(item.file(), f"deleted before the centre had it: {drop.why}")
+        await self.on_disk(lambda _: (self._dir / item.path).unlink(missing_ok=True))
+        await self.on_disk(lambda store: store.forget(item.id))
+        log.info("evidence %s is deleted: %s", item.id, drop.why)
+
+    async def _free(self) -> int:
+        return await self.on_disk(lambda _: shutil.disk_usage(self._dir).free)
+
+    async def _adopt(self) -> None:
+        """Take charge of complete files that a stop came between, or that a lost evidence.db knew."""
+        directory = self._dir / "incidents"
+        known = await self.on_disk(lambda store: store.ids())
+        found = await self.on_disk(lambda _: sorted(directory.iterdir()) if directory.is_dir() else [])
+        for path in found:
+            if path.name in known or path.name.startswith("."):
+                continue
+            with contextlib.suppress(FileNotFoundError):  # whoever took it away was quicker
+                await self._adopt_one(path)
+
+    async def _adopt_one(self, path: Path) -> None:
+        def look(_: EvidenceStore) -> tuple[str, int, float]:
+            return *_digest(path), path.stat().st_mtime
+
+        sha256, size, wall_s = await self.on_disk(look)
+        kind = "picture" if path.suffix.lower() in PICTURES else "clip"
+        await self.keep(path, kind=kind, incident=path.name[:26], sha256=sha256, bytes=size, wall_s=wall_s)
+
+    async def _tell(self, item: Item, state: EvidenceState) -> None:
+        await self._report("evidence", state, id=f"{item.id}/{state.state}")
+
+
+def _facts(item: Item) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in EvidenceFile.__struct_fields__}
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256, file.tell()
