@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -50,6 +51,7 @@ class Message(Struct, frozen=True, kw_only=True):
     retained: bool
     response_topic: str | None = None
     correlation: bytes | None = None
+    expiry_s: int | None = None  # what is left of MQTT 5's Message Expiry Interval
 
 
 class Will(Struct, frozen=True, kw_only=True):
@@ -173,6 +175,8 @@ class Pipe:
         self._loop = asyncio.get_running_loop()
         self._steps: asyncio.Queue[list[int]] = asyncio.Queue()  # reason codes of CONNACK, then of the SUBACK
         self._over = asyncio.Event()
+        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._calling = False
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
@@ -213,7 +217,7 @@ class Pipe:
         """Send; returns the message id, or None when the connection is down. `facts` are MQTT 5's properties."""
         if self.ended is not None or not self._client.is_connected():
             return None
-        properties = _properties(PacketTypes.PUBLISH, facts) if self.five and facts else None
+        properties = _packed(facts) if self.five and facts else None
         info = self._client.publish(topic, payload, qos, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return None
@@ -265,11 +269,21 @@ class Pipe:
         self._over.set()
         self._wake.set()
 
+    def _call(self) -> None:
+        self._calling = False  # first: whatever is handed over from now on calls again
+        while self._calls:
+            call, values = self._calls.popleft()
+            call(*values)
+
     # --- in paho's thread: only hand over -------------------------------------------------------------------------
 
     def _hand(self, call: Callable[..., None], *values: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            self._loop.call_soon_threadsafe(call, *values)
+        """Many at a time cost one turn of the loop, in the order in which they came."""
+        self._calls.append((call, values))
+        if not self._calling:
+            self._calling = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                self._loop.call_soon_threadsafe(self._call)
 
     def _on_connect(self, _: Client, __: Any, ___: ConnectFlags, reason: ReasonCode, facts: Properties | None) -> None:
         self.max_packet_bytes = min(MAX_PACKET_BYTES, getattr(facts, "MaximumPacketSize", MAX_PACKET_BYTES))
@@ -298,6 +312,7 @@ class Pipe:
             retained=message.retain,
             response_topic=getattr(message.properties, "ResponseTopic", None),
             correlation=getattr(message.properties, "CorrelationData", None),
+            expiry_s=getattr(message.properties, "MessageExpiryInterval", None),
         )
         self._hand(self._arrived, message_)
 
@@ -306,6 +321,21 @@ def _properties(packet: int, facts: Mapping[str, object]) -> Properties:
     properties = Properties(packet)  # type: ignore[no-untyped-call]  # paho has no types here
     for name, fact in facts.items():
         setattr(properties, name, fact)
+    return properties
+
+
+def _packed(facts: Mapping[str, object]) -> Properties:
+    return _cached(tuple((name, tuple(fact) if isinstance(fact, list) else fact) for name, fact in facts.items()))
+
+
+@functools.lru_cache(maxsize=256)
+def _cached(facts: tuple[tuple[str, object], ...]) -> Properties:
+    """Properties that are packed once: it takes paho longer than all the rest of a PUBLISH, and they recur."""
+    properties = _properties(
+        PacketTypes.PUBLISH, {name: list(fact) if isinstance(fact, tuple) else fact for name, fact in facts}
+    )
+    packed = properties.pack()  # type: ignore[no-untyped-call]
+    object.__setattr__(properties, "pack", lambda: packed)  # its own __setattr__ takes names of properties alone
     return properties
 
 

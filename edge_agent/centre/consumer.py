@@ -19,8 +19,9 @@ from edge_agent.runtime import Clock, DriverError
 
 log = logging.getLogger(__name__)
 
-BATCH = 100
-BATCH_S = 0.2
+BATCH = 500
+BATCH_S = 0.1  # as long as more arrives; a pause ends a batch
+PAUSE_S = 0.01
 ACK_EXPIRY_S = 3600
 SHARED = ("ev", "thumb", "tele")
 
@@ -78,8 +79,7 @@ class Consumer:
         """Commit everything that came, a batch at a time, and acknowledge each batch after its commit."""
         pipe.pubacks.clear()
         while pipe.messages:
-            if len(pipe.messages) < BATCH:
-                await self._clock.sleep(BATCH_S)
+            await self._gather(pipe)
             batch = [pipe.messages.popleft() for _ in islice(range(BATCH), len(pipe.messages))]
             with self._store.commit():
                 for message in batch:
@@ -89,6 +89,13 @@ class Consumer:
                 ack = self._store.ack(device, epoch, self._nacks[device, epoch], to_birth=born)
                 pipe.publish(topics.ack(device), msgspec.json.encode(ack), {"MessageExpiryInterval": ACK_EXPIRY_S})
             self._forget()
+
+    async def _gather(self, pipe: Pipe) -> None:
+        """Wait while more arrives, but not for long: a commit costs the same for one event as for hundreds."""
+        until_s, there = self._clock.monotonic() + BATCH_S, 0
+        while there < len(pipe.messages) < BATCH and self._clock.monotonic() < until_s:
+            there = len(pipe.messages)
+            await self._clock.sleep(PAUSE_S)
 
     def _forget(self) -> None:
         self._told.clear()
