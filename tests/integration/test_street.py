@@ -27,7 +27,7 @@ PLACES = (
     Path("build/opencv-doc/usr/share/doc/opencv-doc/examples/data"),
 )
 VIDEO = next((place / "vtest.avi" for place in PLACES if (place / "vtest.avi").exists()), None)
-ENGLISH = "Please leave the lawn."
+ENGLISH = "Please keep the road clear."
 
 CONFIG = """
 data_dir = "state"
@@ -45,17 +45,17 @@ type = "video"
 path = "{video}"
 detector = "main"
 [[zone]]
-name = "lawn"
+name = "road"
 camera = "street"
 polygon = [[0.30, 0.30], [0.70, 0.30], [0.75, 0.80], [0.30, 0.80]]
 [[rule]]
-id = "lawn"
+id = "road"
 type = "forbidden_zone"
-zone = "lawn"
+zone = "road"
 classes = ["moving"]
 after_s = 1.0
 speakers = ["horn"]
-say = [{{lang = "en", text = "{english}"}}, {{lang = "cmn", text = "请离开草坪。"}}]
+say = [{{lang = "en", text = "{english}"}}, {{lang = "cmn", text = "请不要在路面停留。"}}]
 [[speaker]]
 name = "horn"
 type = "rtp"
@@ -160,7 +160,7 @@ def wait_for(what: Any, within_s: float) -> None:
         time.sleep(0.1)
 
 
-def test_a_walker_on_the_lawn_is_seen_warned_and_reported(street: Path, mosquitto: Any) -> None:
+def test_a_walker_on_the_road_is_seen_warned_and_reported(street: Path, mosquitto: Any) -> None:
     broker = mosquitto()
     broker.start()
     horn, centre = Loudspeaker(), Subscriber(broker.port)
@@ -179,7 +179,7 @@ def test_a_walker_on_the_lawn_is_seen_warned_and_reported(street: Path, mosquitt
     assert status == 0, (street / "agent.log").read_text()
 
     incident = centre.events("det")[0]
-    assert (incident["rule"], incident["label"], incident["zone"]) == ("lawn", "moving", "lawn")
+    assert (incident["rule"], incident["label"], incident["zone"]) == ("road", "moving", "road")
     assert 1.0 <= incident["lasted_s"] < 1.5
     picture = Path(incident["picture"]["path"])
     assert hashlib.sha256(picture.read_bytes()).hexdigest() == incident["picture"]["sha256"]
@@ -204,7 +204,7 @@ def correlation_with_rendered(heard: np.ndarray) -> float:
     from edge_agent.messages import Phrase
     from edge_agent.speakers.voice import Voice
 
-    phrases = (Phrase(lang="en", text=ENGLISH), Phrase(lang="cmn", text="请离开草坪。"))
+    phrases = (Phrase(lang="en", text=ENGLISH), Phrase(lang="cmn", text="请不要在路面停留。"))
     sent = asyncio.run(Voice(Section()).render(phrases)).samples / 32768
     a, b = envelope(heard), envelope(sent)
     length = min(len(a), len(b))
