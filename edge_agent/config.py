@@ -285,7 +285,8 @@ class Outbox(Section, frozen=True):
     """The store of events that are not confirmed yet."""
 
     max_mib: Annotated[int, Meta(ge=1, le=65_536)] = 256
-    window: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    window: Annotated[int, Meta(ge=1, le=10_000)] = 1000  # the most that may be unconfirmed; it opens as the link allows
+    ballast_mib: Annotated[int, Meta(ge=0, le=4096)] = 64  # given up when the disk is full; 0 for none
 
 
 class Evidence(Section, frozen=True):
