@@ -40,7 +40,7 @@ HANDSHAKE_S = 10.0
 SESSION_S = 86_400  # the broker keeps a device's commands that long; each has an expiry of its own
 MAX_PACKET_BYTES = 262_144
 INBOX = 2000
-MAX_IN_FLIGHT = 200
+MAX_IN_FLIGHT = 1000
 
 
 class Message(Struct, frozen=True, kw_only=True):

@@ -9,9 +9,16 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from edge_agent.ranges import ranges
+
 ACK_TIMEOUT_S = 5.0
 ON_ITS_WAY_S = 2.0
 BACKOFF_MAX_S = 300.0
+START = 64  # in flight on a new connection
+FLOOR = 8
+QUEUE_S = 1.0  # of waiting in some queue on the way is enough: a new incident would wait as long
+SHRINK = 0.7
+FORGET_S = 30.0  # the shortest way of the last so many seconds, and of as many before them, is what the link can do
 
 
 @dataclass(slots=True)
@@ -21,31 +28,44 @@ class _Flight:
 
 
 class Window:
-    """At most `size` events are unconfirmed at a time.
+    """At most `size` events are unconfirmed at a time, and fewer while the link queues them.
 
-    One that is not confirmed lapses after 5 s plus a back-off with full jitter (up to 5, 10, 20 … 300 s); whoever
-    sends takes it from the outbox again. A centre that (re)appears says what it holds: what it does not, was lost on
-    the way to a centre that was not there, and is sent again without back-off.
+    It opens by what is confirmed, so it doubles with every round trip, and it closes by a third when confirmations
+    take a second longer than the best of late: a slow link is kept busy, but what is new need not wait behind a queue.
+
+    One that is not confirmed lapses after 5 s, or three round trips where that is more, plus a back-off with full
+    jitter (up to 5, 10, 20 … 300 s); whoever sends takes it from the outbox again. A centre that (re)appears says what
+    it holds: what it does not, was lost on the way to a centre that was not there, and is sent again without back-off.
     """
 
     def __init__(self, size: int, rng: random.Random) -> None:
         self._size, self._rng = size, rng
+        self._limit = min(START, size)
         self._flights: dict[int, _Flight] = {}
         self._tries: dict[int, int] = {}
+        self.srtt_s: float | None = None
+        self._best_s, self._best_before_s, self._best_since_s = float("inf"), float("inf"), 0.0
+        self._shrunk_until_s = float("-inf")
 
     @property
     def in_flight(self) -> list[int]:
         return list(self._flights)
 
     @property
+    def limit(self) -> int:
+        """How many may be unconfirmed at present."""
+        return self._limit
+
+    @property
     def room(self) -> int:
         """How many more may be sent now."""
-        return self._size - len(self._flights)
+        return max(0, self._limit - len(self._flights))
 
     def sent(self, seq: int, now: float) -> None:
         tries = self._tries[seq] = self._tries.get(seq, 0) + 1
         backoff_s = self._rng.uniform(0, min(BACKOFF_MAX_S, ACK_TIMEOUT_S * 2.0 ** min(tries - 1, 10)))
-        self._flights[seq] = _Flight(now, now + ACK_TIMEOUT_S + backoff_s)
+        timeout_s = max(ACK_TIMEOUT_S, 3 * (self.srtt_s or 0.0))
+        self._flights[seq] = _Flight(now, now + timeout_s + backoff_s)
 
     def lapse(self, now: float) -> list[int]:
         """Let go of what is overdue, so that it is sent again."""
@@ -54,10 +74,27 @@ class Window:
             del self._flights[seq]
         return late
 
-    def heard(self, cum: int, sel: Iterable[tuple[int, int]]) -> None:
-        """The centre confirmed all places up to `cum` and the ranges `sel`."""
-        for first, last in ((0, cum), *sel):
-            self.settled(seq for seq in (*self._flights, *self._tries) if first <= seq <= last)
+    def heard(self, cum: int, sel: Iterable[tuple[int, int]], now: float | None = None) -> None:
+        """The centre confirmed all places up to `cum` and the ranges `sel`; with `now` the window learns from it."""
+        full = len(self._flights) >= self._limit
+        chosen = ranges(sel)
+        confirmed = [seq for seq in (*self._flights, *self._tries) if seq <= cum or seq in chosen]
+        once = [seq for seq in confirmed if seq in self._flights and self._tries.get(seq) == 1]  # Karn: not a repeat
+        took_s = None if now is None else min((now - self._flights[seq].sent_s for seq in once), default=None)
+        self.settled(confirmed)
+        if now is not None and took_s is not None:
+            self._learn(took_s, len(once) if full else 0, now)
+
+    def _learn(self, took_s: float, more: int, now: float) -> None:
+        self.srtt_s = took_s if self.srtt_s is None else 0.875 * self.srtt_s + 0.125 * took_s
+        if now - self._best_since_s > FORGET_S:
+            self._best_before_s, self._best_s, self._best_since_s = self._best_s, took_s, now
+        self._best_s = min(self._best_s, took_s)
+        if took_s <= min(self._best_s, self._best_before_s) + QUEUE_S:
+            self._limit = min(self._size, self._limit + more)
+        elif now >= self._shrunk_until_s:
+            self._limit = max(min(FLOOR, self._size), int(self._limit * SHRINK))
+            self._shrunk_until_s = now + took_s
 
     def missing(self) -> None:
         """The centre holds nothing of what is still in flight; what was sent just now may yet reach it."""
@@ -72,9 +109,10 @@ class Window:
             self._tries.pop(seq, None)
 
     def lost(self) -> None:
-        """The connection is gone: nobody knows what arrived, so everything may be sent again."""
+        """The connection is gone: nobody knows what arrived, so everything may be sent again, a little at first."""
         self._flights.clear()
         self._tries.clear()
+        self._limit = min(START, self._size)
 
     def next_due_s(self) -> float | None:
         """When the next one lapses."""
