@@ -9,28 +9,25 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 from ulid import ULID
 
 from edge_agent import __version__, config
+from edge_agent.cases import Cases
 from edge_agent.control import Control
+from edge_agent.desired import Wishes
+from edge_agent.desk import Desk
+from edge_agent.keys import device_key, public_text
 from edge_agent.messages import (
     Announcement,
     FlightEvent,
-    Fly,
     Incident,
-    Land,
-    Pause,
-    Phrase,
-    Recall,
     Refusal,
     Reply,
     Request,
-    Resume,
-    Say,
     Spoken,
     Telemetry,
     Tracks,
@@ -50,6 +47,9 @@ from edge_agent.runtime import (
 if TYPE_CHECKING:
     from edge_agent.flight.pilot import Pilot
 
+from edge_agent.topics import Context
+from edge_agent.twin import FlightState, GpsState, PartsState
+
 log = logging.getLogger(__name__)
 
 Part = tuple[str, Callable[[], Awaitable[None]]]
@@ -63,7 +63,8 @@ class Agent:
     """The parts of one device and the three calls that join them; camera-only and vehicle-only are as good as all."""
 
     def __init__(self, settings: config.Agent, *, clock: Clock, health: Health) -> None:
-        self.settings, self.clock, self.health = settings, clock, health
+        self.wishes = Wishes(settings.data_dir / "desired.json", settings)
+        self.settings, self.clock, self.health = self.wishes.effective, clock, health
         self.lag = LoopLag(clock)
         self.zone = ZoneInfo(settings.site.time_zone)
         self.data_dir = settings.data_dir
@@ -72,6 +73,8 @@ class Agent:
         self._make_speakers()
         self._make_vision()
         self._make_flight()
+        self._make_desk()
+        self.wishes.apply = self.apply
         self.parts.append(("control", Control(self.data_dir, self.execute, self.status).run))
 
     # --- what is made ---------------------------------------------------------------------------------------------
@@ -86,6 +89,10 @@ class Agent:
             mqtt,
             site.device,
             self.outbox,
+            operators=self.settings.operators,
+            wishes=self.wishes,
+            context=Context(site=site.name, org=site.org, purpose=site.purpose),
+            key=public_text(device_key(self.data_dir)),
             window=box.window,
             clock=self.clock,
             health=self.health,
@@ -144,12 +151,29 @@ class Agent:
         else:
             self.parts.append(("pilot", self.pilot.run))
 
+    def _make_desk(self) -> None:
+        self.cases = Cases(self.data_dir / "cases.json")
+        self.newest: dict[str, Any] = {}  # the last frame of each camera, for those who ask to see
+        self.desk = Desk(
+            self.settings,
+            pilot=self.pilot,
+            grounded=self.grounded,
+            announcer=self.announcer,
+            cases=self.cases,
+            wishes=self.wishes,
+            newest=self.newest,
+            now=lambda: (self.clock.monotonic(), self.clock.wall()),
+            report=self.report,
+            tell=self.tell,
+        )
+
     # --- what is wired: disk before sound, sound before motion ----------------------------------------------------
 
     async def on_tracks(self, frame: Any, tracks: Tracks) -> None:
         """One frame was analysed: ask the rules, and take the picture of what they found."""
         from edge_agent.vision.record import thumbnail, write_picture
 
+        self.newest[tracks.camera] = frame
         for found in self.rules.update(tracks):
             marks = [(found.box, f"{found.rule} {found.label} #{found.track}")]
             picture = await asyncio.to_thread(write_picture, self.data_dir / "incidents", found.id, frame, marks)
@@ -160,6 +184,7 @@ class Agent:
         """A rule fired: report it, then say what the rule wants said."""
         log.info("incident %s: %s in %s on %s", incident.id, incident.label, incident.zone, incident.camera)
         await self.report("det", incident, id=incident.id, wall_s=incident.wall_s, thumb=thumb)
+        await self.open_case(incident.id)
         self.announce(incident)
 
     def announce(self, incident: Incident) -> None:
@@ -195,10 +220,12 @@ class Agent:
         """One announcement ended on one speaker."""
         log.info("spoken on %s: %s, %s (%s)", spoken.speaker, spoken.text, spoken.outcome, spoken.proof)
         await self.report("voice", spoken, wall_s=spoken.wall_s)
+        await self.desk.spoken(spoken)
 
     async def on_flight(self, event: FlightEvent) -> None:
         """A flight entered a phase."""
         await self.report("mission", event, wall_s=event.wall_s)
+        await self.desk.flown(event)
 
     def on_telemetry(self, telemetry: Telemetry) -> None:
         """Where the vehicle is, for those who watch now; never queued."""
@@ -217,31 +244,33 @@ class Agent:
     # --- what is asked --------------------------------------------------------------------------------------------
 
     async def execute(self, request: Request, by: str) -> Reply:
-        """One request, from the centre or the local socket; whoever asks, the pilot's gates and the queue decide."""
-        match request:
-            case Say():
-                return self._say(request, by)
-            case Fly() | Recall() | Land() | Pause() | Resume():
-                return _steer(self.pilot, request, by) if self.pilot else Reply(state="rejected", reason=self.grounded)
-            case _:
-                assert_never(request)
+        """One request, from the centre or the local socket."""
+        return await self.desk.execute(request, by)
 
-    def _say(self, request: Say, by: str) -> Reply:
-        if not self.settings.speakers:
-            return Reply(state="rejected", reason="this device has no [[speaker]]")
-        now = self.clock.monotonic()
-        refusal = self.offer(
-            Announcement(
-                id=str(ULID()),
-                phrases=(Phrase(text=request.text, lang=request.lang),),
-                speakers=request.speakers,
-                cls="live",
-                at_s=now,
-                not_after_s=now + self.settings.voice.stale_s,
-                by=by,
-            )
-        )
-        return _refused(refusal) if refusal else Reply(state="accepted")
+    async def tell(self, run: str, reply: Reply) -> None:
+        """How far a flight or an announcement is, for the centre if it asked for it."""
+        if self.uplink:
+            await self.uplink.tell(run, reply)
+
+    async def open_case(self, incident: str) -> None:
+        """From now on people may acknowledge this incident; a disk that fails costs only that."""
+        try:
+            await asyncio.to_thread(self.cases.opened, incident)
+        except DriverError as error:
+            self.health.set("cases", f"failed: {error}")
+        else:
+            self.health.set("cases", "running")
+
+    def apply(self, settings: config.Agent) -> None:
+        """The centre wants other settings, and they are good: put them into effect."""
+        self.settings = settings
+        for rule in settings.rules:
+            self.rules.change(rule)
+        for schedule in settings.schedules if self.pilot else ():
+            assert self.pilot is not None
+            self.pilot.enable(schedule.id, schedule.enabled)
+        if self.uplink and settings.mqtt:
+            self.uplink.telemetry_period_s = settings.mqtt.telemetry_period_s
 
     def status(self) -> dict[str, Any]:
         """What `edge-agent status` shows."""
@@ -265,7 +294,34 @@ class Agent:
             while True:
                 self.health.beat("loop", 10.0)
                 self.health.settle()
+                self._tell_states()
                 await self.clock.sleep(1.0)
+
+    def _tell_states(self) -> None:
+        """How each group of parts stands, for the retained topics; the uplink tells what has changed."""
+        if not self.uplink:
+            return
+        for group, prefix in (("camera", "camera."), ("speaker", "speaker ")):
+            parts = {
+                name.removeprefix(prefix): how for name, how in self.health.state.items() if name.startswith(prefix)
+            }
+            if parts:
+                self.uplink.state(group, PartsState(parts=parts))
+        if self.pilot is None:
+            return
+        flight, telemetry = self.pilot.status(), self.pilot.telemetry
+        run = flight["run"] or {}
+        self.uplink.state(
+            "flight",
+            FlightState(
+                phase=flight["phase"],
+                mode=flight["mode"],
+                armed=flight["armed"],
+                run=run.get("id"),
+                route=run.get("route"),
+            ),
+        )
+        self.uplink.state("gps", GpsState(fix=telemetry.gps_fix if telemetry else None))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run every part under `supervise` until `stop`; a bug in any of them ends all."""
@@ -309,23 +365,3 @@ def _take(data_dir: Path) -> None:
         raise AlreadyRunningError(
             f"{data_dir}: another agent runs here; stop it, or give this one its own data_dir"
         ) from None
-
-
-def _steer(pilot: Pilot, request: Fly | Recall | Land | Pause | Resume, by: str) -> Reply:
-    match request:
-        case Fly(route=route):
-            answer = pilot.fly(route, by)
-            return Reply(state="accepted", run=answer) if isinstance(answer, str) else _refused(answer)
-        case Recall():
-            refusal = pilot.recall(by)
-        case Land():
-            refusal = pilot.land(by)
-        case Pause():
-            refusal = pilot.pause(by)
-        case Resume():
-            refusal = pilot.resume(by)
-    return _refused(refusal) if refusal else Reply(state="accepted")
-
-
-def _refused(refusal: Refusal) -> Reply:
-    return Reply(state="rejected", reason=str(refusal), refusal=refusal)

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import tomllib
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -26,6 +26,9 @@ from edge_agent.phrases import phrase_faults
 EX_CONFIG = 78  # sysexits.h: the service manager must not restart us on it
 
 
+RESERVED = ("host", "grp")  # second levels of the topics that no device may take as its id
+
+
 class ConfigError(Exception):
     """The configuration is wrong; `faults` holds one line for each fault."""
 
@@ -34,7 +37,7 @@ class ConfigError(Exception):
         super().__init__("\n".join(f"{file}: {fault}" for fault in faults))
 
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")]
 Unit = Annotated[float, Meta(ge=0, le=1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Lat = Annotated[float, Meta(ge=-90, le=90)]
@@ -53,6 +56,8 @@ class Site(Section, frozen=True):
 
     device: Id
     name: str = "site"
+    org: str | None = None  # on whose behalf, and for what, the device is there: stands in every event
+    purpose: str | None = None
     time_zone: str = "UTC"
     lat: Lat | None = None
     lon: Lon | None = None
@@ -279,6 +284,17 @@ class Mqtt(Section, frozen=True):
     keep_alive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     telemetry_period_s: Annotated[float, Meta(ge=0.1, le=3600)] = 1.0
     ack: Literal["centre", "broker"] = "centre"  # who must confirm before an event is deleted
+    unsigned_commands: bool = False  # obey flight and speaker commands without a signature: for development
+
+
+class Operator(Section, frozen=True):
+    """Who may send commands over MQTT: `public_key` is Ed25519 in base64, good until the end of `not_after` (UTC)."""
+
+    id: Id
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    role: Literal["viewer", "operator", "pilot", "admin"]
+    public_key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{43}=$")]
+    not_after: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d$")]
 
 
 class Outbox(Section, frozen=True):
@@ -330,6 +346,7 @@ class Agent(Section, frozen=True):
     speakers: tuple[Speaker, ...] = field(default=(), name="speaker")
     voice: Voice = field(default_factory=Voice)
     mqtt: Mqtt | None = None
+    operators: tuple[Operator, ...] = field(default=(), name="operator")
     outbox: Outbox = field(default_factory=Outbox)
     evidence: Evidence = field(default_factory=Evidence)
 
@@ -600,6 +617,9 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
     if config.mqtt is not None:
         faults += _mqtt_faults(config.mqtt)
     faults += _evidence_faults(config.evidence, config.mqtt)
+    faults += _operator_faults(config.operators)
+    if config.site.device in RESERVED:
+        faults.append(f"site.device: {config.site.device!r} is a level of the topics themselves; give another name")
     return faults
 
 
@@ -657,6 +677,20 @@ def _mqtt_faults(mqtt: Mqtt) -> list[str]:
         if mqtt.username is None:
             faults.append("mqtt.username: required with `password`")
     return faults
+
+
+def _operator_faults(operators: tuple[Operator, ...]) -> list[str]:
+    faults: list[str] = []
+    ids = [operator.id for operator in operators]
+    for operator in operators:
+        where = f"operator[{operator.id}]"
+        if ids.count(operator.id) > 1:
+            faults.append(f"{where}: the id stands {ids.count(operator.id)} times")
+        try:
+            date.fromisoformat(operator.not_after)
+        except ValueError as error:
+            faults.append(f"{where}.not_after: {error}, got {operator.not_after!r}")
+    return list(dict.fromkeys(faults))
 
 
 def _evidence_faults(evidence: Evidence, mqtt: Mqtt | None) -> list[str]:

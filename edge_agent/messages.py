@@ -6,7 +6,7 @@ Durations come from `at_s` alone. Boxes are `(x1, y1, x2, y2)` in pixels of the 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -113,6 +113,31 @@ class Incident(Struct, frozen=True, kw_only=True):
     picture: Picture | None = None
 
 
+CaseState = Literal["new", "acknowledged", "handled"]
+
+
+class Revision(Struct, frozen=True, kw_only=True):
+    """An incident changed hands: reported under the incident's own kind, with `rev` 1, 2, … (0 is the incident)."""
+
+    id: str  # of the incident
+    rev: Annotated[int, Meta(ge=1)]
+    state: CaseState
+    by: str
+    wall_s: float
+    outcome: str | None = None
+    note: str = ""
+
+
+class Snapped(Struct, frozen=True, kw_only=True):
+    """A picture that was asked for."""
+
+    id: str  # ULID
+    camera: str
+    by: str
+    wall_s: float
+    picture: Picture
+
+
 # --- spoken -------------------------------------------------------------------------------------------------------
 
 AnnouncementClass = Literal["stop_all", "live", "danger", "rule", "scheduled", "test"]
@@ -202,46 +227,171 @@ class FlightEvent(Struct, frozen=True, kw_only=True):
 
 # --- asked --------------------------------------------------------------------------------------------------------
 
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Note = Annotated[str, Meta(max_length=500)]
+Text = Annotated[str, Meta(min_length=1, max_length=500)]
+Lat = Annotated[float, Meta(ge=-90, le=90)]
+Lon = Annotated[float, Meta(ge=-180, le=180)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
-class Fly(Struct, frozen=True, kw_only=True, tag_field="name", tag="fly", forbid_unknown_fields=True):
+
+class Asked(Struct, frozen=True, kw_only=True, tag_field="name", forbid_unknown_fields=True):
+    """What may be asked of a device; the fields are the command's `args`."""
+
+
+class Fly(Asked, frozen=True, tag="fly"):
     """Fly a route of the config now."""
 
     route: str
 
 
-class Recall(Struct, frozen=True, kw_only=True, tag_field="name", tag="recall", forbid_unknown_fields=True):
+class Dispatch(Asked, frozen=True, tag="dispatch"):
+    """Fly to a place, hover there, say something if asked to, and come home."""
+
+    lat: Lat
+    lon: Lon
+    alt_m: Annotated[float, Meta(gt=0, le=500)]
+    hover_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    say: Text | None = None
+    lang: Literal["cmn", "en"] = "cmn"
+    incident: Name | None = None
+
+
+class Recall(Asked, frozen=True, tag="recall"):
     """Return home."""
 
 
-class Land(Struct, frozen=True, kw_only=True, tag_field="name", tag="land", forbid_unknown_fields=True):
+class Land(Asked, frozen=True, tag="land"):
     """Land where the vehicle is."""
 
 
-class Pause(Struct, frozen=True, kw_only=True, tag_field="name", tag="pause", forbid_unknown_fields=True):
+class Pause(Asked, frozen=True, tag="pause"):
     """Hold position on the route; `resume` goes on."""
 
 
-class Resume(Struct, frozen=True, kw_only=True, tag_field="name", tag="resume", forbid_unknown_fields=True):
+class Resume(Asked, frozen=True, tag="resume"):
     """Go on after `pause`."""
 
 
-class Say(Struct, frozen=True, kw_only=True, tag_field="name", tag="say", forbid_unknown_fields=True):
+class Extend(Asked, frozen=True, tag="extend"):
+    """Stay longer where the vehicle hovers."""
+
+    hover_s: Seconds
+
+
+class ClearLockout(Asked, frozen=True, tag="clear_lockout"):
+    """A person has looked at the vehicle after a disarm in the air: flights are possible again."""
+
+
+class Skip(Asked, frozen=True, tag="skip"):
+    """Leave out one occurrence of a schedule: the next, or the one planned at `when` (RFC 3339)."""
+
+    schedule: str
+    when: str | None = None
+
+
+class Say(Asked, frozen=True, tag="say"):
     """Speak a text; an empty `speakers` means all of them."""
 
-    text: Annotated[str, Meta(min_length=1, max_length=500)]
+    text: Text
     lang: Literal["cmn", "en"] = "cmn"
     speakers: tuple[str, ...] = ()
 
 
-Request = Fly | Recall | Land | Pause | Resume | Say
+class Talk(Asked, frozen=True, tag="talk"):
+    """Put a live voice through: RTP from `source` (`rtp://HOST:PORT`) for at most `for_s`."""
+
+    source: Annotated[str, Meta(pattern=r"^rtp://[^/\s]+:\d{1,5}$", max_length=200)]
+    for_s: Seconds = 60.0
+    speakers: tuple[str, ...] = ()
+
+
+class Hush(Asked, frozen=True, tag="hush"):
+    """Silence: what plays is interrupted, what waits is not said."""
+
+
+class Level(Asked, frozen=True, tag="level"):
+    """How loud the speakers are, in dB relative to full scale; an empty `speakers` means all of them."""
+
+    level_dbfs: Annotated[float, Meta(ge=-40, le=0)]
+    speakers: tuple[str, ...] = ()
+
+
+class HotList(Asked, frozen=True, tag="hot_list"):
+    """The plates to look out for; replaces the whole list."""
+
+    plates: Annotated[tuple[Annotated[str, Meta(min_length=2, max_length=16)], ...], Meta(max_length=10_000)]
+
+
+class Corners(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A zone of a camera: corners are fractions of the picture's width and height from the top left."""
+
+    name: Name
+    camera: Name
+    polygon: Annotated[
+        tuple[tuple[Annotated[float, Meta(ge=0, le=1)], Annotated[float, Meta(ge=0, le=1)]], ...],
+        Meta(min_length=3, max_length=200),
+    ]
+
+
+class Zones(Asked, frozen=True, tag="zones"):
+    """Move zones that the config names."""
+
+    zones: Annotated[tuple[Corners, ...], Meta(min_length=1, max_length=100)]
+
+
+class Snapshot(Asked, frozen=True, tag="snapshot"):
+    """Report a camera's newest picture; without `camera` that of the only one."""
+
+    camera: Name | None = None
+
+
+class Clip(Asked, frozen=True, tag="clip"):
+    """Report the last seconds of a camera as a video."""
+
+    camera: Name
+    last_s: Annotated[float, Meta(gt=0, le=600)] = 30.0
+
+
+class CheckConfig(Asked, frozen=True, tag="config"):
+    """Would this be taken as a desired configuration? Nothing is applied: `down/desired` does that."""
+
+    desired: dict[str, Any]
+
+
+class Acknowledge(Asked, frozen=True, tag="acknowledge"):
+    """A person has taken an incident on."""
+
+    incident: Name
+    note: Note = ""
+
+
+class Handled(Asked, frozen=True, tag="handled"):
+    """A person has dealt with an incident."""
+
+    incident: Name
+    outcome: Literal["resolved", "false_alarm", "passed_on", "no_action"] = "resolved"
+    note: Note = ""
+
+
+FlightRequest = Fly | Dispatch | Recall | Land | Pause | Resume | Extend | ClearLockout | Skip
+VoiceRequest = Say | Talk | Hush | Level
+SightRequest = Snapshot | Clip | HotList | Zones
+CaseRequest = Acknowledge | Handled
+Request = FlightRequest | VoiceRequest | SightRequest | CaseRequest | CheckConfig
 
 
 class Reply(Struct, frozen=True, kw_only=True):
-    """The answer to one request, given exactly once per id."""
+    """An answer to a request: what became of it, or, for `progress`, how far it is.
 
-    state: Literal["accepted", "done", "failed", "rejected", "expired", "duplicate"]
+    `accepted` and `progress` are followed by `done` or `failed`; `run` is the flight or the announcement that was
+    begun.
+    """
+
+    state: Literal["accepted", "progress", "done", "failed", "rejected", "expired", "duplicate"]
     reason: str | None = None
     run: str | None = None
+    phase: str | None = None
     refusal: Refusal | None = None
 
 

@@ -15,14 +15,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from edge_agent.messages import Refusal, Reply
 
 ROOT = "ea/1"
+VERSION = "1.1"  # of the contract: the second number counts what was added
 JSON = "application/json"
 JPEG = "image/jpeg"
-KINDS = ("det", "mission", "voice", "audit", "fault", "gap", "evidence")
+KINDS = ("det", "mission", "voice", "snapshot", "audit", "fault", "gap", "evidence")
+ASKS = ("config", "grant", "time", "params")  # what a device may ask the centre for
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seq = Annotated[int, Meta(ge=1, le=2**53)]
@@ -64,6 +66,36 @@ def ack(device: str) -> str:
     return f"{ROOT}/{device}/down/ack"
 
 
+def state(device: str, group: str) -> str:
+    """Retained: how a group of parts stands, told when it changes."""
+    return f"{ROOT}/{device}/up/state/{group}"
+
+
+def request(device: str, what: str) -> str:
+    """The device asks the centre (`+` for whatever it asks); the answer comes on `answer`."""
+    return f"{ROOT}/{device}/up/req/{what}"
+
+
+def answer(device: str) -> str:
+    """What the centre answers to `request`."""
+    return f"{ROOT}/{device}/down/res"
+
+
+def desired(device: str) -> str:
+    """Retained: how the centre wants the device to be set."""
+    return f"{ROOT}/{device}/down/desired"
+
+
+def reported(device: str) -> str:
+    """Retained: how the device is set, and what it refused of `desired`."""
+    return f"{ROOT}/{device}/up/reported"
+
+
+def host(centre: str) -> str:
+    """Retained: whether a centre is online (`+` for all of them); also the topic of its will."""
+    return f"{ROOT}/host/{centre}/state"
+
+
 def split(topic: str) -> tuple[str, list[str]] | None:
     """`ea/1/D/up/ev/det` as `("D", ["up", "ev", "det"])`; None for a topic that is not of this contract."""
     levels = topic.split("/")
@@ -89,8 +121,26 @@ def unix_s(text: str) -> float:
 # --- up -----------------------------------------------------------------------------------------------------------
 
 
+class TimeQuality(Struct, frozen=True, kw_only=True):
+    """How far `time` may be trusted: who set the clock, and by how much it may be off (None: nobody knows)."""
+
+    src: Literal["ntp", "gps", "unsynchronised"]
+    err_ms: Count | None = None
+
+
+class Context(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """On whose behalf the device was there."""
+
+    site: str
+    org: str | None = None
+    purpose: str | None = None
+
+
 class Envelope(Struct, frozen=True, kw_only=True):
-    """An event on the wire, with the names of CloudEvents 1.0; `boot` is the machine's boot id."""
+    """An event on the wire, with the names of CloudEvents 1.0.
+
+    `boot` is the machine's boot id and `mono_us` its monotonic clock; `prev` chains the events by their hashes.
+    """
 
     specversion: Literal["1.0"] = "1.0"
     id: str
@@ -100,6 +150,10 @@ class Envelope(Struct, frozen=True, kw_only=True):
     seq: Seq
     epoch: Count
     boot: str
+    mono_us: Count | UnsetType = UNSET
+    tq: TimeQuality | UnsetType = UNSET
+    prev: str | UnsetType = UNSET
+    ctx: Context | UnsetType = UNSET
     data: Raw
 
 
@@ -175,6 +229,8 @@ class Status(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sw: str | None = None
     contract: str | None = None
     reason: str | None = None
+    key: str | None = None  # the device's public key: Ed25519, base64
+    caps: tuple[str, ...] = ()  # the commands that this device carries out
     streams: dict[str, Stream] = {}
 
 
@@ -184,6 +240,17 @@ class Sample(Struct, frozen=True, kw_only=True):
     time: str
     boot: str
     data: Any
+
+
+class Denied(Struct, frozen=True, kw_only=True):
+    """The audit event of a command that was refused unseen: unsigned, unknown, expired, replayed, malformed."""
+
+    command: str | None
+    name: str
+    by: str
+    state: str
+    reason: str
+    more: Count = 0  # others refused since the last of these: a flood is counted, not written down
 
 
 # --- down ---------------------------------------------------------------------------------------------------------
@@ -252,7 +319,14 @@ class Unwanted(Struct, frozen=True, kw_only=True, tag_field="type", tag="unwante
 Grant = TusGrant | S3Grant | Receipt | Unwanted
 
 
-class Command(Struct, frozen=True, kw_only=True):
+class Auth(Struct, frozen=True, kw_only=True):
+    """An operator's Ed25519 signature over `canonical.signed_bytes`, base64; `kid` is the id of the operator."""
+
+    kid: str
+    sig: str
+
+
+class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is asked of a device, by whom and until when."""
 
     id: str
@@ -260,22 +334,36 @@ class Command(Struct, frozen=True, kw_only=True):
     not_after: str
     by: str
     args: dict[str, Any] = {}
+    auth: Auth | None = None
 
 
 class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer to a command; a `duplicate` brings the answer that its id got the first time."""
+    """An answer to a command; a `duplicate` brings the newest answer that its id has got."""
 
     id: str | None
     state: str
     time: str
     reason: str | None = None
     run: str | None = None
+    phase: str | None = None
     refusal: Refusal | None = None
     recorded: Reply | None = None
 
 
 def encode_event(
-    *, device: str, kind: str, id: str, wall_s: float, boot: str, epoch: int, seq: int, data: bytes
+    *,
+    device: str,
+    kind: str,
+    id: str,
+    wall_s: float,
+    boot: str,
+    epoch: int,
+    seq: int,
+    data: bytes,
+    mono_us: int | UnsetType = UNSET,
+    tq: TimeQuality | UnsetType = UNSET,
+    prev: str | UnsetType = UNSET,
+    ctx: Context | UnsetType = UNSET,
 ) -> bytes:
     """The bytes of an event; the same arguments always give the same bytes."""
     envelope = Envelope(
@@ -286,6 +374,10 @@ def encode_event(
         seq=seq,
         epoch=epoch,
         boot=boot,
+        mono_us=mono_us,
+        tq=tq,
+        prev=prev,
+        ctx=ctx,
         data=Raw(data),
     )
     return msgspec.json.encode(envelope)
@@ -299,6 +391,7 @@ def encode_result(id: str | None, reply: Reply, wall_s: float, recorded: Reply |
         time=rfc3339(wall_s),
         reason=reply.reason,
         run=reply.run,
+        phase=reply.phase,
         refusal=reply.refusal,
         recorded=recorded,
     )

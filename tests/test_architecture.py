@@ -10,13 +10,35 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "edge_agent"
 ROOMS = ("flight", "vision", "incidents", "speakers", "uplink", "centre")
-COMMON = ("messages", "config", "runtime", "geo", "calendar", "phrases", "topics", "pipe", "audit")
+COMMON = (
+    "messages",
+    "config",
+    "runtime",
+    "geo",
+    "calendar",
+    "phrases",
+    "topics",
+    "pipe",
+    "audit",
+    "canonical",
+    "ranges",
+    "chain",
+    "twin",
+    "desired",
+    "files",
+    "keys",
+    "timequality",
+)
 CORES = (
     "messages.py",
     "geo.py",
     "calendar.py",
     "phrases.py",
     "topics.py",
+    "canonical.py",
+    "ranges.py",
+    "chain.py",
+    "twin.py",
     "flight/mavlink.py",
     "flight/mission.py",
     "flight/phases.py",
@@ -31,6 +53,8 @@ CORES = (
     "speakers/queue.py",
     "speakers/sound.py",
     "uplink/commands.py",
+    "uplink/hosts.py",
+    "uplink/signing.py",
     "uplink/pace.py",
     "uplink/retention.py",
     "uplink/window.py",

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge_agent import logs, topics
-from edge_agent.cli import audit, cases
+from edge_agent import logs
+from edge_agent.cli import audit, cases, key, sending
 from edge_agent.config import Mqtt
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 
@@ -21,7 +21,6 @@ TELLING = (
     *("command", "name", "by", "part", "reason"),
 )
 EX_UNAVAILABLE = 69
-EX_TEMPFAIL = 75  # sysexits.h: nobody answered in time
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,12 +33,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run.add_argument("--pictures", type=Path, metavar="DIR", help="write thumbs there as JPEG files too")
     send = commands.add_parser("send", help="send a command to a device and print its answer")
     _add_broker(send)
-    send.add_argument("name", help="fly, recall, land, pause, resume or say")
+    send.add_argument("name", metavar="NAME", help="one of those below")
     send.add_argument("--device", required=True, metavar="D")
     send.add_argument("--arg", action="append", default=[], type=_argument, metavar="KEY=VALUE", help="JSON or text")
     send.add_argument("--by", default=os.environ.get("USER", "centre"), help="who asks (default: %(default)s)")
     send.add_argument("--id", help="the command's id; a repeat brings the recorded answer (default: a new ULID)")
     send.add_argument("--expires-s", type=float, default=30.0, metavar="S", help="not to be obeyed later than this")
+    sending.configure(send)
     send.add_argument("--json", action="store_true", help="print the answer as JSON")
     events = commands.add_parser("list", help="list the newest events that are stored")
     events.add_argument("--db", type=Path, required=True, metavar="FILE", help="the file of `run`")
@@ -48,6 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     events.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: %(default)s)")
     events.add_argument("--json", action="store_true", help="print one JSON object a line")
     cases.configure(commands, _add_broker)
+    key.configure(commands)
     audit.configure(commands)
 
 
@@ -60,6 +61,8 @@ def main(args: argparse.Namespace) -> int:
                 return asyncio.run(_run(args))
             case "send":
                 return asyncio.run(_send(args))
+            case "key":
+                return key.main(args)
             case name if name in cases.NAMES:
                 return cases.main(args, _broker)
             case name if name in audit.NAMES:
@@ -93,35 +96,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 async def _send(args: argparse.Namespace) -> int:
-    import msgspec
-    from ulid import ULID
-
-    from edge_agent.centre.asker import ask
-
-    id = args.id or str(ULID())
-    result = await ask(
-        _broker(args),
-        args.device,
-        args.name,
-        dict(args.arg),
-        by=args.by,
-        id=id,
-        expires_s=args.expires_s,
-        clock=SystemClock(),
-    )
-    if result is None:
-        print(f"no answer from {args.device} in {args.expires_s:g} s (id {id})", file=sys.stderr)
-        return EX_TEMPFAIL
-    print(msgspec.json.encode(result).decode() if args.json else _readable(result))
-    return 0 if result.state in ("accepted", "done") else 1
-
-
-def _readable(result: topics.Result) -> str:
-    first = result.recorded
-    parts = [result.state, result.reason or (str(result.refusal) if result.refusal else None)]
-    parts += [f"it was answered {first.state}", first.reason] if first else []
-    run = first.run if first else result.run
-    return ": ".join(part for part in parts if part) + (f" (run {run})" if run else "")
+    return await sending.send(args, _broker(args))
 
 
 def _list(args: argparse.Namespace) -> int:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_agent import config, control
+from edge_agent import config, control, keys
+from edge_agent.cli import key
 from edge_agent.demo import scenario
 from edge_agent.demo.judge import FarEnds, verdicts
 from edge_agent.demo.screen import Screen, flight_row
@@ -62,6 +63,7 @@ class Play:
         self._embedded, self._speedup = embedded, speedup
         self._notes = Notes.of(directory)
         self._stage = Stage(directory)
+        self._key = directory / "desk.key"
         self._told: set[str] = set()
         self._notes.broken = broken or self._notes.broken
 
@@ -103,6 +105,7 @@ class Play:
             takeoff_s=notes.takeoff_s,
             water=WATER_ZONE,
             kerb=KERB_ZONE,
+            operator=key.toml(self._key.stem, keys.public_text(self._operator()), "operator"),
             broken=notes.broken,
         )
         self._config = scenario.write(self._dir, text)
@@ -134,6 +137,10 @@ class Play:
         )
         self._stage.start("agent", "edge_agent", "run", f"--config={self._config}", "--log=text")
         tell("agent: started; its people come from a detector that is simulated, its plates are read by PP-OCRv4")
+
+    def _operator(self) -> keys.Ed25519PrivateKey:
+        """Who commands in this demo; the same person over a restart."""
+        return keys.load(self._key) if self._key.exists() else keys.make(self._key)
 
     def _broker_name(self) -> str:
         from edge_agent.centre.broker import mosquitto
@@ -205,6 +212,7 @@ class Play:
                 *("--host=127.0.0.1", f"--port={self._broker_port}", f"--device={scenario.DEVICE}"),
                 f"--expires-s={expires_s}",
                 *(f"--arg={argument}" for argument in arguments),
+                f"--key={self._key}",
                 name,
             ],
             capture_output=True,

@@ -98,6 +98,8 @@ name = "bank"
 type = "simulated"
 {speaker_directory}
 
+{operator}
+
 [mqtt]                                  # at a centre: its host, ca_file, cert_file and key_file
 host = "127.0.0.1"
 port = {broker_port}
@@ -113,9 +115,10 @@ def agent_toml(
     takeoff_s: float,
     water: Sequence[tuple[float, float]],
     kerb: Sequence[tuple[float, float]],
+    operator: str,
     broken: str | None = None,
 ) -> str:
-    """The configuration; times are Unix. `broken` names the link that must fail."""
+    """The configuration; times are Unix, `operator` is who may command. `broken` names the link that must fail."""
     return FILE.format(
         device=DEVICE,
         time_zone=TIME_ZONE,
@@ -136,6 +139,7 @@ def agent_toml(
         if broken == "speaker"
         else "",
         broker_port=broker_port,
+        operator=operator,
     )
 
 

@@ -17,7 +17,7 @@ from edge_agent.flight.launch import Launch
 from edge_agent.flight.logbook import Logbook
 from edge_agent.flight.mavlink import Command, Link
 from edge_agent.flight.phases import Phase, Seen
-from edge_agent.flight.schedule import Ledger
+from edge_agent.flight.schedule import Ledger, Missed
 from edge_agent.flight.store import Keeper, Run
 from edge_agent.messages import Refusal, Telemetry
 
@@ -138,6 +138,17 @@ class Commander:
             return _no("phase", "there is no lockout to clear", self.phase)
         self.logbook.close()
         self._enter(Phase.LINK_DOWN, "cleared", now, wall)
+        return None
+
+    def skip(self, schedule_id: str, when_s: float | None, by: str, wall: float) -> Refusal | None:
+        """Decide an occurrence before its time: nobody flies it."""
+        planned = self.ledger.find(schedule_id, when_s, wall)
+        if planned is None:
+            what = "no flight of this schedule is planned" + ("" if when_s is None else " at this time, or still ahead")
+            return _no("schedule", what, schedule_id, self.ledger.names() or "none is enabled")
+        self.ledger.skip(planned)
+        self.logbook.miss(Missed(planned.schedule, planned.planned_s, f"skipped by {by}"), self._new_id(), wall)
+        self.logbook.save()
         return None
 
     # --- known ----------------------------------------------------------------------------------------------------

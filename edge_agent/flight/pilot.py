@@ -79,6 +79,20 @@ class Pilot:
         """Leave the lockout that follows a disarm in the air: a person has looked at the vehicle."""
         return self._commander.clear(*self._now())
 
+    def skip(self, schedule: str, when_s: float | None, by: str) -> Refusal | None:
+        """Leave out the occurrence planned at `when_s` (Unix time), or the next one of this schedule."""
+        return self._commander.skip(schedule, when_s, by, self._clock.wall())
+
+    def enable(self, schedule: str, enabled: bool) -> None:
+        """Switch a schedule on or off; one that was off owes nothing of that time."""
+        self._commander.ledger.enable(schedule, enabled, self._clock.wall())
+
+    @property
+    def run_id(self) -> str | None:
+        """The flight that is under way."""
+        run = self._commander.logbook.run
+        return run.id if run else None
+
     @property
     def telemetry(self) -> Telemetry | None:
         """The latest, whatever its age."""

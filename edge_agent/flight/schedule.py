@@ -47,7 +47,8 @@ class Ledger:
     """
 
     def __init__(self, schedules: Iterable[Schedule], zone: ZoneInfo, state: LedgerState) -> None:
-        self._schedules = [schedule for schedule in schedules if schedule.enabled]
+        self._all = list(schedules)
+        self._schedules = [schedule for schedule in self._all if schedule.enabled]
         self._zone, self.state = zone, state
         self._next: dict[str, tuple[float, float]] = {}  # key: (walked from, next planned)
         self._reasons: dict[tuple[str, float], str] = {}
@@ -87,18 +88,51 @@ class Ledger:
         self.state.since[key] = planned.planned_s
         self._reasons.pop((key, planned.planned_s), None)
 
+    def skip(self, planned: Planned) -> None:
+        """It never flies, though its time is still to come."""
+        key = self.key(planned.schedule)
+        self.state.flown[key] = [*self.state.flown.get(key, []), planned.planned_s][-KEEP:]
+
     def hold(self, planned: Planned, reason: str) -> None:
         """It cannot fly yet: the reason it is missed for, should that last."""
         self._reasons[self.key(planned.schedule), planned.planned_s] = reason
 
+    def enable(self, schedule_id: str, enabled: bool, now_s: float) -> None:
+        """Switch a schedule on or off; what would have flown while it was off is not owed."""
+        for schedule in self._all:
+            if schedule.id != schedule_id or (schedule in self._schedules) == enabled:
+                continue
+            if enabled:
+                self.state.since[self.key(schedule)] = now_s
+                self._schedules.append(schedule)
+            else:
+                self._schedules.remove(schedule)
+
+    def names(self) -> str:
+        """The schedules that are enabled."""
+        return ", ".join(schedule.id for schedule in self._schedules)
+
+    def find(self, schedule_id: str, planned_s: float | None, now_s: float) -> Planned | None:
+        """The occurrence at `planned_s` if it is still ahead, or the next one that is not decided yet."""
+        for schedule in (schedule for schedule in self._schedules if schedule.id == schedule_id):
+            for planned in self._ahead(schedule, now_s):
+                if planned_s in (None, planned.planned_s):
+                    return planned
+                if planned_s is not None and planned.planned_s > planned_s:
+                    return None
+        return None
+
     def next(self, now_s: float) -> Planned | None:
         """The next occurrence of all, for those who ask."""
-        ahead = [
-            Planned(occurrence.schedule, occurrence.planned_utc.timestamp())
-            for schedule in self._schedules
-            for occurrence in islice(self._occurrences(schedule, now_s), 1)
-        ]
+        ahead = [planned for schedule in self._schedules for planned in islice(self._ahead(schedule, now_s), 1)]
         return min(ahead, key=lambda planned: planned.planned_s, default=None)
+
+    def _ahead(self, schedule: Schedule, now_s: float) -> Iterator[Planned]:
+        """What is still to come and not decided yet."""
+        flown = self.state.flown.get(self.key(schedule), ())
+        for occurrence in islice(self._occurrences(schedule, now_s), KEEP):
+            if (at_s := occurrence.planned_utc.timestamp()) not in flown:
+                yield Planned(schedule, at_s)
 
     def _past(self, schedule: Schedule, since_s: float, now_s: float) -> Iterator[float]:
         """Occurrences after `since_s` up to now; a rule is walked only when its next instant has come."""

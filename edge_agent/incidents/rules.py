@@ -56,6 +56,12 @@ class Rules:
             for stay, track in watch.update(tracks)
         ]
 
+    def change(self, rule: config.Rule) -> None:
+        """Judge by other terms (`after_s`, `cool_down_s`, `min_score`) from the next frame on."""
+        for watch in (watch for watches in self._watches.values() for watch in watches):
+            if watch.rule.id == rule.id:
+                watch.rule = rule
+
     def _incident(self, rule: config.Rule, stay: _Stay, track: Track, tracks: Tracks) -> Incident:
         lasted_s = tracks.at_s - stay.began_s
         return Incident(

@@ -11,31 +11,44 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from ulid import ULID
 
 from edge_agent import __version__, topics
-from edge_agent.config import Mqtt
+from edge_agent.chain import PREFIX
+from edge_agent.config import Mqtt, Operator
+from edge_agent.desired import Wishes
 from edge_agent.messages import Reply, Request
 from edge_agent.pipe import NOT_AUTHORISED, QUOTA_EXCEEDED, TOO_LARGE, Broker, Message, Pipe, Will
-from edge_agent.runtime import Clock, DriverError, Health
+from edge_agent.runtime import Clock, Health
+from edge_agent.timequality import time_quality
+from edge_agent.twin import Answer, Ask, Host, LinkState
 from edge_agent.uplink import commands
+from edge_agent.uplink.envelope import decoded, facts
+from edge_agent.uplink.hosts import Hosts
+from edge_agent.uplink.lanes import HIST_S
+from edge_agent.uplink.obey import Asker, Obey
 from edge_agent.uplink.outbox import Outbox, Row
+from edge_agent.uplink.shadow import Shadow
+from edge_agent.uplink.signing import Signatures
 from edge_agent.uplink.window import Window
 
 log = logging.getLogger(__name__)
 
 IDLE_S = 20.0
+AT_ONCE = 64
 PUT_OFF_S = 60.0
 WILL_DELAY_S = 30
 OVERHEAD_BYTES = 256  # of a PUBLISH beyond topic and payload, generously
 TELE_EXPIRY_S = 30
+ASK_S = 60
+TQ_HOLDS_S = 60.0
 RESULT_EXPIRY_S = 3600
 OVER_A_MESSAGE = (0x81, 0x82, TOO_LARGE)  # malformed; protocol error, which is paho's word for a PUBACK of too large
-JSON: dict[str, object] = {"ContentType": topics.JSON, "PayloadFormatIndicator": 1}
 
 
 class Uplink:
@@ -50,12 +63,33 @@ class Uplink:
         clock: Clock,
         health: Health,
         on_command: Callable[[Request, str], Awaitable[Reply]],
+        operators: Iterable[Operator] = (),
+        wishes: Wishes | None = None,
+        context: topics.Context | None = None,
+        key: str | None = None,
         window: int = 200,
         will_delay_s: int = WILL_DELAY_S,
     ) -> None:
         self._section, self._device, self._outbox = section, device, outbox
-        self._clock, self._health, self._on_command = clock, health, on_command
+        self._clock, self._health = clock, health
+        self._context, self._key = context, key
         self._will_delay_s = will_delay_s
+        self.telemetry_period_s = section.telemetry_period_s
+        signatures = Signatures(device, operators, unsigned=section.unsigned_commands)
+        self._obey = Obey(outbox, signatures, clock=clock, health=health, on_command=on_command, publish=self._answer)
+        self._shadow = Shadow(
+            *(device, outbox.boot),
+            signatures=signatures,
+            obey=self._obey,
+            wishes=wishes,
+            key=key,
+            clock=clock,
+            keep=self._keep,
+        )
+        for under_way in outbox.under_way:
+            self._obey.resume(*under_way)
+        self._hosts = Hosts()
+        self._asked: dict[str, asyncio.Future[Answer]] = {}
         self._broker = Broker(section)
         self._window = Window(window, random.Random())
         self._wake = asyncio.Event()
@@ -64,10 +98,14 @@ class Uplink:
         self._unconfirmed: dict[int, int] = {}  # message id -> seq, until its PUBACK
         self._one_by_one = 0  # while positive, one at a time: the broker hung up over a message and we look which
         self._told_s: dict[str, float] = {}
-        self._running: set[asyncio.Task[None]] = set()
         outbox.on_fresh = self._wake.set
         if section.ack == "broker":
             log.warning('mqtt.ack = "broker": events are deleted once the broker has them; no centre confirms any')
+        if section.unsigned_commands:
+            log.warning(
+                "mqtt.unsigned_commands = true: WHOEVER REACHES THE BROKER CAN FLY THIS VEHICLE AND SPEAK;"
+                " for development only"
+            )
 
     @property
     def connected(self) -> bool:
@@ -76,20 +114,51 @@ class Uplink:
     def telemetry(self, group: str, data: Struct) -> None:
         """Publish the newest values, at most every `telemetry_period_s`; dropped while the link is down."""
         now = self._clock.monotonic()
-        if self._pipe is None or now - self._told_s.get(group, float("-inf")) < self._section.telemetry_period_s:
+        if self._pipe is None or now - self._told_s.get(group, float("-inf")) < self.telemetry_period_s:
             return
         self._told_s[group] = now
         sample = topics.Sample(time=topics.rfc3339(self._clock.wall()), boot=self._outbox.boot, data=data)
         topic, body = topics.tele(self._device, group), msgspec.json.encode(sample)
-        self._pipe.publish(topic, body, JSON | {"MessageExpiryInterval": TELE_EXPIRY_S}, qos=0)
+        self._pipe.publish(topic, body, facts(f"tele.{group}", expiry_s=TELE_EXPIRY_S), qos=0)
+
+    def state(self, group: str, data: Struct) -> None:
+        """Tell how a group of parts stands, if that has changed; kept for newcomers, told again at each connection."""
+        self._shadow.state(group, data)
+
+    async def tell(self, run: str, reply: Reply) -> None:
+        """A flight or an announcement came so far: to whoever commanded it."""
+        await self._obey.tell(run, reply)
+
+    async def ask(self, what: str, data: Struct | None = None, timeout_s: float = ASK_S) -> Answer | None:
+        """Ask the centre for one of `topics.ASKS`; None where it does not answer in time, or the link is down."""
+        pipe, id = self._pipe, str(ULID())
+        if pipe is None:
+            return None
+        question = Ask(id=id, time=topics.rfc3339(self._clock.wall()), data=data)
+        self._asked[id] = asyncio.get_running_loop().create_future()
+        try:
+            properties = facts(f"req.{what}", expiry_s=ASK_S) | {"ResponseTopic": topics.answer(self._device)}
+            pipe.publish(topics.request(self._device, what), msgspec.json.encode(question), properties)
+            async with asyncio.timeout(timeout_s):
+                return await self._asked[id]
+        except TimeoutError:
+            return None
+        finally:
+            del self._asked[id]
 
     async def run(self) -> None:
         """One connection, from birth to end; `DriverError` when the broker is absent, refuses us or goes."""
-        self._reap()
+        self._obey.reap()
         self._session = str(ULID())
         pipe = await self._broker.connect(
             self._device,
-            [topics.ack(self._device), topics.command(self._device, "+")],
+            [
+                topics.ack(self._device),
+                topics.command(self._device, "+"),
+                topics.desired(self._device),
+                topics.answer(self._device),
+                topics.host("+"),
+            ],
             self._wake,
             will=Will(topic=topics.status(self._device), payload=self._offline("lost"), delay_s=self._will_delay_s),
             keep_session=True,
@@ -98,11 +167,11 @@ class Uplink:
         self._pipe = pipe
         try:
             await self._be_born(pipe)
+            self._introduce(pipe.five)
             await self._work(pipe)
         except asyncio.CancelledError:
-            for task in self._running:
-                task.cancel()  # it is on disk that they were begun: the next start answers them as interrupted
-            pipe.publish(topics.status(self._device), self._offline("stopped"), JSON, qos=0, retain=True)
+            self._obey.cancel()
+            pipe.publish(topics.status(self._device), self._offline("stopped"), facts("status"), qos=0, retain=True)
             raise
         finally:
             self._pipe = None
@@ -115,7 +184,7 @@ class Uplink:
         while True:
             self._wake.clear()
             self._health.beat("uplink", 3 * IDLE_S)
-            self._reap()
+            self._obey.reap()
             while pipe.messages:
                 await self._receive(pipe, pipe.messages.popleft())
             await self._take_pubacks(pipe)
@@ -145,28 +214,32 @@ class Uplink:
             boot=self._outbox.boot,
             sw=__version__,
             contract="1",
+            key=self._key,
+            caps=commands.NAMES,
             streams={"ev": stream},
         )
-        pipe.publish(topics.status(self._device), msgspec.json.encode(birth), JSON, retain=True)
+        pipe.publish(topics.status(self._device), msgspec.json.encode(birth), facts("status"), retain=True)
 
     async def _send(self, pipe: Pipe) -> None:
         now = self._clock.monotonic()
         if lapsed := self._window.lapse(now):
             self._health.counts["uplink.repeated"] += len(lapsed)
-        room = min(self._window.room, pipe.room)
+        room = min(self._window.room, pipe.room, self._hosts.limit() - len(self._window.in_flight))
         if self._one_by_one:
             room = min(room, 1 - len(self._unconfirmed))
         if room <= 0:
             return
-        for row in await self._outbox.take(room, skip=self._window.in_flight):
+        rows = await self._outbox.take(min(room, AT_ONCE), skip=self._window.in_flight)
+        if len(rows) == AT_ONCE:
+            self._wake.set()  # there is more, but others want the loop too
+        for row in rows:
             topic, body = self._encode(row)
             size = len(topic) + len(body) + OVERHEAD_BYTES
             if size > pipe.max_packet_bytes:
                 why = f"{size} bytes are more than the {pipe.max_packet_bytes} that {self._broker.name} takes"
                 await self._outbox.nacked(row.seq, why)
                 continue
-            facts = {"ContentType": row.content_type, "UserProperty": [("lane", str(row.lane))]}
-            mid = pipe.publish(topic, body, facts)
+            mid = pipe.publish(topic, body, self._facts_of(row))
             if mid is None:
                 return
             self._unconfirmed[mid] = row.seq
@@ -184,9 +257,24 @@ class Uplink:
             boot=row.boot,
             epoch=self._outbox.epoch,
             seq=row.seq,
+            mono_us=UNSET if row.mono_us is None else row.mono_us,
+            tq=self._time_quality(row),
+            prev=UNSET if row.prev is None else PREFIX + row.prev.hex(),
+            ctx=self._context or UNSET,
             data=row.body,
         )
         return topics.event(self._device, row.kind), body
+
+    def _time_quality(self, row: Row) -> topics.TimeQuality | UnsetType:
+        """How good the clock is now, for an event of now; what it was for an older one nobody knows any more."""
+        age_s = self._clock.monotonic() - (row.mono_us or 0) / 1e6
+        known = row.mono_us is not None and row.boot == self._outbox.boot and age_s <= TQ_HOLDS_S
+        return time_quality() if known else UNSET
+
+    def _facts_of(self, row: Row) -> dict[str, Any]:
+        if row.kind == "thumb":
+            return {"ContentType": row.content_type, "UserProperty": [("lane", str(row.lane))]}
+        return facts(f"ev.{row.kind}", lane=row.lane, hist=self._clock.wall() - row.wall_s > HIST_S)
 
     async def _take_pubacks(self, pipe: Pipe) -> None:
         """A PUBACK is not a delivery: a good one counts only with `ack = "broker"`, a bad one says what to do."""
@@ -231,80 +319,69 @@ class Uplink:
             case (self._device, ["down", "ack"]):
                 await self._take_ack(pipe, message.payload)
             case (self._device, ["down", "cmd", name]):
-                task = asyncio.create_task(self._obey(name, message))
-                self._running.add(task)
-                task.add_done_callback(lambda _: self._wake.set())
+                self._take_command(pipe, name, message)
+            case (self._device, ["down", "res"]):
+                self._take_answer(message.payload)
+            case (self._device, ["down", "desired"]):
+                await self._shadow.take(message.payload)
+            case ("host", [centre, "state"]):
+                self._take_host(centre, message.payload)
 
     async def _take_ack(self, pipe: Pipe, payload: bytes) -> None:
-        try:
-            ack = msgspec.json.decode(payload, type=topics.Ack)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.warning("uplink: an acknowledgement cannot be read: %s", error)
-            return
-        if ack.epoch != self._outbox.epoch:
+        ack = decoded(payload, topics.Ack, "an acknowledgement")
+        if ack is None or ack.epoch != self._outbox.epoch:
             return
         for nack in ack.nack:
             await self._outbox.nacked(nack.seq, f"the centre cannot take it: {nack.why}")
         self._window.settled(nack.seq for nack in ack.nack)
-        self._window.heard(ack.cum, ack.sel)
+        self._window.heard(ack.cum, ack.sel, self._clock.monotonic())
         if ack.all:
             self._window.missing()
         if not await self._outbox.acked(ack.epoch, ack.cum, ack.sel):
             self._window.lost()
             await self._be_born(pipe)
 
-    async def _obey(self, name: str, message: Message) -> None:
-        """Answer one command; its task outlives the connection that brought it."""
-        order = commands.read(name, message.payload, retained=message.retained, wall_s=self._clock.wall())
-        try:
-            reply, recorded = await self._decide(name, order)
-        except DriverError as error:  # what cannot be written down is not carried out
-            reply, recorded = Reply(state="failed", reason=f"not carried out: {error}"), None
-        log.info("command %s %s by %s: %s %s", name, order.id, order.by or "?", reply.state, reply.reason or "")
+    def _take_command(self, pipe: Pipe, name: str, message: Message) -> None:
+        self._obey.take(name, message, five=pipe.five, wake=self._wake.set)
+
+    def _answer(self, asker: Asker, body: bytes) -> None:
+        """Publish an answer where it was asked for; one that finds the link down is of no worth later."""
         if self._pipe is None:
             return
-        asked = message.response_topic
+        asked = asker.response_topic
         topic = asked if asked and not set("+#\0") & set(asked) else topics.result(self._device)
-        facts: dict[str, object] = JSON | {"MessageExpiryInterval": RESULT_EXPIRY_S}
-        if message.correlation is not None:
-            facts["CorrelationData"] = message.correlation
-        body = topics.encode_result(order.id, reply, self._clock.wall(), recorded)
-        self._pipe.publish(topic, body, facts)
+        properties = facts("res", expiry_s=RESULT_EXPIRY_S)
+        if asker.correlation is not None:
+            properties["CorrelationData"] = asker.correlation
+        self._pipe.publish(topic, body, properties)
 
-    async def _decide(self, name: str, order: commands.Order | commands.Refused) -> tuple[Reply, Reply | None]:
-        """Carry out a command that was never seen; returns its answer, and for a repeat the recorded one as well."""
-        if order.id is None:
-            return order.reply, None
-        try:
-            fresh = await self._outbox.claim(order.id, name, order.by)
-        except DriverError as error:
-            if isinstance(order, commands.Order) and isinstance(order.request, commands.HOMEWARD):
-                log.error("command %s %s is obeyed though it cannot be recorded: %s", name, order.id, error)
-                return await self._on_command(order.request, order.by), None
-            raise
-        if not fresh:
-            recorded = await self._outbox.answered(order.id)
-            return Reply(state="duplicate", reason="this id was used before"), recorded or commands.RUNNING
-        match order:
-            case commands.Refused(reply=reply):
-                pass
-            case commands.Order(request=request, by=by):
-                try:
-                    reply = await self._on_command(request, by)
-                except DriverError as error:
-                    reply = Reply(state="failed", reason=str(error))
-        try:
-            await self._outbox.answer(order.id, name, order.by, reply)
-        except DriverError as error:  # it was carried out, and a repeat will find that it was seen
-            log.error("the answer to command %s %s cannot be recorded: %s", name, order.id, error)
-        return reply, None
+    def _take_answer(self, payload: bytes) -> None:
+        if (answer := decoded(payload, Answer, "an answer of the centre")) is None:
+            return
+        waiting = self._asked.get(answer.id)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
 
-    def _reap(self) -> None:
-        """Let the exception of a command's task escape: it is a bug."""
-        for task in [task for task in self._running if task.done()]:
-            self._running.discard(task)
-            if not task.cancelled():
-                task.result()
+    def _take_host(self, centre: str, payload: bytes) -> None:
+        if not payload:
+            return self._hosts.gone(centre)
+        host = decoded(payload, Host, f"the state of centre {centre}")
+        if host is None:
+            return None
+        if fault := self._hosts.heard(centre, host):
+            log.warning("uplink: centre %s %s", centre, fault)
+        self._health.set("uplink.centre", "waiting: all centres are offline" if self._hosts.waiting else "running")
+        return None
+
+    def _introduce(self, five: bool) -> None:
+        """After the birth, what newcomers want to know beside it."""
+        section = self._section
+        name = f"{section.host}:{section.port}"
+        self._shadow.introduce(LinkState(broker=name, mqtt="5" if five else "3.1.1", tls=section.ca_file is not None))
+
+    def _keep(self, topic: str, schema: str, body: bytes) -> None:
+        if self._pipe is not None:
+            self._pipe.publish(topic, body, facts(schema), retain=True)
 
     def _offline(self, reason: str) -> bytes:
         time = topics.rfc3339(self._clock.wall())

@@ -31,7 +31,7 @@ from edge_agent import topics
 from edge_agent.messages import Reply
 from edge_agent.ranges import ranges
 from edge_agent.runtime import Clock, DriverError
-from edge_agent.uplink.commands import INTERRUPTED
+from edge_agent.uplink.commands import INTERRUPTED, OUTLIVE_US
 from edge_agent.uplink.disk import Ballast, Pressure, disk_used, pressure
 from edge_agent.uplink.lanes import Lanes
 from edge_agent.uplink.salvage import salvage
@@ -85,6 +85,7 @@ class Outbox:
         self.boot = _boot_id()
         self.on_fresh: Callable[[], None] = lambda: None
         self.counts: Counter[str] = Counter()
+        self.under_way: list[tuple[str, str, str, str]] = []  # (id, name, by, run) of commands whose flight goes on
         self._clock, self._max_mib = clock, max_mib
         self._ballast = Ballast(path.with_name("ballast"), ballast_mib)
         self._lanes = Lanes()
@@ -498,6 +499,11 @@ class Outbox:
         with self._store.commit():
             for id, name, by in self._store.unanswered():
                 self._answer(id, name, by, INTERRUPTED)
+            for id, name, by, run in self._store.under_way():
+                if name in OUTLIVE_US:
+                    self.under_way.append((id, name, by, run))
+                else:
+                    self._answer(id, name, by, INTERRUPTED)
 
 
 def _hand_over(outcomes: list[tuple[_Job, Any]]) -> None:

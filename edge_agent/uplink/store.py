@@ -31,6 +31,8 @@ RESERVE_PAGES = 256  # 1 MiB that events may not use: commands, gaps and confirm
 CHECKPOINT_PAGES = 250  # of the log: on a full disk it must not want more than that again
 ROW_BYTES = 400  # of an event beyond its body, with its share of the indexes
 KEEP_COMMANDS_S = 7 * 86_400.0
+MOST_COMMANDS = 100_000
+FORGET_EVERY, FORGET_EVERY_S = 64, 3600.0  # claims
 WAITS, SET_ASIDE = 0, 1
 LANES = 4
 
@@ -184,6 +186,7 @@ class Store:
         self._room_bytes = 0
         self._frozen_pages: int | None = None
         self._mark = -1
+        self._claims, self._forgot_s = 0, 0.0
 
     def close(self) -> None:
         self.db.close()
@@ -371,13 +374,23 @@ class Store:
     # --- commands -------------------------------------------------------------------------------------------------
 
     def claim(self, id: str, name: str, by: str, wall_s: float) -> bool:
-        """Write down that a command was seen; False where it was already. Forgets those older than 7 days."""
-        self.db.execute("DELETE FROM command WHERE wall_s < ?", (wall_s - KEEP_COMMANDS_S,))
+        """Write down that a command was seen; False where it was already. Now and then forgets the oldest."""
+        if self._claims % FORGET_EVERY == 0 or wall_s - self._forgot_s > FORGET_EVERY_S:
+            self.forget(wall_s)
+            self._forgot_s = wall_s
+        self._claims += 1
         self.db.execute(
             "INSERT INTO command(id, name, by, wall_s) VALUES (?,?,?,?) ON CONFLICT(id) DO NOTHING",
             (id, name, by, wall_s),
         )
         return self.db.changes() == 1
+
+    def forget(self, wall_s: float, most: int = MOST_COMMANDS) -> None:
+        """Forget commands older than 7 days, and the oldest beyond so many: by then `not_after` refuses a repeat."""
+        self.db.execute("DELETE FROM command WHERE wall_s < ?", (wall_s - KEEP_COMMANDS_S,))
+        self.db.execute(
+            "DELETE FROM command WHERE id IN (SELECT id FROM command ORDER BY wall_s DESC LIMIT -1 OFFSET ?)", (most,)
+        )
 
     def answer(self, id: str, reply: Reply) -> None:
         self.db.execute("UPDATE command SET reply = ? WHERE id = ?", (msgspec.json.encode(reply), id))
@@ -385,12 +398,22 @@ class Store:
     def answered(self, id: str) -> Reply | None:
         """The recorded answer; None while there is none."""
         found = self._one("SELECT reply FROM command WHERE id = ? AND reply IS NOT NULL", id)
-        return msgspec.json.decode(found[0], type=Reply) if found else None
+        return _reply(found[0]) if found else None
 
     def unanswered(self) -> list[tuple[str, str, str]]:
         """`(id, name, by)` of commands that were seen but never answered."""
         found = self.db.execute("SELECT id, name, by FROM command WHERE reply IS NULL")
         return [(str(id), str(name), str(by)) for id, name, by in found]
+
+    def under_way(self) -> list[tuple[str, str, str, str]]:
+        """`(id, name, by, run)` of commands that were accepted and whose end was never recorded."""
+        found = self.db.execute("SELECT id, name, by, reply FROM command WHERE reply IS NOT NULL")
+        replies = [(str(id), str(name), str(by), _reply(blob)) for id, name, by, blob in found]
+        return [
+            (id, name, by, reply.run)
+            for id, name, by, reply in replies
+            if reply.state == "accepted" and reply.run is not None
+        ]
 
     def remember(self, commands: Iterable[tuple[Any, ...]]) -> None:
         """Take over commands from a damaged file, so that none of them is carried out twice."""
@@ -498,3 +521,11 @@ def cost(body_bytes: int) -> int:
     if body_bytes <= PAGE_BYTES // 2:
         return body_bytes + ROW_BYTES
     return (body_bytes // PAGE_BYTES + 1) * PAGE_BYTES + ROW_BYTES
+
+
+def _reply(blob: Any) -> Reply:
+    """A recorded answer; a bit that flipped in it must not keep the agent from starting."""
+    try:
+        return msgspec.json.decode(blob, type=Reply)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Reply(state="failed", reason="the recorded answer can no longer be read")

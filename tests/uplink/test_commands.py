@@ -8,9 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.messages import Fly, Say
-from edge_agent.uplink.commands import MAX_BYTES, Order, Refused, read
+from edge_agent.uplink.commands import MAX_BYTES, NAMES, Order, Refused
+from edge_agent.uplink.commands import read as read_command
+from edge_agent.uplink.signing import Signatures
 
 NOW_S = 1795310283.0  # 2026-11-22T01:18:03Z
+ANYONE = Signatures("D-1", (), unsigned=True)
+
+
+def read(name: str, payload: bytes, *, retained: bool = False, expires: bool = True) -> Order | Refused:
+    return read_command(name, payload, signatures=ANYONE, retained=retained, expires=expires, wall_s=NOW_S)
 
 
 def payload(**changes: Any) -> bytes:
@@ -19,17 +26,15 @@ def payload(**changes: Any) -> bytes:
 
 
 def refused(retained: bool = False, **changes: Any) -> Refused:
-    order = read("fly", payload(**changes), retained=retained, wall_s=NOW_S)
+    order = read("fly", payload(**changes), retained=retained)
     assert isinstance(order, Refused)
     return order
 
 
 def test_a_good_command_becomes_its_request() -> None:
-    assert read("fly", payload(), retained=False, wall_s=NOW_S) == Order(id="c1", by="op", request=Fly(route="r"))
+    assert read("fly", payload()) == Order(id="c1", by="unsigned:op", request=Fly(route="r"))
     say = payload(name="say", args={"text": "请离开", "speakers": ["gate"]})
-    assert read("say", say, retained=False, wall_s=NOW_S) == Order(
-        id="c1", by="op", request=Say(text="请离开", speakers=("gate",))
-    )
+    assert read("say", say) == Order(id="c1", by="unsigned:op", request=Say(text="请离开", speakers=("gate",)))
 
 
 def test_a_late_command_is_expired() -> None:
@@ -67,13 +72,13 @@ def test_a_wrong_command_is_rejected_and_told_why(changes: dict[str, Any], word:
 
 
 def test_an_unknown_name_is_rejected_with_the_known_ones() -> None:
-    order = read("dance", payload(name="dance"), retained=False, wall_s=NOW_S)
+    order = read("dance", payload(name="dance"))
     assert isinstance(order, Refused)
-    assert "fly, land, pause, recall, resume, say" in (order.reply.reason or "")
+    assert ", ".join(NAMES) in (order.reply.reason or "")
 
 
 def test_too_long_a_command_is_not_even_read() -> None:
-    order = read("fly", payload(args={"route": "r" * MAX_BYTES}), retained=False, wall_s=NOW_S)
+    order = read("fly", payload(args={"route": "r" * MAX_BYTES}))
     assert isinstance(order, Refused)
     assert order.id is None
 
@@ -85,7 +90,7 @@ def test_too_long_a_command_is_not_even_read() -> None:
     )
 )
 def test_garbage_is_refused_and_never_raises(garbage: bytes) -> None:
-    assert isinstance(read("fly", garbage, retained=False, wall_s=NOW_S), Refused)
+    assert isinstance(read("fly", garbage), Refused)
 
 
 @given(
@@ -95,4 +100,4 @@ def test_garbage_is_refused_and_never_raises(garbage: bytes) -> None:
     )
 )
 def test_any_object_is_answered(fields: dict[str, Any]) -> None:
-    assert isinstance(read("fly", json.dumps(fields).encode(), retained=False, wall_s=NOW_S), Refused | Order)
+    assert isinstance(read("fly", json.dumps(fields).encode()), Refused | Order)

@@ -1,0 +1,257 @@
+"""What is asked of the agent, by the centre or the local socket: carried out, refused, and followed to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, assert_never
+
+from msgspec import Struct
+from ulid import ULID
+
+from edge_agent import config, topics
+from edge_agent.cases import Cases
+from edge_agent.desired import Wishes
+from edge_agent.messages import (
+    Acknowledge,
+    Announcement,
+    CheckConfig,
+    ClearLockout,
+    Clip,
+    Dispatch,
+    Extend,
+    FlightEvent,
+    FlightRequest,
+    Fly,
+    Handled,
+    HotList,
+    Hush,
+    Land,
+    Level,
+    Pause,
+    Phrase,
+    Recall,
+    Refusal,
+    Reply,
+    Request,
+    Resume,
+    Revision,
+    Say,
+    Skip,
+    Snapped,
+    Snapshot,
+    Spoken,
+    Talk,
+    Zones,
+)
+
+# What a command that is part of the contract still wants here; it is refused with these words, never pretended.
+WANTING: Mapping[type[Struct], str] = {
+    Dispatch: "flights to a place that no route names",
+    Extend: "flights that can be lengthened in the air",
+    Talk: "live voice from the network to the speakers",
+    Level: "speakers whose level can be changed while they run",
+    HotList: "a list of plates that incidents are matched against",
+    Zones: "zones that can be moved while the agent runs",
+    Clip: "the last minutes of each camera, kept as video",
+}
+
+
+class Pilot(Protocol):
+    """What the desk asks of the flight."""
+
+    def fly(self, route_id: str, by: str) -> str | Refusal: ...
+    def recall(self, by: str) -> Refusal | None: ...
+    def land(self, by: str) -> Refusal | None: ...
+    def pause(self, by: str) -> Refusal | None: ...
+    def resume(self, by: str) -> Refusal | None: ...
+    def clear(self) -> Refusal | None: ...
+    def skip(self, schedule: str, when_s: float | None, by: str) -> Refusal | None: ...
+    @property
+    def run_id(self) -> str | None: ...
+
+
+class Announcer(Protocol):
+    """What the desk asks of the speakers."""
+
+    def offer(self, announcement: Announcement) -> Refusal | None: ...
+    def hush(self, reason: str = ...) -> None: ...
+
+
+class Desk:
+    """`execute` answers a request at once; what takes time is told by `tell(run, reply)` until it is done or failed."""
+
+    def __init__(
+        self,
+        settings: config.Agent,
+        *,
+        pilot: Pilot | None,
+        grounded: str,
+        announcer: Announcer,
+        cases: Cases,
+        wishes: Wishes,
+        newest: Mapping[str, Any],
+        now: Callable[[], tuple[float, float]],
+        report: Callable[..., Awaitable[None]],
+        tell: Callable[[str, Reply], Awaitable[None]],
+    ) -> None:
+        self._settings, self._pilot, self._grounded = settings, pilot, grounded
+        self._announcer, self._cases, self._wishes, self._newest = announcer, cases, wishes, newest
+        self._now, self._report, self._tell = now, report, tell
+        self._saying: dict[str, dict[str, str | None]] = {}  # announcement: speaker: None, or what became of it
+
+    async def execute(self, request: Request, by: str) -> Reply:
+        """One request; whoever asks, the pilot's gates and the announcer's queue decide. Raises DriverError."""
+        match request:
+            case Say():
+                return self._say(request, by)
+            case Hush():
+                return self._hush(by)
+            case Acknowledge() | Handled():
+                return await self._revise(request, by)
+            case Snapshot():
+                return await self._snap(request, by)
+            case CheckConfig():
+                return self._check(request)
+            case Dispatch() | Extend() | Talk() | Level() | HotList() | Zones() | Clip():
+                return _rejected(f"not available on this device yet: it needs {WANTING[type(request)]}")
+            case Fly() | Recall() | Land() | Pause() | Resume() | ClearLockout() | Skip():
+                return self._steer(self._pilot, request, by) if self._pilot else _rejected(self._grounded)
+            case _:
+                assert_never(request)
+
+    # --- followed -------------------------------------------------------------------------------------------------
+
+    async def flown(self, event: FlightEvent) -> None:
+        """A flight entered a phase: whoever asked for it is told."""
+        match event.phase:
+            case "landed":
+                reply = Reply(state="done", reason=event.cause, run=event.run, phase=event.phase)
+            case "failed" | "lockout":
+                reply = Reply(
+                    state="failed", reason=event.cause, run=event.run, phase=event.phase, refusal=event.refusal
+                )
+            case "missed":
+                return
+            case _:
+                reply = Reply(state="progress", reason=event.cause, run=event.run, phase=event.phase)
+        await self._tell(event.run, reply)
+
+    async def spoken(self, spoken: Spoken) -> None:
+        """An announcement ended on one speaker; on the last of them whoever asked for it is told."""
+        speakers = self._saying.get(spoken.announcement)
+        if speakers is None:
+            return
+        speakers[spoken.speaker] = _became(spoken)
+        if None in speakers.values():
+            return
+        del self._saying[spoken.announcement]
+        bad = [f"{name}: {what}" for name, what in speakers.items() if what != "delivered"]
+        await self._tell(
+            spoken.announcement,
+            Reply(state="failed" if bad else "done", reason="; ".join(bad) or None, run=spoken.announcement),
+        )
+
+    # --- each -----------------------------------------------------------------------------------------------------
+
+    def _steer(self, pilot: Pilot, request: FlightRequest, by: str) -> Reply:
+        run = pilot.run_id
+        match request:
+            case Fly(route=route):
+                answer = pilot.fly(route, by)
+                return Reply(state="accepted", run=answer) if isinstance(answer, str) else _refused(answer)
+            case Recall():
+                refusal = pilot.recall(by)
+                return _refused(refusal) if refusal else Reply(state="accepted", run=run)
+            case Land():
+                refusal = pilot.land(by)
+                return _refused(refusal) if refusal else Reply(state="accepted", run=run)
+            case Pause():
+                refusal = pilot.pause(by)
+            case Resume():
+                refusal = pilot.resume(by)
+            case ClearLockout():
+                refusal = pilot.clear()
+                return _refused(refusal) if refusal else Reply(state="done")
+            case Skip(schedule=schedule, when=when):
+                try:
+                    refusal = pilot.skip(schedule, None if when is None else topics.unix_s(when), by)
+                except (ValueError, OverflowError) as error:
+                    return _rejected(f"`when` must be a time as RFC 3339 (2026-11-22T21:30:00+08:00): {error}")
+                return _refused(refusal) if refusal else Reply(state="done")
+            case _:
+                return _rejected(f"not available on this device yet: it needs {WANTING[type(request)]}")
+        return _refused(refusal) if refusal else Reply(state="accepted")
+
+    def _say(self, request: Say, by: str) -> Reply:
+        names = request.speakers or tuple(speaker.name for speaker in self._settings.speakers)
+        if not self._settings.speakers:
+            return _rejected("this device has no [[speaker]]")
+        now, _ = self._now()
+        announcement = Announcement(
+            id=str(ULID()),
+            phrases=(Phrase(text=request.text, lang=request.lang),),
+            speakers=request.speakers,
+            cls="live",
+            at_s=now,
+            not_after_s=now + self._settings.voice.stale_s,
+            by=by,
+        )
+        if refusal := self._announcer.offer(announcement):
+            return _refused(refusal)
+        self._saying[announcement.id] = dict.fromkeys(names)
+        return Reply(state="accepted", run=announcement.id)
+
+    def _hush(self, by: str) -> Reply:
+        if not self._settings.speakers:
+            return _rejected("this device has no [[speaker]]")
+        self._announcer.hush(f"hushed by {by}")
+        return Reply(state="done")
+
+    async def _revise(self, request: Acknowledge | Handled, by: str) -> Reply:
+        found = await asyncio.to_thread(self._cases.revise, request, by, self._now()[1])
+        if isinstance(found, Refusal):
+            return _refused(found)
+        await self.report_revision(found)
+        return Reply(state="done", phase=f"rev {found.rev}")
+
+    async def report_revision(self, revision: Revision) -> None:
+        """A new revision of an incident is an event of its own."""
+        await self._report("det", revision, id=f"{revision.id}.{revision.rev}", wall_s=revision.wall_s)
+
+    async def _snap(self, request: Snapshot, by: str) -> Reply:
+        from edge_agent.vision.record import thumbnail, write_picture
+
+        there = ", ".join(self._newest) or "none has shown a picture yet"
+        names = [name for name in self._newest if request.camera in (None, name)]
+        if len(names) != 1:
+            which = f"no camera {request.camera!r} has a picture" if request.camera else "`camera` is needed"
+            return _rejected(f"{which} (there is: {there})")
+        frame, id = self._newest[names[0]], str(ULID())
+        height, width = frame.pixels.shape[:2]
+        folder: Path = self._settings.data_dir / "snapshots"
+        picture = await asyncio.to_thread(write_picture, folder, id, frame, ())
+        thumb = await asyncio.to_thread(thumbnail, frame, (0.0, 0.0, float(width), float(height)))
+        snapped = Snapped(id=id, camera=names[0], by=by, wall_s=frame.wall_s, picture=picture)
+        await self._report("snapshot", snapped, id=id, wall_s=frame.wall_s, thumb=thumb)
+        return Reply(state="done", run=id)
+
+    def _check(self, request: CheckConfig) -> Reply:
+        rejected = self._wishes.check(request.desired)
+        if rejected:
+            return _rejected("; ".join(f"{one.path}: {one.why}" for one in rejected))
+        return Reply(state="done", reason="it would be taken; publish it on down/desired to apply it")
+
+
+def _became(spoken: Spoken) -> str:
+    why = spoken.detail or (str(spoken.refusal) if spoken.refusal else None)
+    return spoken.outcome + (f", {why}" if why else "")
+
+
+def _rejected(reason: str) -> Reply:
+    return Reply(state="rejected", reason=reason)
+
+
+def _refused(refusal: Refusal) -> Reply:
+    return Reply(state="rejected", reason=str(refusal), refusal=refusal)

@@ -1,0 +1,44 @@
+"""How far this machine's clock may be trusted, as the kernel knows it (adjtimex(2))."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+
+from edge_agent.topics import TimeQuality
+
+STA_UNSYNC = 0x0040
+TIME_ERROR = 5
+MOST_S = 86_400
+_LIBC = ctypes.CDLL(None)
+
+
+class _Timex(ctypes.Structure):
+    """struct timex of <sys/timex.h>, as far as it is read; the rest is room for the kernel."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),  # µs
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_byte * 256),
+    )
+
+
+def time_quality() -> TimeQuality:
+    """Whether NTP (chrony, timesyncd, ntpd) steers the clock, and the most that it may be off."""
+    timex = _Timex()
+    try:
+        state = _LIBC.adjtimex(ctypes.byref(timex))
+    except AttributeError:  # no such call here
+        state = -1
+    return judge(state, timex.status, timex.maxerror)
+
+
+def judge(state: int, status: int, maxerror_us: int) -> TimeQuality:
+    """What adjtimex said, in words: pure."""
+    if state in (-1, TIME_ERROR) or status & STA_UNSYNC or not 0 <= maxerror_us < MOST_S * 1_000_000:
+        return TimeQuality(src="unsynchronised")
+    return TimeQuality(src="ntp", err_ms=math.ceil(maxerror_us / 1000))
