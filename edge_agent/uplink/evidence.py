@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from edge_agent import config
+from edge_agent.messages import Incident
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.topics import EvidenceFile, EvidenceState, Gap, Receipt
 from edge_agent.uplink.evidence_store import EvidenceStore, Item
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 MIB = 1024 * 1024
 TIDY_S = 30.0
+FOLDERS = ("incidents", "snapshots")  # where originals are written
 PICTURES = (".jpg", ".jpeg", ".png")
 
 
@@ -43,7 +45,10 @@ class GoneError(Exception):
 
 
 class Evidence:
-    """Call `run` under `supervise`; all else at any time; each raises `DriverError` where the disk fails."""
+    """Call `run` under `supervise`; all else at any time; each raises `DriverError` where the disk fails.
+
+    `on_new` is called with every file that was taken charge of.
+    """
 
     def __init__(
         self, data_dir: Path, section: config.Evidence, *, report: Report, clock: Clock, health: Health
@@ -57,9 +62,9 @@ class Evidence:
         self._full: str | None = None
 
     async def run(self) -> None:
-        """Find what is not on the books, then keep the disk within its limits until cancelled."""
-        await self._adopt()
+        """Keep the books complete and the disk within its limits until cancelled."""
         while True:
+            await self.adopt()
             await self.tidy()
             await self._clock.sleep(TIDY_S)
 
@@ -81,6 +86,27 @@ class Evidence:
         )
         if await self.on_disk(lambda store: store.add(item)):
             self.on_new(item)
+
+    async def take(self, incident: Incident, why: str | None) -> None:
+        """The original of an incident, or `why` there is none; a disk that fails is a fault, and the next start's."""
+        picture = incident.picture
+        try:
+            if picture is None:
+                none = EvidenceFile(id=f"{incident.id}.jpg", incident=incident.id, kind="picture", sha256="", bytes=0)
+                await self.lost(none, why or "no picture was taken")
+            else:
+                await self.keep(
+                    Path(picture.path),
+                    kind="picture",
+                    incident=incident.id,
+                    sha256=picture.sha256,
+                    bytes=picture.bytes,
+                    wall_s=incident.wall_s,
+                )
+        except DriverError as error:
+            self._health.set("evidence.books", f"failed: {error}")
+        else:
+            self._health.set("evidence.books", "running")
 
     def refuses(self) -> str | None:
         """Why no more originals may be written now, so that events still find room; None where they may."""
@@ -168,6 +194,18 @@ class Evidence:
         except OSError as error:
             raise DriverError(f"{self._dir}: {error}") from None
 
+    async def adopt(self) -> None:
+        """Take charge of complete files that are not on the books: a stop came between, or evidence.db was lost."""
+
+        def look(store: EvidenceStore) -> list[Path]:
+            known = store.ids()
+            found = (path for folder in FOLDERS for path in (self._dir / folder).glob("[!.]*"))
+            return sorted(path for path in found if path.name not in known)
+
+        for path in await self.on_disk(look):
+            with contextlib.suppress(FileNotFoundError):  # whoever took it away was quicker
+                await self._adopt_one(path)
+
     async def tidy(self) -> None:
         """Delete what the rules let go and what the limits demand, then see whether there is room."""
         items = {item.id: item for item in await self.on_disk(lambda store: store.items())}
@@ -204,17 +242,6 @@ class Evidence:
 
     async def _free(self) -> int:
         return await self.on_disk(lambda _: shutil.disk_usage(self._dir).free)
-
-    async def _adopt(self) -> None:
-        """Take charge of complete files that a stop came between, or that a lost evidence.db knew."""
-        directory = self._dir / "incidents"
-        known = await self.on_disk(lambda store: store.ids())
-        found = await self.on_disk(lambda _: sorted(directory.iterdir()) if directory.is_dir() else [])
-        for path in found:
-            if path.name in known or path.name.startswith("."):
-                continue
-            with contextlib.suppress(FileNotFoundError):  # whoever took it away was quicker
-                await self._adopt_one(path)
 
     async def _adopt_one(self, path: Path) -> None:
         def look(_: EvidenceStore) -> tuple[str, int, float]:
