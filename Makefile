@@ -20,6 +20,9 @@ test: check test-packages ## everything that must hold: check + the tests that m
 faults: setup-dev test-packages ## every fault we can play, 20,000 events each, nothing lost (under 20 minutes; FAULTS_EVENTS=2000 for less)
 	@FAULTS_JSON=build/faults.json $(BIN)/pytest tests/faults -m faults -rs $(ARGS)
 
+bench: setup-dev test-packages build/bench/site ## the uplink's figures beside its peers', into docs/PERFORMANCE.md (about 10 minutes)
+	@$(BIN)/python bench/uplink.py $(ARGS)
+
 check: setup-dev ## lint, types and unit tests (under 90 seconds)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -42,6 +45,9 @@ test-packages: ## Debian packages that the tests want: installed where we are ro
 clean: ## forget what was built and installed here
 	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .hypothesis
 
+build/bench/site: bench/requirements.txt | $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --target $@ -r $< && touch $@
+
 .venv/.demo: pyproject.toml uv.lock | $(UV)
 	@$(UV) sync --quiet --frozen --inexact --extra demo && touch $@
 
@@ -56,4 +62,4 @@ $(UV):
 	  else echo "python3-venv is missing; run: sudo apt-get install python3-venv ca-certificates"; exit 1; fi; }
 	@$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
-.PHONY: help demo test faults check setup setup-dev lock format test-packages clean
+.PHONY: help demo test faults bench check setup setup-dev lock format test-packages clean

@@ -46,6 +46,7 @@ class Generator:
         self._kept = _append(f"{args.out}.kept")
         self._refused = _append(f"{args.out}.refused")
         self._running: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Semaphore(args.at_once)
 
     async def run(self) -> None:
         known = _ids(f"{self.args.out}.kept") | _ids(f"{self.args.out}.refused")
@@ -55,9 +56,12 @@ class Generator:
         for place, (n, id) in enumerate(todo):
             if place % 50 == 0:
                 began_s += await self._pause()
-            due_s = began_s + place / self.args.rate - time.monotonic()
+            if place == self.args.ahead:
+                began_s = time.monotonic()
+            due_s = began_s + max(0, place - self.args.ahead) / self.args.rate - time.monotonic()
             if due_s > 0.002:
                 await asyncio.sleep(due_s)
+            await self._free.acquire()
             self._start(n, id)
             self.tried += 1
         while self._running:
@@ -85,6 +89,7 @@ class Generator:
         task = asyncio.create_task(self._put("gap" if bad else "det", id, body, 0 if urgent else 1))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda _: self._free.release())
 
     async def _put(self, kind: str, id: str, body: bytes, lane: int) -> None:
         began_s = time.monotonic()
@@ -185,6 +190,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep-alive-s", type=int, default=5)
     parser.add_argument("--events", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=2000.0)
+    parser.add_argument("--ahead", type=int, default=0, help="so many go as fast as they can, before the rate counts")
+    parser.add_argument("--at-once", type=int, default=100_000, help="calls of put at the same time, at most")
     parser.add_argument("--body-bytes", type=int, default=400)
     parser.add_argument("--urgent-every", type=int, default=0, help="one event of so many goes to lane 0")
     parser.add_argument("--bad-every", type=int, default=0, help="one of so many is what the centre cannot take")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 
 
@@ -104,21 +103,3 @@ class _Link:
     """What the two directions of a connection share."""
 
     dead = False
-
-
-async def _main() -> None:
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", type=int, help="port on 127.0.0.1")
-    parser.add_argument("--delay-s", type=float, default=0.0)
-    parser.add_argument("--bytes-per-s", type=float, default=float("inf"))
-    args = parser.parse_args()
-    async with Proxy(args.target, delay_s=args.delay_s, bytes_per_s=args.bytes_per_s) as proxy:
-        print(proxy.port, flush=True)
-        await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_main())

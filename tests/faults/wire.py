@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Hear = Callable[[str, bytes, float], None]  # topic, payload, monotonic time
 
@@ -33,7 +33,7 @@ class Wire:
             raise ConnectionError(f"CONNACK {body!r}")
         return wire
 
-    async def listen(self, filters: list[str], hear: Hear, ready: asyncio.Event | None = None) -> None:
+    async def listen(self, filters: Sequence[str], hear: Hear, ready: asyncio.Event | None = None) -> None:
         """Subscribe, and hear until the connection ends."""
         body = b"\x00\x01" + b"".join(_text(each.encode()) + b"\x00" for each in filters)
         self.writer.write(_packet(0x82, body))
@@ -63,7 +63,7 @@ class Wire:
                 return kind, await self._reader.readexactly(length)
 
 
-async def listen_for_ever(port: int, filters: list[str], hear: Hear, ready: asyncio.Event) -> None:
+async def listen_for_ever(port: int, filters: Sequence[str], hear: Hear, ready: asyncio.Event) -> None:
     """Listen, and come back whenever the broker does."""
     while True:
         try:

@@ -45,6 +45,7 @@ class Setup:
     shim: bool = False
     disk_mib: int | None = None  # an ext4 of its own, on a loop device
     tls: bool = False
+    tap: tuple[str, ...] = ("ea/1/+/up/ev/#",)
     files: dict[str, str] = field(default_factory=dict)  # what `{dir}` in `broker` is to hold
     agent: tuple[str, ...] = ()  # arguments of driver.py
 
@@ -201,8 +202,8 @@ class Disk:
             raise CannotRunError(f"no loop device or no mount here: {(made or tried).strip()}")
 
     def wrap(self, command: list[str]) -> list[str]:
-        return ["unshare", "-m", "sh", "-c", 'mount -o loop "$0" "$1" && shift && exec "$@"', str(self.image),
-                str(self.at), *command]  # fmt: skip
+        mount = 'mount -o loop,errors=remount-ro "$0" "$1" && shift && exec "$@"'
+        return ["unshare", "-m", "sh", "-c", mount, str(self.image), str(self.at), *command]
 
     def inside(self, pid: int) -> Path:
         """The disk as the agent sees it."""
@@ -264,29 +265,42 @@ class Shim:
 
 
 class Tap:
-    """Hears every event on its way to the centre and every acknowledgement on its way back."""
+    """Hears every event on its way to the centre; acknowledgements and status too, where it is asked to."""
 
     def __init__(self) -> None:
         self.deliveries = 0
         self.first_s: dict[str, float] = {}
         self.reordered = 0
+        self.acks: list[tuple[float, dict[str, Any]]] = []
+        self.births_s: list[float] = []
         self.ready = asyncio.Event()
-        self.on_event: Callable[[str, bytes], None] = lambda topic, payload: None
         self._highest: dict[tuple[int, str], int] = {}
 
     def hear(self, topic: str, payload: bytes, at_s: float) -> None:
+        try:
+            told = json.loads(payload)
+            match topic.split("/")[3:]:
+                case ["down", "ack"]:
+                    self.acks.append((at_s, told))
+                case ["up", "status"] if told["state"] == "online":
+                    self.births_s.append(at_s)
+                case ["up", "ev", kind]:
+                    self._count(kind, told["id"], told["seq"], told["epoch"], at_s)
+        except (ValueError, KeyError, TypeError):
+            pass  # somebody else's bytes
+
+    def _count(self, kind: str, id: str, seq: int, epoch: int, at_s: float) -> None:
         self.deliveries += 1
-        self.on_event(topic, payload)
-        found = _PLACE.match(payload) or _PLACE_ANY.search(payload)
-        if not found:
-            return
-        id, seq, epoch = found["id"].decode(), int(found["seq"]), int(found["epoch"])
         if id in self.first_s:
             return
         self.first_s[id] = at_s
-        highest = self._highest.get((epoch, topic), 0)
+        highest = self._highest.get((epoch, kind), 0)
         self.reordered += seq < highest
-        self._highest[epoch, topic] = max(highest, seq)
+        self._highest[epoch, kind] = max(highest, seq)
+
+    def acked_s(self, seq: int) -> float | None:
+        """When the centre first said that it has this place."""
+        return next((at_s for at_s, ack in self.acks if _covers(ack, seq)), None)
 
 
 class World:
@@ -324,7 +338,8 @@ class World:
     def _agent_command(self) -> list[str]:
         port = self.proxy.port if self.proxy else self._target
         command = [sys.executable, str(HERE / "driver.py"), "--data", str(self.data), "--out", str(self.out)]
-        command += ["--port", str(port), "--events", str(self.events), "--rate", str(self.rate), *self.setup.agent]
+        command += ["--port", str(port), "--events", str(self.events), "--rate", str(self.rate)]
+        command += [each.format(a_third_mib=max(1, self.events * 600 // 3 // 2**20)) for each in self.setup.agent]
         if self.pki:
             command += ["--tls", str(self.pki.directory)]
         return self.disk.wrap(command) if self.disk else command
@@ -343,9 +358,7 @@ class World:
                 await stack.enter_async_context(self.proxy)
             await self.broker.start()
             stack.push_async_callback(self.broker.kill)
-            tap = asyncio.create_task(
-                listen_for_ever(self.broker.port, ["ea/1/+/up/ev/#"], self.tap.hear, self.tap.ready)
-            )
+            tap = asyncio.create_task(listen_for_ever(self.broker.port, self.setup.tap, self.tap.hear, self.tap.ready))
             stack.push_async_callback(_cancel, tap)
             await asyncio.wait_for(self.tap.ready.wait(), 10)
             stack.push_async_callback(self.centre.stop, signal.SIGKILL)
@@ -479,6 +492,10 @@ def _named(facts: list[str], ranges: list[tuple[int, int, int]]) -> bool:
     return any(epoch == of and first <= seq <= last for of, first, last in ranges)
 
 
+def _covers(ack: dict[str, Any], seq: int) -> bool:
+    return seq <= ack["cum"] or any(first <= seq <= last for first, last in ack.get("sel", ()))
+
+
 def _brief(data: dict[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in data.items() if key != "pad")[:200]
 
@@ -526,8 +543,6 @@ def _free_port() -> int:
 
 OPEN = ("allow_anonymous true",)
 Act = Callable[[World], Awaitable[None]]
-_PLACE = re.compile(rb'\{"specversion":"1.0","id":"(?P<id>[^"]+)".*?"seq":(?P<seq>\d+),"epoch":(?P<epoch>\d+)')
-_PLACE_ANY = re.compile(rb'"id":"(?P<id>[^"]+)".*?"seq":(?P<seq>\d+),"epoch":(?P<epoch>\d+)', re.DOTALL)
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 _CA_CONF = """
 [ca]
