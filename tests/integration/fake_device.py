@@ -1,6 +1,7 @@
 """A device as the contract describes it, written with paho alone: sends events again until they are acknowledged."""
 
 import json
+import ssl
 import threading
 import time
 from datetime import UTC, datetime
@@ -57,9 +58,9 @@ class FakeDevice:
     """`send` keeps an event until an acknowledgement names its place; `step` sends what is due, at most `window`."""
 
     def __init__(
-        self, port: int, name: str = "D-1", *, epoch: int = 7, window: int = 200, again_s: float = 1.0
+        self, port: int, name: str = "D-1", *, window: int = 200, context: ssl.SSLContext | None = None
     ) -> None:
-        self.name, self.epoch, self.window, self.again_s = name, epoch, window, again_s
+        self.name, self.epoch, self.window, self.again_s = name, 7, window, 1.0
         self.next, self.sends = 1, 0
         self.acks: list[dict[str, Any]] = []
         self.commands: list[dict[str, Any]] = []
@@ -73,6 +74,8 @@ class FakeDevice:
         self._subscribed = threading.Event()
         self.client.on_subscribe = lambda *_: self._subscribed.set()
         self.client.on_message = self._on_message
+        if context is not None:
+            self.client.tls_set_context(context)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
         assert self._subscribed.wait(5)
