@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import islice
+from typing import Literal
 
 import msgspec
 from ulid import ULID
@@ -14,8 +15,9 @@ from ulid import ULID
 from edge_agent import topics
 from edge_agent.centre.store import Store
 from edge_agent.config import Mqtt
-from edge_agent.pipe import Broker, Message, Pipe
+from edge_agent.pipe import Broker, Message, Pipe, Will
 from edge_agent.runtime import Clock, DriverError
+from edge_agent.twin import Host
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ class Consumer:
     answers every birth with what it holds, so that a device learns at once that the centre is back.
 
     Members of a `group` share the work: the broker gives each event to one of them. Births are retained, which a shared
-    subscription does not bring, so every member reads them all.
+    subscription does not bring, so every member reads them all. They are one centre by one `name`: when one of them
+    goes, its will says that the centre is offline, and the others say that it is not.
     """
 
     def __init__(
@@ -44,10 +47,13 @@ class Consumer:
         clock: Clock,
         on_ready: Callable[[], None],
         group: str | None = None,
+        name: str = "centre",
+        max_in_flight: int | None = None,
     ) -> None:
         self._store, self._clock, self._on_ready = store, clock, on_ready
         self._broker = Broker(section)
-        self._group = group
+        self._group, self._name, self._max_in_flight = group, name, max_in_flight
+        self._session = ""
         self._wake = asyncio.Event()
         self._told: set[tuple[str, int]] = set()  # (device, epoch) to acknowledge after the commit
         self._born: set[tuple[str, int]] = set()
@@ -56,16 +62,22 @@ class Consumer:
     async def run(self) -> None:
         """One connection, from its start to its end; raises `DriverError` when the broker or the disk fails."""
         self._forget()
-        pipe = await self._broker.connect(f"centre-{ULID()}", self._subscriptions(), self._wake)
+        self._session = str(ULID())
+        will = Will(topic=topics.host(self._name), payload=self._host("offline"), delay_s=0)
+        pipe = await self._broker.connect(f"centre-{self._session}", self._subscriptions(), self._wake, will=will)
         try:
             if self._group is not None and not pipe.five:
                 raise DriverError(f"{self._broker.name}: a group shares its work by MQTT 5, and this is 3.1.1")
+            self._say(pipe, "online")
             self._on_ready()
             while True:
                 self._wake.clear()
                 await self._turn(pipe)
                 pipe.check()
                 await self._wake.wait()
+        except asyncio.CancelledError:
+            self._say(pipe, "offline")
+            raise
         finally:
             await pipe.close()
 
@@ -73,7 +85,16 @@ class Consumer:
         up = f"{topics.ROOT}/+/up"
         if self._group is None:
             return [f"{up}/#"]
-        return [*(f"$share/{self._group}/{up}/{kind}/#" for kind in SHARED), f"{up}/status"]
+        ours = [f"{up}/status", topics.host(self._name)]
+        return [*(f"$share/{self._group}/{up}/{kind}/#" for kind in SHARED), *ours]
+
+    def _host(self, state: Literal["online", "offline"]) -> bytes:
+        time = topics.rfc3339(self._clock.wall())
+        return msgspec.json.encode(Host(state=state, sess=self._session, time=time, max_in_flight=self._max_in_flight))
+
+    def _say(self, pipe: Pipe, state: Literal["online", "offline"]) -> None:
+        """Tell every device whether there is a centre; retained."""
+        pipe.publish(topics.host(self._name), self._host(state), {"ContentType": topics.JSON}, retain=True)
 
     async def _turn(self, pipe: Pipe) -> None:
         """Commit everything that came, a batch at a time, and acknowledge each batch after its commit."""
@@ -81,6 +102,8 @@ class Consumer:
         while pipe.messages:
             await self._gather(pipe)
             batch = [pipe.messages.popleft() for _ in islice(range(BATCH), len(pipe.messages))]
+            if any(self._is_denied(message) for message in batch):
+                self._say(pipe, "online")
             with self._store.commit():
                 for message in batch:
                     self._take(message)
@@ -96,6 +119,15 @@ class Consumer:
         while there < len(pipe.messages) < BATCH and self._clock.monotonic() < until_s:
             there = len(pipe.messages)
             await self._clock.sleep(PAUSE_S)
+
+    def _is_denied(self, message: Message) -> bool:
+        """Whether another member of the group, or its will, says that this centre is offline."""
+        if message.topic != topics.host(self._name):
+            return False
+        try:
+            return msgspec.json.decode(message.payload, type=Host).state == "offline"
+        except (msgspec.DecodeError, ValueError):
+            return False
 
     def _forget(self) -> None:
         self._told.clear()

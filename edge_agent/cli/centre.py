@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge_agent import logs
+from edge_agent import logs, topics
 from edge_agent.cli import audit, cases, key, sending
 from edge_agent.config import Mqtt
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
@@ -30,6 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_broker(run)
     run.add_argument("--db", type=Path, required=True, metavar="FILE", help="the SQLite file to store in")
     run.add_argument("--group", type=_group, metavar="NAME", help="share the work with others of this group (MQTT 5)")
+    run.add_argument(
+        "--name", type=_centre, default="centre", help="the centre's; a group shares it (default: %(default)s)"
+    )
+    run.add_argument("--max-in-flight", type=_count, metavar="N", help="events that each device may have on the way")
     run.add_argument("--pictures", type=Path, metavar="DIR", help="write thumbs there as JPEG files too")
     send = commands.add_parser("send", help="send a command to a device and print its answer")
     _add_broker(send)
@@ -81,7 +85,13 @@ async def _run(args: argparse.Namespace) -> int:
     clock = SystemClock()
     store = Store(args.db, args.pictures)
     consumer = Consumer(
-        _broker(args), store, clock=clock, on_ready=lambda: print("ready", flush=True), group=args.group
+        _broker(args),
+        store,
+        clock=clock,
+        on_ready=lambda: print("ready", flush=True),
+        group=args.group,
+        name=args.name,
+        max_in_flight=args.max_in_flight,
     )
     part = asyncio.create_task(supervise("centre", consumer.run, health=Health(clock), clock=clock))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -143,6 +153,20 @@ def _group(text: str) -> str:
     if not text or set(text) & set("/+#"):
         raise argparse.ArgumentTypeError(f"a name without / + # is wanted, got {text!r}")
     return text
+
+
+def _centre(text: str) -> str:
+    """A name that can be one level of a topic."""
+    if topics.split(topics.host(text)) is None:
+        raise argparse.ArgumentTypeError(f"letters, digits, _ . - are wanted, at most 64, got {text!r}")
+    return text
+
+
+def _count(text: str) -> int:
+    """The contract's bounds for what a centre may ask for."""
+    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"a number from 1 to 10000 is wanted, got {text!r}")
+    return int(text)
 
 
 def _argument(text: str) -> tuple[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.integration
 def run_centre(mosquitto: Callable[..., Any], tmp_path: Path, free_port: int) -> Iterator[None]:
     mosquitto().start()
     command = [sys.executable, "-m", "edge_agent", "centre", "run", "--port", str(free_port)]
-    command += ["--db", str(tmp_path / "centre.db")]
+    command += ["--db", str(tmp_path / "centre.db"), "--name", "hq", "--max-in-flight", "50"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
@@ -102,3 +103,48 @@ def test_places_that_never_came_are_named_and_fail_the_check(run_centre: None, t
     [verdict], _ = ask("verify", *db, code=1)
     assert verdict["epochs"][0]["missing"] == [{"first": 2, "last": 2, "reason": None}]
     assert verdict["epochs"][0]["gaps"] == [{"first": 3, "last": 3, "reason": "too large"}]
+
+
+def test_a_centre_says_that_it_is_there_and_its_death_is_known(
+    mosquitto: Callable[..., Any], tmp_path: Path, free_port: int
+) -> None:
+    import paho.mqtt.client as paho
+
+    mosquitto().start()
+    heard: list[dict[str, Any]] = []
+    news = threading.Condition()
+
+    def on_message(_: Any, __: Any, message: Any) -> None:
+        with news:
+            heard.append(json.loads(message.payload))
+            news.notify()
+
+    def wait(count: int, state: str) -> None:
+        with news:
+            assert news.wait_for(lambda: [h["state"] for h in heard].count(state) >= count, 15), heard
+
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    client.on_message = on_message
+    client.connect("127.0.0.1", free_port)
+    client.subscribe("ea/1/host/hq/state", qos=1)
+    client.loop_start()
+    command = [sys.executable, "-m", "edge_agent", "centre", "run", "--port", str(free_port)]
+    command += ["--db", str(tmp_path / "centre.db"), "--name", "hq", "--max-in-flight", "50", "--group", "g"]
+    members = []
+    for _ in range(2):
+        members.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+        assert members[-1].stdout.readline() == "ready\n"
+    wait(1, "online")
+    assert heard[0]["max_in_flight"] == 50
+    members[0].kill()
+    wait(1, "offline")
+    with news:
+        assert news.wait_for(lambda: heard[-1]["state"] == "online", 15), "the other member is still there, and says so"
+    members[1].terminate()
+    wait(2, "offline")
+    for member in members:
+        member.kill()
+        member.wait(10)
+        member.stdout.close()
+    client.disconnect()
+    client.loop_stop()
