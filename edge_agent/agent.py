@@ -75,7 +75,7 @@ class Agent:
         self._make_flight()
         self._make_desk()
         self.wishes.apply = self.apply
-        self.parts.append(("control", Control(self.data_dir, self.execute, self.status).run))
+        self.parts.append(("control", Control(self.data_dir, self.execute, self.status, self.outbox.retry).run))
 
     # --- what is made ---------------------------------------------------------------------------------------------
 
@@ -84,7 +84,13 @@ class Agent:
         from edge_agent.uplink.outbox import Outbox
 
         site, mqtt, box = self.settings.site, self.settings.mqtt, self.settings.outbox
-        self.outbox = Outbox(self.data_dir / "events.db", device=site.device, max_mib=box.max_mib, clock=self.clock)
+        self.outbox = Outbox(
+            self.data_dir / "events.db",
+            device=site.device,
+            max_mib=box.max_mib,
+            ballast_mib=box.ballast_mib,
+            clock=self.clock,
+        )
         self.uplink = mqtt and Uplink(
             mqtt,
             site.device,
@@ -294,8 +300,17 @@ class Agent:
             while True:
                 self.health.beat("loop", 10.0)
                 self.health.settle()
+                self._look_at_ballast()
                 self._tell_states()
                 await self.clock.sleep(1.0)
+
+    def _look_at_ballast(self) -> None:
+        if self.outbox.ballast == "gone":
+            mib = self.settings.outbox.ballast_mib
+            why = f"the disk is full, or was: free {2 * mib} MiB for the outbox.ballast_mib = {mib} to come back"
+            self.health.set("outbox.ballast", f"failed: {why}")
+        elif self.outbox.ballast == "held":
+            self.health.set("outbox.ballast", "running")
 
     def _tell_states(self) -> None:
         """How each group of parts stands, for the retained topics; the uplink tells what has changed."""

@@ -24,7 +24,13 @@ class Status(msgspec.Struct, frozen=True, tag_field="name", tag="status"):
     """How does the agent do?"""
 
 
-Question = Request | Status
+class RetryEvents(msgspec.Struct, frozen=True, tag_field="name", tag="retry-events"):
+    """Send again what the outbox has set aside: these ids, or all of it."""
+
+    ids: tuple[str, ...] | None = None
+
+
+Question = Request | Status | RetryEvents
 
 
 @contextmanager
@@ -45,8 +51,9 @@ class Control:
         data_dir: Path,
         execute: Callable[[Request, str], Awaitable[Reply]],
         status: Callable[[], dict[str, Any]],
+        retry: Callable[[tuple[str, ...] | None], Awaitable[int]],
     ) -> None:
-        self._data_dir, self._execute, self._status = data_dir, execute, status
+        self._data_dir, self._execute, self._status, self._retry = data_dir, execute, status, retry
 
     async def run(self) -> None:
         """Serve until cancelled; the socket is open to this user alone."""
@@ -80,6 +87,11 @@ class Control:
             return Reply(state="rejected", reason=f"not understood: {error}")
         if isinstance(question, Status):
             return self._status()
+        if isinstance(question, RetryEvents):
+            try:
+                return {"retried": await self._retry(question.ids)}
+            except DriverError as error:
+                return Reply(state="failed", reason=str(error))
         return await self._execute(question, by)
 
 

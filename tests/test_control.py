@@ -22,7 +22,12 @@ async def serving(directory: Path, asked: list[tuple[Request, str]]) -> AsyncIte
         asked.append((request, by))
         return Reply(state="accepted", run="R1")
 
-    part = control.Control(directory, execute, lambda: {"device": "EA-1"})
+    async def retry(ids: tuple[str, ...] | None) -> int:
+        if ids == ("full",):
+            raise DriverError("the disk is full")
+        return len(ids or "abc")
+
+    part = control.Control(directory, execute, lambda: {"device": "EA-1"}, retry)
     task = asyncio.get_running_loop().create_task(part.run())
     while not (directory / control.SOCKET).exists():
         await asyncio.sleep(0.01)
@@ -43,6 +48,8 @@ async def test_a_request_is_executed_and_its_asker_is_named(tmp_path: Path) -> N
     async with serving(tmp_path, asked):
         assert (await ask(tmp_path, Fly(route="bank")))["state"] == "accepted"
         assert (await ask(tmp_path, control.Status())) == {"device": "EA-1"}
+        assert (await ask(tmp_path, control.RetryEvents(ids=("a", "b")))) == {"retried": 2}
+        assert (await ask(tmp_path, control.RetryEvents(ids=("full",))))["reason"] == "the disk is full"
         await ask(tmp_path, Say(text="你好"))
     assert asked == [(Fly(route="bank"), f"local:{os.getuid()}"), (Say(text="你好"), f"local:{os.getuid()}")]
 

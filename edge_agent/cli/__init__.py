@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "detect": ("detect", "run a detector over pictures"),
     "watch": ("watch", "run the whole pipeline over a video, frame by frame"),
     "simulate": ("simulate", "the simulated autopilot as a process of its own"),
+    "outbox": ("outbox", "what waits for the centre: look, export, verify, and send again what was refused"),
     "centre": ("centre", "a small centre: stores what devices report, then acknowledges"),
 }
 

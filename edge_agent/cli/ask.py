@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit 0 where it was done or accepted, 1 where it was refused, 69 where no agent answers, 78 on a bad config."""
     try:
-        answer = control.ask(_data_dir(args), _question(args))
+        answer = control.ask(find_data_dir(args), _question(args))
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG
@@ -68,7 +68,8 @@ def _question(args: argparse.Namespace) -> control.Question:
             return control.Status()
 
 
-def _data_dir(args: argparse.Namespace) -> Path:
+def find_data_dir(args: argparse.Namespace) -> Path:
+    """Of the agent that `--data-dir` or `--config` names, or of the only one that this machine would have."""
     if args.data_dir is not None:
         return Path(args.data_dir)
     file = args.config or next((place for place in PLACES if place.is_file()), None)

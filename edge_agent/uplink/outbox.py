@@ -34,8 +34,10 @@ from edge_agent.runtime import Clock, DriverError
 from edge_agent.uplink.commands import INTERRUPTED, OUTLIVE_US
 from edge_agent.uplink.disk import Ballast, Pressure, disk_used, pressure
 from edge_agent.uplink.lanes import Lanes
+from edge_agent.uplink.reader import SCHEMA
+from edge_agent.uplink.rows import Event, Row, Stats, cost, event_of
 from edge_agent.uplink.salvage import salvage
-from edge_agent.uplink.store import SCHEMA, Event, OutboxFullError, Row, Stats, Store, cost, event_of
+from edge_agent.uplink.store import OutboxFullError, Store
 
 __all__ = ["LANES", "Outbox", "OutboxFullError", "Pressure", "Row", "Stats"]
 
@@ -321,7 +323,7 @@ class Outbox:
         for job in jobs:
             try:
                 outcomes.append(job.act())
-            except apsw.Error as error:
+            except (apsw.Error, ValueError) as error:  # a ValueError: what should be text is none
                 outcomes.append(DriverError(f"{self.path}: {_explain(error)}"))
         return outcomes
 
@@ -442,7 +444,7 @@ class Outbox:
                 if schema < SCHEMA:
                     store.migrate()
                     log.info("outbox: %s is of schema %d: it is %d from now on", self.path.name, schema, SCHEMA)
-                why = store.faults()
+                why = store.faults(self.path)
         except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, ValueError, TypeError) as error:
             why = str(error)
         if why is None and store is not None:
@@ -562,5 +564,7 @@ def _explain(error: Exception) -> str:
             return "another process uses it"
         case apsw.ReadOnlyError() | apsw.CantOpenError():
             return f"cannot be written: {error}"
+        case apsw.CorruptError() | ValueError():
+            return f"is damaged: {error}; restart the agent: it sets the file aside and saves what is intact"
         case _:
             return str(error)

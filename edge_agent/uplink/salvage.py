@@ -16,7 +16,8 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from edge_agent.uplink.store import ALL, PAGE_BYTES, Row, Tip, read_mark, read_only
+from edge_agent.uplink.reader import ALL, read_mark, read_only
+from edge_agent.uplink.rows import PAGE_BYTES, Row, Tip
 
 LEAF = 0x0D  # https://www.sqlite.org/fileformat2.html#b_tree_pages
 WAL_HEAD, FRAME_HEAD = 32, 24
