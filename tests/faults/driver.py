@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edge_agent import config
 from edge_agent.agent import Agent
 from edge_agent.messages import Reply
@@ -122,6 +124,9 @@ async def main(args: argparse.Namespace) -> None:
         outbox=config.Outbox(**{k: v for k, v in (("max_mib", args.max_mib), ("window", args.window)) if v}),
     )
     args.data.mkdir(parents=True, exist_ok=True)
+    if args.operator:
+        operator = config.Operator(id="op", name="op", role="admin", public_key=args.operator, not_after="2999-12-31")
+        settings = msgspec.structs.replace(settings, operators=(operator,))
     agent = Driven(settings, clock=clock, health=Health(clock))
     agent.effects = _append(f"{args.out}.effects")
     stop = asyncio.Event()
@@ -186,6 +191,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--device", default="D-1")
     parser.add_argument("--user")
+    parser.add_argument("--operator", help="the public key of operator `op`, an admin")
     parser.add_argument("--tls", type=Path, help="directory with ca_file.pem, cert_file.pem and key_file.pem")
     parser.add_argument("--keep-alive-s", type=int, default=5)
     parser.add_argument("--events", type=int, default=2000)

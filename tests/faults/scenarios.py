@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import base64
 import itertools
 import json
 import os
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from wire import Wire, publish_packet
 from world import DEVICE, Act, Setup, World
 
@@ -342,9 +343,26 @@ async def _(world: World) -> None:
 # --- who speaks to the agent ------------------------------------------------------------------------------------------
 
 
-def _command(name: str, id: str, **args: object) -> tuple[str, bytes]:
-    body = {"id": id, "name": name, "args": args, "by": "op", "not_after": "2999-01-01T00:00:00Z"}
-    return f"ea/1/{DEVICE}/down/cmd/{name}", json.dumps(body).encode()
+_KEY = Ed25519PrivateKey.generate()
+_BY_OP = ("--operator", base64.b64encode(_KEY.public_key().public_bytes_raw()).decode())
+
+
+def _signed(name: str, id: str, not_after: str, args: dict[str, Any]) -> dict[str, str]:
+    """RFC 8785 of what a signature covers; plain ASCII needs no more than this."""
+    text = json.dumps(["ea/1", DEVICE, id, name, not_after, "op", args], sort_keys=True, separators=(",", ":"))
+    return {"kid": "op", "sig": base64.b64encode(_KEY.sign(text.encode())).decode()}
+
+
+def _command(name: str, id: str, **args: object) -> dict[str, Any]:
+    not_after = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    auth = _signed(name, id, not_after, args)
+    return {"id": id, "name": name, "args": args, "by": "op", "not_after": not_after, "auth": auth}
+
+
+def _order(body: dict[str, Any], *, expiry_s: int | None = 60) -> bytes:
+    """The packet of a command."""
+    topic = f"ea/1/{DEVICE}/down/cmd/{body['name']}"
+    return publish_packet(topic.encode(), json.dumps(body).encode(), expiry_s=expiry_s)
 
 
 def _urgent_p99_s(world: World) -> float:
@@ -360,29 +378,38 @@ def _urgent_p99_s(world: World) -> float:
 def _obeyed_at_most_once(world: World) -> str | None:
     p99_s = _urgent_p99_s(world)
     world.notes.append(f"lane 0 from put to the broker's far side: p99 {p99_s:.2f} s")
-    twice = [effect for effect, count in world.effects().items() if count > 1]
+    effects = world.effects()
+    twice = [effect for effect, count in effects.items() if count > 1]
     if twice:
         return f"{len(twice)} commands were carried out more than once: {twice[0]}"
+    if wrong := [effect for effect in effects if "said once" not in effect]:
+        return f"{len(wrong)} forged commands were carried out: {wrong[0]}"
+    if not effects:
+        return "no command was carried out, the genuine ones neither"
     return None if p99_s <= 5.0 else f"urgent events took {p99_s:.1f} s (p99) during the flood; 5 s are allowed"
 
 
 @scenario(
     "command replay and flood",
-    agent=("--urgent-every", "100"),
+    agent=("--urgent-every", "100", *_BY_OP),
     check=_obeyed_at_most_once,
     extra_s=60,
 )
 async def _(world: World) -> None:
-    """10,000 a second, from the first event to the last: garbage, and the same hundred commands again and again."""
+    """10,000 a second while events flow: twenty genuine commands again and again, forged and unsigned ones, garbage."""
     await world.connected()
     wire = await Wire.open(world.broker.port)
-    packets = [publish_packet(topic.encode(), body) for topic, body in
-               (_command("say", f"say-{n}", text=f"text {n}") for n in range(100))]  # fmt: skip
-    packets += [publish_packet(f"ea/1/{DEVICE}/down/cmd/{name}".encode(), os.urandom(64))
-                for name in ("fly", "say", "nothing", "recall") for _ in range(50)]  # fmt: skip
+    genuine = [_command("say", f"once-{n}", text=f"said once {n}", speakers=[]) for n in range(20)]
+    forged = [each | {"id": f"forged-{n}"} for n, each in enumerate(genuine)]
+    changed = [each | {"args": {"text": "forged", "speakers": []}} for each in genuine]
+    unsigned = [{k: v for k, v in each.items() if k != "auth"} | {"id": f"u-{n}"} for n, each in enumerate(genuine)]
+    packets = [_order(each) for each in (*genuine, *forged, *changed, *unsigned)]
+    packets += [_order(each, expiry_s=None) for each in genuine]
+    packets += [publish_packet(f"ea/1/{DEVICE}/down/cmd/{name}".encode(), os.urandom(64), expiry_s=60)
+                for name in ("fly", "say", "nothing", "recall") for _ in range(25)]  # fmt: skip
     sent, began_s = 0, time.monotonic()
     try:
-        while not world.agent.told.get("done") and time.monotonic() - began_s < 30:
+        while time.monotonic() - began_s < 5 or (not world.agent.told.get("done") and time.monotonic() - began_s < 30):
             due = int((time.monotonic() - began_s) * 10_000)
             while sent < due:
                 wire.writer.write(b"".join(packets[(sent + i) % len(packets)] for i in range(50)))
@@ -462,15 +489,34 @@ async def _(world: World) -> None:
         wire.close()
 
 
+@scenario("acks for what still waits", centre=False, extra_s=30)
+async def _(world: World) -> None:
+    """With the window full of events that nobody confirms, a liar confirms places that were kept and never sent."""
+    await world.put_all()
+    await asyncio.sleep(1.0)
+    epoch = world.agent.told["epoch"]
+    waiting = [seq for seq in range(world.events // 3, world.events // 2) if (epoch, seq) not in world.tap.places]
+    wire = await Wire.open(world.broker.port)
+    try:
+        for seq in waiting:
+            told = {"stream": "ev", "epoch": epoch, "cum": 0, "sel": [[seq, seq]]}
+            await wire.publish(f"ea/1/{DEVICE}/down/ack", json.dumps(told).encode())
+        await asyncio.sleep(1.0)
+    finally:
+        wire.close()
+    world.notes.append(f"{len(waiting)} places confirmed that were never sent")
+    world.centre.start()
+
+
 @scenario("host asks for 10^9 in flight", centre=False, extra_s=30)
 async def _(world: World) -> None:
     """The retained state of a centre, in every form that a number can take; then the real centre comes."""
     wire = await Wire.open(world.broker.port)
     try:
         for told in (10**9, -1, 0, 2**63, 1.5, "many", None):
-            body = {"state": "online", "time": "2026-01-01T00:00:00.000Z", "contract": ["1", "1"], "sess": "x"}
-            for name in ("max_in_flight", "max_inflight", "in_flight"):
-                await wire.publish("ea/1/host/evil/state", json.dumps(body | {name: told}).encode(), retain=True)
+            body = {"state": "online", "time": "2026-01-01T00:00:00.000Z", "contract": [1, 1], "sess": "x"}
+            told_ = json.dumps(body | {"max_in_flight": told}).encode()
+            await wire.publish("ea/1/host/evil/state", told_, retain=True)
             await asyncio.sleep(0.05)
         body["max_in_flight"] = 10**9
         await wire.publish("ea/1/host/evil/state", json.dumps(body).encode(), retain=True)
@@ -480,38 +526,45 @@ async def _(world: World) -> None:
     world.centre.start()
 
 
-@scenario("desired config invalid")
+def _refused_with_path_and_reason(world: World) -> str | None:
+    reported = [json.loads(line) for line in (world.directory / "reported").read_text().splitlines()]
+    paths = {one["path"] for each in reported for one in each.get("rejected", ()) if one["why"]}
+    world.notes.append(f"refused: {', '.join(sorted(paths))}; in effect: {reported[-1]['settings']['mqtt']}")
+    if missing := {"mqtt.telemetry_period_s", "mqtt.port", "site", "no_such"} - paths:
+        return f"not refused with path and reason: {', '.join(sorted(missing))}"
+    good = reported[-1]["desired_version"] == 1 and reported[-1]["settings"]["mqtt"]["telemetry_period_s"] == 0.5
+    return None if good else f"the last good document is not in effect: {reported[-1]}"
+
+
+@scenario("desired config invalid", agent=_BY_OP, check=_refused_with_path_and_reason)
 async def _(world: World) -> None:
+    """A good document, signed; then bad ones, also signed; then one that nobody signed."""
     wire = await Wire.open(world.broker.port)
     heard: list[bytes] = []
+    listener = await Wire.open(world.broker.port)
     reported = asyncio.create_task(
-        (await Wire.open(world.broker.port)).listen(
-            [f"ea/1/{DEVICE}/up/reported"], lambda topic, payload, at_s: heard.append(payload)
-        )
+        listener.listen([f"ea/1/{DEVICE}/up/reported"], lambda topic, payload, at_s: heard.append(payload))
     )
+    bad: list[dict[str, Any]] = [
+        {"mqtt": {"telemetry_period_s": 0.5}},  # the good one
+        {"mqtt": {"telemetry_period_s": -1}},
+        {"mqtt": {"port": "x"}},
+        {"site": {"device": "#"}},
+        {"mqtt": {"telemetry_period_s": 2}, "no_such": {"key": 1}},
+    ]
     try:
         await world.connected()
-        for n, desired in enumerate(
-            (
-                {"telemetry_period_s": -1},
-                {"mqtt": {"port": "x"}},
-                {"site": {"device": "#"}},
-                {"outbox": {"window": 10**12}},
-                {"no_such": {"key": 1}},
-            )
-        ):
-            body = {"version": n + 1, "desired": desired, "config": desired, **desired}
+        for version, settings in enumerate((*bad, {"mqtt": {"telemetry_period_s": 3}}), 1):
+            body = {"version": version, "by": "op", "settings": settings}
+            if version <= len(bad):
+                body["auth"] = _signed("desired", str(version), "", settings)
             await wire.publish(f"ea/1/{DEVICE}/down/desired", json.dumps(body).encode(), retain=True)
-            await asyncio.sleep(0.1)
-        await asyncio.sleep(1.0)
+            await asyncio.sleep(0.5)
     finally:
         wire.close()
-        reported.cancel()
-        with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError, OSError):
-            await reported
-    world.notes.append(
-        f"reported: {heard[-1][:160].decode(errors='replace')}" if heard else "the agent reports nothing"
-    )
+        listener.close()
+        await asyncio.gather(reported, return_exceptions=True)
+        (world.directory / "reported").write_bytes(b"\n".join(heard))
 
 
 SHORT = (

@@ -270,6 +270,7 @@ class Tap:
     def __init__(self) -> None:
         self.deliveries = 0
         self.first_s: dict[str, float] = {}
+        self.places: set[tuple[int, int]] = set()  # (epoch, seq)
         self.reordered = 0
         self.acks: list[tuple[float, dict[str, Any]]] = []
         self.births_s: list[float] = []
@@ -291,6 +292,7 @@ class Tap:
 
     def _count(self, kind: str, id: str, seq: int, epoch: int, at_s: float) -> None:
         self.deliveries += 1
+        self.places.add((epoch, seq))
         if id in self.first_s:
             return
         self.first_s[id] = at_s
