@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 5.0
 LOOK_S = 30.0  # at the link
+CUT_S = 1.0
 TROUBLE_MAX_S = 60.0
 RECEIPT_BASE_S, RECEIPT_MAX_S = 2.0, 3600.0
 STRIKES = 3  # wrong hashes at the far end, until a file is set aside
@@ -94,8 +95,9 @@ class Uploader:
         self._later: dict[str, tuple[float, int]] = {}  # id -> (not before, tries)
         self._strikes: dict[str, int] = {}
         self._granted: tuple[str, Grant] | None = None
-        self._sending: tuple[Item, int] | None = None
+        self._sending: Item | None = None
         self._newest_s = float("-inf")
+        self._moved = False
         self._metered = section.link == "metered"
         self._looked_s = float("-inf")
         evidence.on_new = self._on_new
@@ -107,7 +109,7 @@ class Uploader:
     def status(self) -> dict[str, Any]:
         """What is on its way."""
         now = self._sending
-        sending = now and {"id": now[0].id, "offset": now[1], "bytes": now[0].bytes}
+        sending = now and {"id": now.id, "offset": now.offset, "bytes": now.bytes}
         return {"sending": sending, "metered": self._metered}
 
     async def run(self) -> None:
@@ -130,7 +132,7 @@ class Uploader:
                 if item is None:
                     await self._rest()
                 else:
-                    await self._upload(item, tus, s3)
+                    await self._attempt(item, tus, s3)
         finally:
             self._sending = None
             await http.close()
@@ -161,8 +163,12 @@ class Uploader:
         self._metered = metered
 
     async def _rest(self) -> None:
+        now = self._clock.monotonic()
+        dues_s = [due_s - now for due_s, _ in self._later.values() if due_s > now]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(IDLE_S):  # not wait_for: in Python 3.11 it can swallow a cancellation
+            async with asyncio.timeout(
+                min([IDLE_S, *dues_s])
+            ):  # not wait_for: in Python 3.11 it can swallow a cancellation
                 await self._wake.wait()
 
     def _put_off(self, item: Item, base_s: float, most_s: float) -> None:
@@ -171,6 +177,20 @@ class Uploader:
 
     # --- one file -------------------------------------------------------------------------------------------------
 
+    async def _attempt(self, item: Item, tus: Tus, s3: S3) -> None:
+        """Upload one file; a link that is cut now and then but moves bytes in between is used again soon."""
+        self._moved = False
+        try:
+            await self._upload(item, tus, s3)
+        except ServerError:
+            raise
+        except DriverError as error:
+            if not self._moved:
+                raise
+            log.debug("evidence %s: %s; going on", item.id, error)
+            self._health.counts["evidence.cuts"] += 1
+            await self._clock.sleep(self._rng.uniform(0.0, CUT_S))
+
     async def _upload(self, item: Item, tus: Tus, s3: S3) -> None:
         try:
             if item.url is None:
@@ -178,7 +198,7 @@ class Uploader:
             outcome = await self._transfer(item, tus, s3)
             if isinstance(outcome, Denied):  # a grant may lapse at any time: one more, then it is a fault
                 self._granted = None
-                outcome = await self._transfer(item, tus, s3)
+                outcome = await self._transfer(self._sending or item, tus, s3)
             await self._settle(item, outcome)
         except GoneError as error:
             await self._evidence.gone(item, str(error))
@@ -189,15 +209,14 @@ class Uploader:
             self._sending = None
 
     async def _transfer(self, item: Item, tus: Tus, s3: S3) -> Outcome:
-        self._sending = (item, item.offset)
-        url = item.url
+        self._sending = item
 
         async def read(offset: int, count: int) -> bytes:
             return await self._evidence.read(item, offset, count)
 
         async def note(upload: str | None, offset: int) -> None:
-            nonlocal url
-            url, self._sending = upload, (item, offset)
+            self._moved |= offset > item.offset
+            self._sending = msgspec.structs.replace(item, url=upload, offset=offset)
             await self._evidence.on_disk(lambda store: store.progress(item.id, upload, offset))
             await self._look_at_link()
 
