@@ -74,6 +74,7 @@ class Agent:
         self._make_vision()
         self._make_flight()
         self._make_desk()
+        self._make_metrics()
         self.wishes.apply = self.apply
         self.parts.append(("control", Control(self.data_dir, self.execute, self.status, self.outbox.retry).run))
 
@@ -106,6 +107,13 @@ class Agent:
         )
         if self.uplink:
             self.parts.append(("uplink", self.uplink.run))
+
+    def _make_metrics(self) -> None:
+        if self.settings.metrics is None:
+            return
+        from edge_agent.uplink.metrics import Exporter
+
+        self.parts.append(("metrics", Exporter(self.settings.metrics.listen, self.snapshot).run))
 
     def _make_speakers(self) -> None:
         from edge_agent.speakers import open_speaker
@@ -290,6 +298,28 @@ class Agent:
             "flight": self.pilot.status() if self.pilot else None,
             "outbox": self.outbox.stats(),
         }
+
+    def snapshot(self) -> Any:
+        """What Prometheus scrapes."""
+        from edge_agent.uplink.metrics import Snapshot
+
+        window = self.uplink.window if self.uplink else None
+        return Snapshot(
+            version=__version__,
+            device=self.settings.site.device,
+            outbox=self.outbox.stats(),
+            outbox_totals=dict(self.outbox.counts),
+            ballast=self.outbox.ballast,
+            pressure=self.outbox.pressure(),
+            counts=dict(self.health.counts),
+            parts=dict(self.health.state),
+            stuck=len(self.health.stuck()),
+            watched=watchdog_period_s() is not None,
+            lag_p99_s=self.lag.p99_ms() / 1000,
+            connected=bool(self.uplink and self.uplink.connected),
+            window=window.limit if window else 0,
+            in_flight=len(window.in_flight) if window else 0,
+        )
 
     # --- what runs ------------------------------------------------------------------------------------------------
 

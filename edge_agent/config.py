@@ -301,8 +301,14 @@ class Outbox(Section, frozen=True):
     """The store of events that are not confirmed yet."""
 
     max_mib: Annotated[int, Meta(ge=1, le=65_536)] = 256
-    window: Annotated[int, Meta(ge=1, le=10_000)] = 1000  # the most that may be unconfirmed; it opens as the link allows
+    window: Annotated[int, Meta(ge=1, le=10_000)] = 1000  # at most so many unconfirmed; it opens as the link allows
     ballast_mib: Annotated[int, Meta(ge=0, le=4096)] = 64  # given up when the disk is full; 0 for none
+
+
+class Metrics(Section, frozen=True):
+    """Where Prometheus may scrape the agent: "127.0.0.1:9464" or "unix:/run/edge-agent/metrics.sock"."""
+
+    listen: Annotated[str, Meta(pattern=r"^(unix:/[^\x00]{1,100}|(\[[0-9A-Fa-f:]+\]|[^\s:/]+):[0-9]{1,5})$")]
 
 
 class Evidence(Section, frozen=True):
@@ -348,6 +354,7 @@ class Agent(Section, frozen=True):
     mqtt: Mqtt | None = None
     operators: tuple[Operator, ...] = field(default=(), name="operator")
     outbox: Outbox = field(default_factory=Outbox)
+    metrics: Metrics | None = None
     evidence: Evidence = field(default_factory=Evidence)
 
 
@@ -618,6 +625,10 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         faults += _mqtt_faults(config.mqtt)
     faults += _evidence_faults(config.evidence, config.mqtt)
     faults += _operator_faults(config.operators)
+    if config.metrics is not None and not config.metrics.listen.startswith("unix:"):
+        port = int(config.metrics.listen.rpartition(":")[2])
+        if not 1 <= port <= 65535:
+            faults.append(f"metrics.listen: port {port} is not within 1 to 65535")
     if config.site.device in RESERVED:
         faults.append(f"site.device: {config.site.device!r} is a level of the topics themselves; give another name")
     return faults

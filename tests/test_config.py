@@ -270,3 +270,16 @@ def test_whatever_stands_in_the_file_the_answer_is_a_config_or_faults(table: dic
         config.parse(tomli_w.dumps(table), Path("agent.toml"))
     except config.ConfigError as error:
         assert error.faults
+
+
+@pytest.mark.parametrize("listen", ["9464", "127.0.0.1", "localhost:70000", "unix:relative", "127.0.0.1:0"])
+def test_a_place_where_nobody_could_scrape_is_refused(listen: str) -> None:
+    text = f'data_dir = "d"\n[site]\ndevice = "D-1"\n[metrics]\nlisten = "{listen}"\n'
+    with pytest.raises(config.ConfigError, match=r"metrics\.listen"):
+        config.parse(text, Path("a.toml"))
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9464", "[::1]:9464", "unix:/run/edge-agent/metrics.sock"])
+def test_a_port_and_a_socket_may_be_scraped(listen: str) -> None:
+    text = f'data_dir = "d"\n[site]\ndevice = "D-1"\n[metrics]\nlisten = "{listen}"\n'
+    assert config.parse(text, Path("a.toml")).metrics is not None

@@ -111,6 +111,11 @@ class Uplink:
     def connected(self) -> bool:
         return self._pipe is not None and self._pipe.ended is None
 
+    @property
+    def window(self) -> Window:
+        """How many events are on their way, and may be; only to be looked at."""
+        return self._window
+
     def telemetry(self, group: str, data: Struct) -> None:
         """Publish the newest values, at most every `telemetry_period_s`; dropped while the link is down."""
         now = self._clock.monotonic()
