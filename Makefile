@@ -29,6 +29,9 @@ check: setup-dev ## lint, types and unit tests (under 90 seconds)
 	@$(BIN)/mypy
 	@$(BIN)/pytest -m "not integration and not faults" -rs $(ARGS)
 
+contract: setup-dev ## the contract's documents, from the message types, into docs/contract
+	@$(BIN)/edge-agent contract docs/contract --examples tests/golden/v1
+
 setup: .venv/.demo ## .venv with what the agent and the demo need, as locked in uv.lock
 
 setup-dev: .venv/.dev ## the same, and what the tests need
@@ -62,4 +65,4 @@ $(UV):
 	  else echo "python3-venv is missing; run: sudo apt-get install python3-venv ca-certificates"; exit 1; fi; }
 	@$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
-.PHONY: help demo test faults bench check setup setup-dev lock format test-packages clean
+.PHONY: help demo test faults bench check setup setup-dev lock format test-packages clean contract

@@ -242,6 +242,15 @@ class Sample(Struct, frozen=True, kw_only=True):
     data: Any
 
 
+class Answered(Struct, frozen=True, kw_only=True):
+    """The audit event of a command: who asked for what, and what the answer was."""
+
+    command: str
+    name: str
+    by: str
+    reply: Reply
+
+
 class Denied(Struct, frozen=True, kw_only=True):
     """The audit event of a command that was refused unseen: unsigned, unknown, expired, replayed, malformed."""
 
@@ -320,7 +329,7 @@ Grant = TusGrant | S3Grant | Receipt | Unwanted
 
 
 class Auth(Struct, frozen=True, kw_only=True):
-    """An operator's Ed25519 signature over `canonical.signed_bytes`, base64; `kid` is the id of the operator."""
+    """An operator's Ed25519 signature in base64, over the bytes that the contract defines; `kid` is the operator's id."""
 
     kid: str
     sig: str

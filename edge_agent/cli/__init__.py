@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "watch": ("watch", "run the whole pipeline over a video, frame by frame"),
     "simulate": ("simulate", "the simulated autopilot as a process of its own"),
     "outbox": ("outbox", "what waits for the centre: look, export, verify, and send again what was refused"),
+    "contract": ("contract", "write the contract's documents: JSON Schema, AsyncAPI 3, HTML"),
     "centre": ("centre", "a small centre: stores what devices report, then acknowledges"),
 }
 

@@ -58,15 +58,6 @@ LANES = {"fault": 0, "audit": 0, "gap": 0, "det": 1, "voice": 1, "snapshot": 1, 
 LAST_LANE = 3
 
 
-class Answered(Struct, frozen=True, kw_only=True):
-    """The audit event of a command: who asked for what, and what the answer was."""
-
-    command: str
-    name: str
-    by: str
-    reply: Reply
-
-
 @dataclass
 class _Job:
     act: Callable[[], Any]
@@ -420,7 +411,7 @@ class Outbox:
 
     def _answer(self, id: str, name: str, by: str, reply: Reply) -> None:
         self._store.answer(id, reply)
-        self._note("audit", Answered(command=id, name=name, by=by, reply=reply))
+        self._note("audit", topics.Answered(command=id, name=name, by=by, reply=reply))
 
     # --- opening --------------------------------------------------------------------------------------------------
 

@@ -16,17 +16,18 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import paho.mqtt.client as paho
 import pytest
+from contract_check import check
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_agent.centre.consumer import Consumer
 from edge_agent.centre.store import Store, events
 from edge_agent.config import Mqtt
-from edge_agent.messages import Fly, Land, Recall, Reply, Request
+from edge_agent.messages import Fly, Land, Recall, Reply, Request, Telemetry
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
+from edge_agent.topics import Fault
 from edge_agent.uplink.mqtt import Uplink
 from edge_agent.uplink.outbox import Outbox
 
@@ -34,8 +35,13 @@ pytestmark = pytest.mark.integration
 CLOCK = SystemClock()
 
 
-class Seen(msgspec.Struct):
-    n: int
+def seen(n: int) -> Fault:
+    """An event that is quick to make; of the kind "fault", as far as the contract is concerned."""
+    return Fault(part="test", reason=str(n))
+
+
+def at(n: int) -> Telemetry:
+    return Telemetry(at_s=float(n), armed=False, mode="STABILIZE")
 
 
 class Device:
@@ -98,11 +104,11 @@ async def until(condition: Callable[[], Any], deadline_s: float = 15.0) -> None:
 
 async def put(where: Device, first: int, last: int) -> None:
     for n in range(first, last):
-        await where.outbox.event("det", Seen(n), id=f"e{n}")
+        await where.outbox.event("fault", seen(n), id=f"e{n}")
 
 
 def stored(directory: Path) -> set[str]:
-    return {event["id"] for event in events(directory / "centre.db", kind="det", limit=100_000)}
+    return {event["id"] for event in events(directory / "centre.db", kind="fault", limit=100_000)}
 
 
 async def drained(where: Device) -> None:
@@ -161,9 +167,7 @@ from edge_agent.messages import Reply
 from edge_agent.runtime import Health, SystemClock, supervise
 from edge_agent.uplink.mqtt import Uplink
 from edge_agent.uplink.outbox import Outbox
-
-class Seen(msgspec.Struct):
-    n: int
+from edge_agent.topics import Fault
 
 async def obey(request, by):
     print("obeying", flush=True)
@@ -179,7 +183,7 @@ async def main(file, port, version, first, last):
     async with asyncio.TaskGroup() as group:
         group.create_task(supervise("uplink", uplink.run, health=health, clock=clock))
         for n in range(int(first), int(last)):
-            await outbox.event("det", Seen(n), id=f"e{n}")
+            await outbox.event("fault", Fault(part="test", reason=str(n)), id=f"e{n}")
             print(f"e{n}", flush=True)
             await asyncio.sleep(0.002)
 
@@ -237,7 +241,7 @@ async def test_with_ack_centre_a_puback_deletes_nothing(mosquitto: Any, tmp_path
 async def test_a_picture_arrives_beside_its_event(broker: Any, tmp_path: Path) -> None:
     broker.start()
     async with device(tmp_path, broker.port) as sender, centre(tmp_path, broker.port):
-        await sender.outbox.event("det", Seen(1), id="01JD8Z5C2Q", thumb=b"\xff\xd8\x00jpeg\xff\xd9")
+        await sender.outbox.event("fault", seen(1), id="01JD8Z5C2Q", thumb=b"\xff\xd8\x00jpeg\xff\xd9")
         await drained(sender)
     assert (tmp_path / "pictures" / "D-1-01JD8Z5C2Q.jpg").read_bytes() == b"\xff\xd8\x00jpeg\xff\xd9"
 
@@ -253,7 +257,7 @@ async def test_one_event_too_large_for_the_broker_does_not_stop_the_others(
     broker.start()
     async with device(tmp_path, broker.port) as sender, centre(tmp_path, broker.port):
         await put(sender, 0, 5)
-        await sender.outbox.put("det", json.dumps("x" * 5000).encode(), id="poison")
+        await sender.outbox.put("fault", json.dumps({"part": "test", "reason": "x" * 5000}).encode(), id="poison")
         await put(sender, 5, 10)
         await drained(sender)
         assert (await sender.outbox.measure()).quarantined == 1
@@ -265,13 +269,13 @@ async def test_one_event_too_large_for_the_broker_does_not_stop_the_others(
 async def test_an_event_that_the_access_list_forbids_is_a_fault_and_stays(mosquitto: Any, tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text(
-        "topic write ea/1/D-1/up/status\ntopic write ea/1/D-1/up/ev/det\n"
+        "topic write ea/1/D-1/up/status\ntopic write ea/1/D-1/up/ev/fault\n"
         "topic read ea/1/#\ntopic write ea/1/D-1/down/ack\n"
     )
     broker = mosquitto(f"acl_file {acl}")
     broker.start()
     async with device(tmp_path, broker.port) as sender, centre(tmp_path, broker.port):
-        await sender.outbox.put("voice", b"{}", id="forbidden")
+        await sender.outbox.put("gap", b'{"reason":"test"}', id="forbidden")
         await until(lambda: "not authorised" in sender.health.state.get("uplink.access", ""))
         await put(sender, 0, 5)
         await until(lambda: stored(tmp_path) == names(0, 5))
@@ -300,7 +304,10 @@ class Peer:
         self.client, self._inbox, self.five = client, inbox, five
 
     def get(self, deadline_s: float = 10.0) -> paho.MQTTMessage:
-        return self._inbox.get(timeout=deadline_s)
+        message = self._inbox.get(timeout=deadline_s)
+        if message.topic.startswith("ea/"):
+            check(message.topic, message.payload)
+        return message
 
     def json(self, deadline_s: float = 10.0) -> Any:
         return json.loads(self.get(deadline_s).payload)
@@ -381,17 +388,17 @@ async def test_the_retained_status_tells_birth_clean_stop_and_loss(
 async def test_telemetry_is_paced_and_never_queued(mosquitto: Any, tmp_path: Path) -> None:
     broker = mosquitto()
     async with device(tmp_path, broker.port, telemetry_period_s=0.2) as sender:
-        sender.uplink.telemetry("pos", Seen(0))
+        sender.uplink.telemetry("pos", at(0))
         broker.start()
         await until(lambda: sender.uplink.connected)
         async with peer(broker.port, "ea/1/D-1/up/tele/pos") as other:
             began, n = time.monotonic(), 0
             while time.monotonic() - began < 1.0:
                 n += 1
-                sender.uplink.telemetry("pos", Seen(n))
+                sender.uplink.telemetry("pos", at(n))
                 await asyncio.sleep(0.005)
             first = await asyncio.to_thread(other.json)
-            assert first["data"]["n"] >= 1
+            assert first["data"]["at_s"] >= 1
             count = 1
             while not other.empty():
                 other.get()
@@ -586,6 +593,6 @@ async def test_the_centre_of_the_command_line_stores_lists_and_sends(broker: Any
         assert child.wait(10) == 0
     code, told = await run("list", *db)
     assert code == 0
-    assert re.findall(r"D-1  ev\.det      (e\d)", told) == ["e0", "e1", "e2"]
+    assert re.findall(r"D-1  ev\.fault    (e\d)", told) == ["e0", "e1", "e2"]
     code, told = await run("list", *db, "--json", "--kind", "audit")
     assert [json.loads(line)["data"]["command"] for line in told.splitlines()] == ["c1", "c1"]
