@@ -57,6 +57,8 @@ CORES = (
     "uplink/signing.py",
     "uplink/pace.py",
     "uplink/retention.py",
+    "uplink/lanes.py",
+    "uplink/rows.py",
     "uplink/window.py",
     "vision/heads.py",
     "vision/track.py",
