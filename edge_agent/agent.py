@@ -70,6 +70,7 @@ class Agent:
         self.data_dir = settings.data_dir
         self.parts: list[Part] = [("loop", self._loop)]
         self._make_uplink()
+        self._make_evidence()
         self._make_speakers()
         self._make_vision()
         self._make_flight()
@@ -107,6 +108,23 @@ class Agent:
         )
         if self.uplink:
             self.parts.append(("uplink", self.uplink.run))
+
+    def _make_evidence(self) -> None:
+        from edge_agent.uplink.evidence import Evidence
+
+        section, report, box = self.settings.evidence, self.outbox.event, self.outbox
+        common: dict[str, Any] = {"clock": self.clock, "health": self.health}
+        self.evidence = Evidence(self.data_dir, section, report=report, pressure=box.pressure, **common)
+        self.parts.append(("evidence", self.evidence.run))
+        self.uploader = None
+        if section.upload == "off":
+            return
+        from edge_agent.uplink.evidence_upload import Uploader, open_grants
+
+        grants = open_grants(section, self.uplink.ask if self.uplink else None)
+        mqtt, device = self.settings.mqtt, self.settings.site.device
+        self.uploader = Uploader(self.evidence, grants, section, mqtt, device=device, **common)
+        self.parts.append(("evidence.upload", self.uploader.run))
 
     def _make_metrics(self) -> None:
         if self.settings.metrics is None:
@@ -190,14 +208,22 @@ class Agent:
         self.newest[tracks.camera] = frame
         for found in self.rules.update(tracks):
             marks = [(found.box, f"{found.rule} {found.label} #{found.track}")]
-            picture = await asyncio.to_thread(write_picture, self.data_dir / "incidents", found.id, frame, marks)
-            thumb = await asyncio.to_thread(thumbnail, frame, found.box)
-            await self.on_incident(msgspec.structs.replace(found, picture=picture), thumb)
+            picture, why = None, self.evidence.refuses()
+            try:
+                if why is None:
+                    folder = self.data_dir / "incidents"
+                    picture = await asyncio.to_thread(write_picture, folder, found.id, frame, marks)
+            except DriverError as error:
+                why = str(error)
+            incident = msgspec.structs.replace(found, picture=picture)
+            await self.on_incident(incident, await asyncio.to_thread(thumbnail, frame, found.box))
+            await self.evidence.take(incident, why)
 
     async def on_incident(self, incident: Incident, thumb: bytes) -> None:
         """A rule fired: report it, then say what the rule wants said."""
         log.info("incident %s: %s in %s on %s", incident.id, incident.label, incident.zone, incident.camera)
-        await self.report("det", incident, id=incident.id, wall_s=incident.wall_s, thumb=thumb)
+        small = thumb if self.uploader is None or self.uploader.sends_thumbs() else None
+        await self.report("det", incident, id=incident.id, wall_s=incident.wall_s, thumb=small)
         await self.open_case(incident.id)
         self.announce(incident)
 
@@ -297,6 +323,7 @@ class Agent:
             "loop_lag_p99_ms": round(self.lag.p99_ms(), 1),
             "flight": self.pilot.status() if self.pilot else None,
             "outbox": self.outbox.stats(),
+            "evidence": self.evidence.status() | (self.uploader.status() if self.uploader else {}),
         }
 
     def snapshot(self) -> Any:
@@ -396,6 +423,7 @@ async def run(settings: config.Agent) -> None:
     try:
         await agent.run(stop)
     finally:
+        await agent.evidence.close()
         await agent.outbox.close()
     log.info("stopped")
 

@@ -27,6 +27,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from msgspec import Struct
 
+from edge_agent.files import write_durably
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.topics import EvidenceFile, Grant, GrantRequest, Receipt, TusGrant, Unwanted, rfc3339
 
@@ -243,7 +244,7 @@ class EvidenceServer:
                 part.rename(whole)
             stored_at, url = rfc3339(self._clock.wall()), f"{self._url}/{device}/{file.sha256}"
             receipt = Receipt(id=file.id, sha256=file.sha256, bytes=file.bytes, stored_at=stored_at, url=url)
-            _write(self._path(device, file.sha256, ".json"), msgspec.json.encode(receipt))
+            write_durably(self._path(device, file.sha256, ".json"), msgspec.json.encode(receipt))
             return receipt
 
         receipt = await self._on_disk(act)
@@ -256,7 +257,7 @@ class EvidenceServer:
         info.parent.mkdir(exist_ok=True, mode=0o700)
         if not info.exists():
             part.touch(mode=0o600)
-            _write(info, msgspec.json.encode(file))
+            write_durably(info, msgspec.json.encode(file))
 
     def _look(self, device: str, sha256: str) -> tuple[EvidenceFile, int] | None:
         try:
@@ -320,21 +321,5 @@ def _metadata(header: str) -> dict[str, str]:
 def _key(path: Path) -> bytes:
     """The key of our grants, made once."""
     if not path.exists():
-        _write(path, secrets.token_bytes(32))
+        write_durably(path, secrets.token_bytes(32))
     return path.read_bytes()
-
-
-def _write(path: Path, data: bytes) -> None:
-    """All or nothing, even when the power fails; what was renamed in the same directory before is safe too."""
-    temporary = path.with_suffix(".tmp")
-    temporary.touch(mode=0o600)
-    with temporary.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

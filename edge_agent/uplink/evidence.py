@@ -22,6 +22,7 @@ from edge_agent import config
 from edge_agent.messages import Incident
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.topics import EvidenceFile, EvidenceState, Gap, Receipt
+from edge_agent.uplink.disk import Pressure
 from edge_agent.uplink.evidence_store import EvidenceStore, Item
 from edge_agent.uplink.retention import Drop, due
 
@@ -51,11 +52,18 @@ class Evidence:
     """
 
     def __init__(
-        self, data_dir: Path, section: config.Evidence, *, report: Report, clock: Clock, health: Health
+        self,
+        data_dir: Path,
+        section: config.Evidence,
+        *,
+        report: Report,
+        clock: Clock,
+        health: Health,
+        pressure: Callable[[], Pressure] = lambda: Pressure.NONE,
     ) -> None:
         self.on_new: Callable[[Item], None] = lambda _: None
         self._dir, self._section = data_dir, section
-        self._report, self._clock, self._health = report, clock, health
+        self._report, self._clock, self._health, self._pressure = report, clock, health, pressure
         self._thread = ThreadPoolExecutor(1, "evidence")  # the one thread that touches the files and evidence.db
         self._store: EvidenceStore | None = None
         self._totals: dict[str, tuple[int, int]] = {}
@@ -212,10 +220,11 @@ class Evidence:
         free = await self._free()
         short = max(0, self._section.min_free_mib * MIB - free)
         if not self._section.hold:
+            pressed = self._pressure() >= Pressure.SHED_UPLOADED
             drops = due(
                 [item.kept() for item in items.values()],
                 wall_s=self._clock.wall(),
-                keep_days=self._section.keep_days,
+                keep_days=0.0 if pressed else self._section.keep_days,
                 quota_bytes=self._section.max_mib * MIB,
                 short_bytes=short,
             )

@@ -18,6 +18,7 @@ from edge_agent import config
 from edge_agent.config import read_secret
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.topics import Grant, GrantRequest, Receipt, S3Grant, TusGrant, Unwanted
+from edge_agent.twin import Answer
 from edge_agent.uplink.evidence import Evidence, GoneError
 from edge_agent.uplink.evidence_store import Item
 from edge_agent.uplink.metered import is_metered
@@ -34,6 +35,9 @@ CUT_S = 1.0
 TROUBLE_MAX_S = 60.0
 RECEIPT_BASE_S, RECEIPT_MAX_S = 2.0, 3600.0
 STRIKES = 3  # wrong hashes at the far end, until a file is set aside
+
+
+Ask = Callable[[str, GrantRequest], Awaitable[Answer | None]]
 
 
 class Grants(Protocol):
@@ -60,18 +64,38 @@ class StaticGrants:
 
 
 class CentreGrants:
-    """The centre is asked for each file; `ask` sends a request over MQTT and brings the bytes of the answer."""
+    """The centre is asked for each file; `ask` is `Uplink.ask`."""
 
-    def __init__(self, ask: Callable[[str, bytes], Awaitable[bytes]]) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
-    async def grant(self, ask: GrantRequest) -> Grant:
-        answer = await self._ask("grant", msgspec.json.encode(ask))
+    async def grant(self, ask: GrantRequest, /) -> Grant:
+        answer = await self._ask("grant", ask)
+        if answer is None:
+            raise DriverError(
+                "evidence: the centre does not answer to a request for a grant; is it up, and grants any?"
+            )
+        if answer.state != "ok":
+            raise DriverError(f"evidence: the centre grants nothing: {answer.reason}")
         try:
-            grant: Grant = msgspec.json.decode(answer, type=Grant)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            grant: Grant = msgspec.convert(answer.data, type=Grant)
+        except msgspec.ValidationError as error:
             raise DriverError(f"evidence: the centre's grant cannot be read: {error}") from None
         return grant
+
+
+def open_grants(section: config.Evidence, ask: Ask | None) -> Grants:
+    """Who grants by the configuration; `ask` is there where there is an [mqtt]."""
+    match section.upload:
+        case "static":
+            return StaticGrants(section)
+        case "mqtt":
+            assert ask is not None  # the configuration was checked
+            return CentreGrants(ask)
+        case "off":
+            raise ValueError('upload = "off" grants nothing')
+        case _:
+            assert_never(section.upload)
 
 
 class Uploader:

@@ -22,6 +22,7 @@ from edge_agent import topics
 from edge_agent.centre.evidence import EvidenceServer
 from edge_agent.config import Evidence as Section
 from edge_agent.runtime import Health, SystemClock, supervise
+from edge_agent.twin import Answer
 from edge_agent.uplink.evidence import Evidence
 from edge_agent.uplink.evidence_upload import CentreGrants, Grants, StaticGrants, Uploader
 from edge_agent.uplink.outbox import Outbox
@@ -135,10 +136,9 @@ async def test_a_picture_reaches_the_reference_centre_and_a_receipt_comes_back(t
     data = some(300_000)
     async with centre(tmp_path / "centre", free_port) as server:
 
-        async def ask(what: str, body: bytes) -> bytes:
+        async def ask(what: str, request: topics.GrantRequest) -> Answer:
             assert what == "grant"
-            request = msgspec.json.decode(body, type=topics.GrantRequest)
-            return msgspec.json.encode(await server.grant("D-1", request))
+            return Answer(id="q", state="ok", data=msgspec.to_builtins(await server.grant("D-1", request)))
 
         options = section(free_port, upload="mqtt", url=None)
         async with device(tmp_path / "device", options, CentreGrants(ask)) as dev:
