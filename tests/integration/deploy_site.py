@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-from conftest import MOSQUITTO, BrokerProcess
+from brokers import MOSQUITTO, BrokerProcess
 
 from edge_agent.config import Mqtt
 

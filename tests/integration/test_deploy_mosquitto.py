@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
-from conftest import MOSQUITTO
+from brokers import MOSQUITTO
 from deploy_site import DEPLOY, Client, Site
 
+from edge_agent import topics
 from edge_agent.centre.store import events
 from edge_agent.messages import Reply, Request
 from edge_agent.runtime import Health, SystemClock, supervise
@@ -155,10 +155,6 @@ def test_a_retained_birth_survives_the_broker(site: Site, clients: list[Client])
     assert centre.heard("ea/1/D-1/up/status")
 
 
-class Seen(msgspec.Struct):
-    n: int
-
-
 async def _obey(request: Request, by: str) -> Reply:
     return Reply(state="done")
 
@@ -184,7 +180,7 @@ async def test_an_outbox_empties_over_it_into_a_group_of_centres(site: Site, tmp
             assert member.stdout
             assert await asyncio.to_thread(member.stdout.readline) == "ready\n"
         for n in range(200):
-            await outbox.event("det", Seen(n), id=f"e{n}")
+            await outbox.event("fault", topics.Fault(part="camera", reason=f"cause {n}"), id=f"e{n}")
         deadline = time.monotonic() + 20
         while (await outbox.measure()).depth:
             assert time.monotonic() < deadline, health.state

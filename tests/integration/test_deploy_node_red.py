@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MOSQUITTO
+from brokers import MOSQUITTO
 from deploy_site import ROOT, Site
 from fake_device import FakeDevice
 
