@@ -436,6 +436,7 @@ class Outbox:
                     store.migrate()
                     log.info("outbox: %s is of schema %d: it is %d from now on", self.path.name, schema, SCHEMA)
                 why = store.faults(self.path)
+                _ = store.unanswered(), store.under_way()  # or it cannot be read
         except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, ValueError, TypeError) as error:
             why = str(error)
         if why is None and store is not None:

@@ -51,7 +51,7 @@ class Reader:
         """What is wrong with the file: by SQLite's check, by the checksum and the chain of its events, by its mark."""
         check = self.db.execute("PRAGMA integrity_check(1)").fetchall()
         if check != [("ok",)]:
-            return str(check[0][0]) if check else "integrity_check gave no answer"
+            return str(check[0][0]).splitlines()[-1] if check else "integrity_check gave no answer"
         tip, epoch, next_seq = self.read_tip(), self._meta("epoch"), self._next_seq()
         if (tip.epoch, tip.next) != (epoch, next_seq):
             return f"its tip is {tip.epoch}/{tip.next}, its tables end at {epoch}/{next_seq}"

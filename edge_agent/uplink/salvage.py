@@ -26,6 +26,8 @@ LOCAL_MIN = (PAGE_BYTES - 12) * 32 // 255 - 23
 WIDTHS = (13, 15)  # of a row of `event`: schema 1 and 2
 INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
+UNREADABLE = (apsw.Error, UnicodeDecodeError)  # the latter where a bit made text of what is none
+
 Pages = Callable[[int], bytes]
 
 
@@ -72,7 +74,7 @@ def _rows(db: apsw.Connection) -> dict[int, Row]:
     """From both ends of the table until a damaged page; of a row only what its checksum confirms."""
     rows: dict[int, Row] = {}
     for sql in (ALL, f"{ALL} DESC"):
-        with contextlib.suppress(apsw.Error):
+        with contextlib.suppress(*UNREADABLE):
             for found in db.execute(sql):
                 if found[0] in rows:
                     break
@@ -82,14 +84,14 @@ def _rows(db: apsw.Connection) -> dict[int, Row]:
 
 
 def _tip(db: apsw.Connection) -> Tip | None:
-    with contextlib.suppress(apsw.Error):
+    with contextlib.suppress(*UNREADABLE):
         for (value,) in db.execute("SELECT value FROM meta WHERE key = 'tip'"):
             return Tip.decode(value) if isinstance(value, bytes) else None
     return None
 
 
 def _epoch(db: apsw.Connection) -> int:
-    with contextlib.suppress(apsw.Error):
+    with contextlib.suppress(*UNREADABLE):
         for (value,) in db.execute("SELECT value FROM meta WHERE key = 'epoch'"):
             return value if isinstance(value, int) else 0
     return 0
@@ -97,7 +99,7 @@ def _epoch(db: apsw.Connection) -> int:
 
 def _commands(db: apsw.Connection) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
-    with contextlib.suppress(apsw.Error):
+    with contextlib.suppress(*UNREADABLE):
         for id, name, by, wall_s, reply in db.execute("SELECT id, name, by, wall_s, reply FROM command"):
             if all(isinstance(text, str) for text in (id, name, by)) and isinstance(wall_s, float):
                 found.append((id, name, by, wall_s, reply))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,133 @@ async def test_a_kill_at_any_moment_loses_nothing_that_put_returned_for(opened: 
         assert told - set(await ids(outbox)) == set()
         seqs = [row.seq for row in await outbox.take(10_000)]
         assert seqs == list(range(1, len(seqs) + 1))
+
+
+# --- the chain, lanes, and what gives way ---------------------------------------------------------------------------
+
+
+async def test_each_row_holds_the_hash_of_the_row_before_it_over_deletes_epochs_and_restarts(opened: Any) -> None:
+    async with opened() as outbox:
+        for n in range(3):
+            await outbox.put("det", b"{}", id=f"e{n}")
+        first, second, third = await outbox.take(9)
+        assert first.prev == bytes(32)
+        assert (second.prev, third.prev) == (first.link(), second.link())
+        await outbox.acked(outbox.epoch, 3)
+        await outbox.acked(outbox.epoch, 40)  # a centre that holds too much: a new epoch
+    async with opened() as outbox:
+        fault, *_ = await outbox.take(9)
+        assert fault.prev == third.link()
+        await outbox.put("det", b"{}", id="later")
+        assert sorted(await outbox.take(9), key=lambda row: row.seq)[-1].prev == fault.link()
+
+
+async def test_a_row_that_rots_while_the_agent_runs_is_set_aside_and_not_sent(opened: Any) -> None:
+    async with opened() as outbox:
+        await outbox.put("det", b"{}", id="good")
+        await outbox.put("det", b"{}", id="rotten")
+        await outbox._do(lambda: outbox._store.db.execute("UPDATE event SET body = x'00' WHERE id = 'rotten'"))
+        assert await ids(outbox) == ["good"]
+        gap, good = await outbox.take(9)
+        assert b"checksum" in gap.body
+        assert good.id == "good"
+
+
+async def test_an_event_goes_by_the_lane_of_its_kind(opened: Any) -> None:
+    async with opened() as outbox:
+        for kind in ("mission", "det", "audit"):
+            await outbox.event(kind, Seen("x"), id=kind)
+        await outbox.event("det", Seen("x"), id="alarm", lane=0)
+        await outbox.event("det", Seen("x"), id="odd", lane=77)
+        lanes = {row.id: row.lane for row in await outbox.take(9)}
+        assert lanes == {"mission": 2, "det": 1, "audit": 0, "alarm": 0, "odd": 3}
+
+
+async def test_at_the_quota_the_least_urgent_and_oldest_give_way_and_gaps_name_them_all(opened: Any) -> None:
+    put: dict[int, str] = {}
+    async with opened(max_mib=1) as outbox:
+        for n in range(400):
+            id = f"e{n}"
+            with contextlib.suppress(OutboxFullError):  # of lane 3, once all that waits is more urgent
+                put[await outbox.put("det", bytes(5_000), id=id, lane=3 - n % 3)] = id
+        rows = await outbox.take(10_000)
+        gaps = [msgspec.json.decode(row.body, type=topics.Gap) for row in rows if row.kind == "gap"]
+        named = {seq for gap in gaps for seq in range(gap.first, gap.last + 1)}
+        kept = {row.seq for row in rows}
+        assert not named & kept  # what is here is never called gone
+        assert set(put) - kept <= named
+        assert "e398" in {row.id for row in rows}  # of lane 1
+        lanes = [row.lane for row in rows if row.kind == "det"]
+        assert lanes.count(1) > 30
+        assert lanes.count(3) <= 1
+        assert sum(int(gap.reason.split("full: ")[1].split()[0]) for gap in gaps) == len(set(put) - kept)
+        assert outbox.counts["shed"] == len(set(put) - kept)
+
+
+async def test_what_is_more_urgent_never_gives_way_to_what_is_less(opened: Any) -> None:
+    async with opened(max_mib=1) as outbox:
+        n = 0
+        while outbox._store.has_room(20_000):
+            await outbox.put("audit", bytes(20_000), id=f"a{n}")
+            n += 1
+        with pytest.raises(OutboxFullError):
+            await outbox.put("mission", bytes(20_000), id="m")
+        assert len(await ids(outbox)) == n
+
+
+async def test_a_file_of_schema_1_is_brought_up_to_date_and_keeps_everything(opened: Any, tmp_path: Path) -> None:
+    db = apsw.Connection(str(tmp_path / "events.db"))
+    db.execute(SCHEMA_1)
+    body, facts = b'{"what":"boat"}', ("det", "application/json", 1795310283.5, "boot-1")
+    for n in range(4):
+        whole = "\0".join((f"e{n}", facts[0], facts[1], repr(facts[2]), facts[3], "")).encode() + body
+        row = (f"e{n}", 1, *facts, body, zlib.crc32(whole))
+        db.execute(
+            "INSERT INTO event(id, lane, kind, content_type, wall_s, boot, body, crc) VALUES (?,?,?,?,?,?,?,?)", row
+        )
+    db.execute("DELETE FROM event WHERE id = 'e0'; UPDATE event SET state = 1, why = 'too large' WHERE id = 'e1'")
+    db.execute("INSERT INTO command VALUES ('c', 'land', 'op', 1795310000.0, ?)", (b'{"state":"done"}',))
+    db.close()
+    async with opened() as outbox:
+        assert outbox.epoch == 1_795_000_000_000
+        assert [(row.seq, row.id, row.body, row.prev) for row in await outbox.take(9)] == [
+            (3, "e2", body, None),
+            (4, "e3", body, None),
+        ]
+        assert (await outbox.measure()).quarantined == 1
+        assert not await outbox.claim("c", "land", "op")
+        assert await outbox.put("det", body, id="new") == 5
+        assert await outbox.retry() == 1
+    async with opened() as outbox:
+        assert [row.id for row in await outbox.take(9)] == ["e2", "e3", "new", "e1"]
+        assert not set_aside(tmp_path)
+
+
+async def test_a_bit_rotten_file_of_schema_1_is_salvaged(opened: Any, tmp_path: Path) -> None:
+    db = apsw.Connection(str(tmp_path / "events.db"))
+    db.execute(SCHEMA_1)
+    db.execute(
+        "INSERT INTO event(id, lane, kind, content_type, wall_s, boot, body, crc) VALUES"
+        " ('e', 1, 'det', 'application/json', 1.5, 'b', x'7b7d', 7)"
+    )
+    db.close()
+    async with opened() as outbox:
+        assert [row.kind for row in await outbox.take(9)] == ["gap", "fault"]
+    assert len(set_aside(tmp_path)) == 1
+
+
+SCHEMA_1 = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE event(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, lane INTEGER NOT NULL, kind TEXT NOT NULL,
+  content_type TEXT NOT NULL, wall_s REAL NOT NULL, boot TEXT NOT NULL, body BLOB NOT NULL, crc INTEGER NOT NULL,
+  state INTEGER NOT NULL DEFAULT 0 /* 1: quarantined */, tries INTEGER NOT NULL DEFAULT 0,
+  next_try_s REAL NOT NULL DEFAULT 0, why TEXT);
+CREATE INDEX event_order ON event(state, lane, seq);
+CREATE TABLE command(id TEXT PRIMARY KEY, name TEXT NOT NULL, by TEXT NOT NULL, wall_s REAL NOT NULL, reply BLOB)
+  WITHOUT ROWID;
+INSERT INTO meta VALUES ('schema', 1), ('epoch', 1795000000000);
+"""
 
 
 # --- commands: exactly once, whenever the agent is killed -----------------------------------------------------------
