@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 Part = tuple[str, Callable[[], Awaitable[None]]]
 
 
-class AlreadyRunningError(Exception):
+class AlreadyRunningError(DriverError):
     """Another agent holds this data directory."""
 
 
@@ -213,8 +213,12 @@ class Agent:
                 if why is None:
                     folder = self.data_dir / "incidents"
                     picture = await asyncio.to_thread(write_picture, folder, found.id, frame, marks)
-            except DriverError as error:
+            except DriverError as error:  # the warning and the report matter more than their picture
                 why = str(error)
+            if why is None:
+                self.health.set("pictures", "running")
+            else:
+                self.health.failed("pictures", DriverError(why))
             incident = msgspec.structs.replace(found, picture=picture)
             await self.on_incident(incident, await asyncio.to_thread(thumbnail, frame, found.box))
             await self.evidence.take(incident, why)
@@ -430,8 +434,12 @@ async def run(settings: config.Agent) -> None:
 
 def _take(data_dir: Path) -> None:
     """Lock the data directory for the life of this process (the kernel lets go of it whatever happens)."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        where = error.filename or data_dir
+        raise DriverError(f"data_dir: {where}: {error.strerror}; name a directory that is ours") from None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

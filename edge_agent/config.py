@@ -375,6 +375,8 @@ def parse(text: str, file: Path) -> Agent:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(file, [f"is not TOML: {error}"]) from None
+    except RecursionError:
+        raise ConfigError(file, ["is not TOML: it is nested too deeply"]) from None
     base = file.resolve().parent
     _resolve_secrets(table, base)
     config, faults = _convert(copy.deepcopy(table), base)
@@ -735,8 +737,8 @@ def _secret_faults(where: str, secret: str) -> list[str]:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return [
-            f"{where}: {error.strerror}: {path}; a secret is never written here, only the file that holds it"
+        return [  # without its value, which may be the secret itself
+            f"{where}: {error.strerror}; a secret is never written here, only the file that holds it"
             " (or credential:NAME)"
         ]
     if mode & (stat.S_IRWXO | stat.S_IWGRP) and not secret.startswith("credential:"):

@@ -18,6 +18,7 @@ from edge_agent.runtime import DriverError
 
 SOCKET = "control.sock"
 MAX_LINE = 64 * 1024
+TOO_LONG = f"a request may have {MAX_LINE} bytes"
 
 
 class Status(msgspec.Struct, frozen=True, tag_field="name", tag="status"):
@@ -75,8 +76,10 @@ class Control:
             while line := await reader.readline():
                 writer.write(msgspec.json.encode(await self._answer(line, _peer(writer))) + b"\n")
                 await writer.drain()
-        except (ConnectionError, ValueError):
-            pass  # the asker left, or sent a line longer than MAX_LINE
+        except ConnectionError:
+            pass  # the asker left
+        except ValueError:  # StreamReader.readline: the line is longer than its limit
+            writer.write(msgspec.json.encode(Reply(state="rejected", reason=TOO_LONG)) + b"\n")
         finally:
             writer.close()
 
@@ -97,21 +100,24 @@ class Control:
 
 def ask(data_dir: Path, question: Question, timeout_s: float = 10.0) -> dict[str, Any]:
     """Put one question to the agent that runs in `data_dir`; `DriverError` where none answers."""
+    line = msgspec.json.encode(question) + b"\n"
+    if len(line) > MAX_LINE:
+        raise DriverError(f"{TOO_LONG}, this one has {len(line)}")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(timeout_s)
         try:
             with address(data_dir) as path:
                 sock.connect(path)
-            sock.sendall(msgspec.json.encode(question) + b"\n")
+            sock.sendall(line)
             with sock.makefile("rb") as stream:
-                line = stream.readline()
+                reply = stream.readline()
         except OSError as error:
             raise DriverError(
                 f"no agent answers at {data_dir / SOCKET}: {error.strerror or error}; is `edge-agent run` up?"
             ) from None
-    if not line:
+    if not reply:
         raise DriverError(f"the agent at {data_dir / SOCKET} hung up without an answer")
-    answer: dict[str, Any] = msgspec.json.decode(line)
+    answer: dict[str, Any] = msgspec.json.decode(reply)
     return answer
 
 

@@ -199,7 +199,7 @@ def test_camera_only_and_vehicle_only_are_right(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["[site", "= 3", "\x00", "a = 1\na = 2"])
+@pytest.mark.parametrize("text", ["[site", "= 3", "\x00", "a = 1\na = 2", "a = " + "[" * 5000])
 def test_what_is_no_toml_says_where(text: str, tmp_path: Path) -> None:
     assert refuse(text, tmp_path)[0].startswith("is not TOML: ")
 
@@ -237,6 +237,7 @@ class TestSecrets:
         fault = refuse(self.TEXT.replace("{}", "hunter2"), tmp_path)[0]
         assert "mqtt.password" in fault
         assert "never written here" in fault
+        assert "hunter2" not in fault
 
     def test_a_credential_comes_from_systemd(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))

@@ -109,9 +109,14 @@ async def test_an_endless_line_ends_only_its_own_connection(tmp_path: Path) -> N
             reader, writer = await asyncio.open_unix_connection(path)
         writer.write(b"x" * (control.MAX_LINE * 3))
         with contextlib.suppress(ConnectionError):
-            assert await reader.read() == b""
+            assert control.TOO_LONG.encode() in await reader.read()
         writer.close()
         assert (await ask(tmp_path, Recall()))["state"] == "accepted"
+
+
+def test_a_request_that_is_too_long_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    with pytest.raises(DriverError, match="this one has"):
+        control.ask(tmp_path, Fly(route="r" * control.MAX_LINE))
 
 
 def test_an_absent_agent_is_named_with_the_way_out(tmp_path: Path) -> None:

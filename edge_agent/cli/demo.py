@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
 import time
 from pathlib import Path
@@ -41,15 +42,28 @@ def main(args: argparse.Namespace) -> int:
     from edge_agent.demo.stage import NotReadyError
 
     directory = (args.dir or Path(time.strftime("demo-out-%Y%m%d-%H%M%S"))).resolve()
-    strange = directory.is_dir() and any(directory.iterdir()) and not (directory / "demo.json").exists()
+    others = [entry for entry in directory.iterdir() if entry.name != "lock"] if directory.is_dir() else []
+    strange = bool(others) and not (directory / "demo.json").exists()
     if strange or (directory.exists() and not directory.is_dir()):
         print(f"{directory}: holds something else than a demo; give --dir an empty or new directory", file=sys.stderr)
         return EX_USAGE
-    directory.mkdir(parents=True, exist_ok=True)
+    if not 0 < args.speedup <= 100:
+        print(f"--speedup: {args.speedup:g} is outside 0..100", file=sys.stderr)
+        return EX_USAGE
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{directory}: another demo plays here; give --dir another directory", file=sys.stderr)
+        return EX_USAGE
+    except OSError as error:
+        print(f"--dir: {directory}: {error.strerror}", file=sys.stderr)
+        return EX_USAGE
     console = Console(record=args.svg is not None)
     live = console.is_terminal and not args.headless and not args.svg  # a live table would be recorded at each refresh
     try:
-        with Screen(console, live) as screen:
+        with lock, Screen(console, live) as screen:
             play = Play(directory, screen, broken=args.broken, embedded=args.embedded, speedup=args.speedup)
             far = play.run()
     except NotReadyError as error:

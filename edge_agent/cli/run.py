@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 from edge_agent import config, logs
+from edge_agent.runtime import DriverError
 
+EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_TEMPFAIL = 75
 
@@ -22,7 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit 0 after SIGTERM or SIGINT, 78 on a bad configuration, 75 if another agent runs here, 70 on a bug."""
+    """Exit 0 after SIGTERM or SIGINT, 78 on a bad configuration, 75 if another agent runs here,
+
+    69 where the data directory or its files cannot be used, 70 on a bug.
+    """
     try:
         settings = config.load(args.config)
     except config.ConfigError as error:
@@ -36,6 +41,9 @@ def main(args: argparse.Namespace) -> int:
     except agent.AlreadyRunningError as error:
         print(error, file=sys.stderr)
         return EX_TEMPFAIL
+    except DriverError as error:  # the world refuses us a place to stand on: said in a line, and tried again later
+        print(error, file=sys.stderr)
+        return EX_UNAVAILABLE
     except Exception:  # whatever it is, it is a bug: say it whole and let systemd restart us
         logging.getLogger(__name__).critical("a bug ended the agent", exc_info=True)
         return EX_SOFTWARE

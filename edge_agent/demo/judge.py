@@ -6,7 +6,7 @@ import hashlib
 import json
 import wave
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ HOME_M = 5.0  # landed within this of where it took off
 DOWN_M = 0.5  # lower than this it stands
 VISITED_M = 5.0  # came this close to each corner
 TONE_TOLERANCE = 0.01
+OBEYED = ("accepted", "progress", "done")
 SPEECH_S = 0.5  # of sound after the attention tone
 
 
@@ -66,6 +67,11 @@ class FarEnds:
         box = self.directory / "agent" / "events.db"
         return {str(id) for (id,) in _rows(box, "SELECT id FROM event WHERE kind = 'det'")}
 
+    def left(self) -> int:
+        """What the centre has not confirmed: events and thumbs, once the agent has stopped."""
+        rows = _rows(self.directory / "agent" / "events.db", "SELECT count(*) FROM event")
+        return int(rows[0][0]) if rows else 0
+
     def spoken(self) -> list[dict[str, Any]]:
         return [data for data in self.of("voice") if data["outcome"] == "delivered"]
 
@@ -95,7 +101,12 @@ def verdicts(far: FarEnds) -> list[Verdict]:
         _commands(far),
         _delivery(far),
     ]
-    return [Verdict(name, False, f"its process was {how}") for name, how in far.died.items()] + links
+    dead = {name: f"its process was {how}" for name, how in far.died.items()}
+    alive = [
+        replace(link, ok=False, shows=f"{dead.pop(link.link)}; {link.shows}") if link.link in dead else link
+        for link in links
+    ]
+    return [Verdict(name, False, how) for name, how in dead.items()] + alive
 
 
 def _rows(database: Path, query: str) -> list[tuple[Any, ...]]:
@@ -179,15 +190,20 @@ def _voice(far: FarEnds) -> Verdict:
 
 
 def _commands(far: FarEnds) -> Verdict:
-    states = [reply.get("state") for reply in far.replies]
-    ok = bool(states) and states[0] in ("accepted", "done") and states[1:] == ["duplicate"] * len(states[1:])
-    shows = f"the centre's command was answered: {', '.join(map(str, states)) or 'not at all'}"
-    return Verdict("command", ok and len(states) == 2, shows)
+    """Obeyed once: the first answer, or the one that was recorded of it (a kill may take the first on its way)."""
+    states = [str(reply["state"]) for reply in far.replies]
+    first = (far.replies[0].get("recorded") or far.replies[0]) if states else {"state": ""}
+    shows = f"the centre's command was answered: {', '.join(states) or 'not at all'}"
+    return Verdict("command", first["state"] in OBEYED and states[1:] == ["duplicate"], shows)
 
 
 def _delivery(far: FarEnds) -> Verdict:
+    """The stream at the centre has no holes, and nothing is left on the device that the centre has not confirmed."""
+    left = far.left()
     shows = f"{len(far.events)} events and {len(far.thumbs)} thumbs at the centre, {far.missing} missing"
-    return Verdict("delivery", bool(far.events) and far.missing == 0, shows, (far.directory / "centre" / "centre.db",))
+    shows += f", {left} still on the device" if left else ""
+    centre = far.directory / "centre" / "centre.db"
+    return Verdict("delivery", bool(far.events) and far.missing == 0 and not left, shows, (centre,))
 
 
 def _speaks(path: Path, tone_hz: float, sha256: str) -> bool:

@@ -16,7 +16,7 @@ from edge_agent.cli import key
 from edge_agent.demo import scenario
 from edge_agent.demo.judge import FarEnds, verdicts
 from edge_agent.demo.screen import Screen, flight_row
-from edge_agent.demo.stage import Stage, free_port
+from edge_agent.demo.stage import NotReadyError, Stage, free_port
 from edge_agent.messages import Fly
 from edge_agent.runtime import DriverError
 
@@ -24,7 +24,7 @@ LEAD_S = 10.0  # from the agent's start to the planned take-off
 LOOK_S = 0.5
 GRACE_S = 15.0  # for what is still on its way when the vehicle has landed
 LONGEST_S = 300.0
-TALK_S = 30.0  # after take-off the operator speaks, whatever was spoken before
+TALK_S = 25.0  # after take-off the operator speaks, whatever was spoken before
 LATE_S = 15.0  # after its time, a take-off that has not begun will not
 BREAK_S = 8.0  # after take-off was planned, a link that is to die dies
 
@@ -37,6 +37,7 @@ class Notes:
     began_s: float = 0.0
     takeoff_s: float = 0.0
     broken: str | None = None
+    embedded: bool = False
     finished: bool = False
     restarts: int = 0
     replies: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +47,10 @@ class Notes:
     def of(cls, directory: Path) -> Notes:
         """The notes of an earlier life in this directory, or fresh ones."""
         file = directory / "demo.json"
-        return cls(file, **json.loads(file.read_text())) if file.exists() else cls(file)
+        try:
+            return cls(file, **json.loads(file.read_text())) if file.exists() else cls(file)
+        except (ValueError, TypeError) as error:
+            raise NotReadyError(f"{file} cannot be read ({error}); remove {directory}, or give another --dir") from None
 
     def keep(self) -> None:
         """Write them down, whole or not at all."""
@@ -60,15 +64,20 @@ class Play:
 
     def __init__(self, directory: Path, screen: Screen, *, broken: str | None, embedded: bool, speedup: float) -> None:
         self._dir, self._screen = directory, screen
-        self._embedded, self._speedup = embedded, speedup
+        self._speedup = speedup
         self._notes = Notes.of(directory)
         self._stage = Stage(directory)
         self._key = directory / "desk.key"
         self._told: set[str] = set()
-        self._notes.broken = broken or self._notes.broken
+        self._broken = broken
+        if not self._notes.finished:
+            self._notes.broken = broken or self._notes.broken
+        self._notes.embedded = self._embedded = embedded or self._notes.embedded
 
     def run(self) -> FarEnds:
         """Play, or go on; where it was played to its end already, only look again. Returns what is at the far ends."""
+        if self._notes.finished and self._notes.broken != self._broken and self._broken:
+            raise NotReadyError(f"{self._dir}: was played to its end; --break {self._broken} needs another --dir")
         if self._notes.finished:
             self._screen.tell("this demo was played to its end before; here is its summary again")
             return self._far_ends(self._notes.died)
@@ -164,15 +173,13 @@ class Play:
             self._show(far, status)
             self._ask_by_mqtt(far, status)
             self._fly_again(far, status)
-            if far.died:
-                landed_by = landed_by or time.monotonic() + GRACE_S
             judged = {verdict.link: verdict.ok for verdict in verdicts(far)}
             idle = not status or (status.get("outbox") or {}).get("depth") == 0
             if all(judged.values()) and idle:
                 return
-            if judged["vehicle"] or self._grounded(far, status):
+            if judged["vehicle"] or "vehicle" in far.died or self._grounded(far, status):
                 landed_by = landed_by or time.monotonic() + GRACE_S
-            elif not far.died:
+            else:
                 landed_by = None
             if landed_by and time.monotonic() > landed_by:
                 return
@@ -192,20 +199,22 @@ class Play:
             return None
 
     def _ask_by_mqtt(self, far: FarEnds, status: dict[str, Any] | None) -> None:
-        """Late in the flight a command from the centre, and the same once more, which must change nothing.
+        """Late in the play a command from the centre, and the same once more, which must change nothing.
 
         An operator's words go before a warning, so they come when the warnings were spoken.
         """
         soon = len(far.spoken()) < 2 and time.time() < self._notes.takeoff_s + TALK_S
-        if len(self._notes.replies) >= 2 or not status or soon or not self._flew():
+        if len(self._notes.replies) >= 2 or not status or soon:
             return
         reply = self._send("demo-say", "say", "text=巡逻正常。", "lang=cmn")
+        if reply is None:  # the agent or the broker is not there just now; the next look asks again
+            return
         self._notes.replies.append(reply)
         self._notes.keep()
-        self._screen.tell(f"command: the centre asked to say 巡逻正常; answered {reply.get('state', 'nothing')}")
+        self._screen.tell(f"command: the centre asked to say 巡逻正常; answered {reply['state']}")
 
-    def _send(self, id: str, name: str, *arguments: str) -> dict[str, Any]:
-        expires_s = 0.0 if self._notes.broken == "command" else 5.0
+    def _send(self, id: str, name: str, *arguments: str) -> dict[str, Any] | None:
+        expires_s = 0.0 if self._notes.broken == "command" else 5.0  # a command that is late is never obeyed
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "edge_agent", "centre", "send", "--json", f"--id={id}", "--by=demo"),
@@ -219,7 +228,7 @@ class Play:
             text=True,
             check=False,
         )
-        reply: dict[str, Any] = json.loads(done.stdout) if done.stdout.strip() else {"state": None}
+        reply: dict[str, Any] | None = json.loads(done.stdout) if done.stdout.strip() else None
         return reply
 
     def _fly_again(self, far: FarEnds, status: dict[str, Any] | None) -> None:

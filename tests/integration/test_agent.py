@@ -209,6 +209,41 @@ def test_a_flight_record_that_cannot_be_read_grounds_the_drone_and_nothing_else(
         assert running.stop() == 0
 
 
+@pytest.mark.parametrize("obstacle", ["a file", "a directory for events.db"])
+def test_a_data_directory_that_cannot_be_used_is_one_line_and_no_bug(obstacle: str, tmp_path: Path) -> None:
+    if obstacle == "a file":
+        (tmp_path / "state").write_text("")
+    else:
+        (tmp_path / "state/events.db").mkdir(parents=True)
+    (tmp_path / "agent.toml").write_text(SITE + CAMERA)
+    done = subprocess.run(
+        [sys.executable, "-m", "edge_agent", "run", "-c", str(tmp_path / "agent.toml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 69
+    assert "Traceback" not in done.stderr
+    assert str(tmp_path / "state") in done.stderr
+
+
+def test_a_disk_that_takes_no_picture_silences_nobody(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/incidents").write_text("in the way")
+    zone = '[[zone]]\nname = "all"\ncamera = "bank"\npolygon = [[0, 0], [1, 0], [1, 1], [0, 1]]\n'
+    rule = (
+        '[[rule]]\nid = "any"\ntype = "forbidden_zone"\nzone = "all"\nafter_s = 0.5\n'
+        'speakers = ["horn"]\nsay = [{text = "请离开", lang = "cmn"}]\n'
+    )
+    with agent(tmp_path, SITE + CAMERA + SPEAKER + zone + rule) as running:
+        running.wait(lambda: list((tmp_path / "state/speakers/horn").glob("*.wav")))
+        status = running.status()
+        assert "incidents" in status["parts"]["pictures"]
+        assert status["parts"]["detector.d"] == "running"
+        running.wait(lambda: running.status()["outbox"]["depth"] >= 2)  # what was seen and what was said
+        assert running.stop() == 0
+
+
 def test_what_cannot_be_asked_of_this_device_is_refused_with_the_reason(tmp_path: Path) -> None:
     with agent(tmp_path, SITE + CAMERA) as running:
         for words in (("fly", "r"), ("recall",), ("pause",), ("resume",), ("land",)):

@@ -1,5 +1,6 @@
 """The demo as a newcomer runs it: every link works, each one broken is named, and kills of the agent lose nothing."""
 
+import fcntl
 import json
 import os
 import random
@@ -20,6 +21,14 @@ from edge_agent.demo import LINKS
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 AT_ONCE = 3
+# What cannot work either where a link is broken; every other link must be found to work.
+FOLLOWS = {
+    "schedule": {"vehicle", "progress"},
+    "vehicle": {"progress"},
+    "camera": {"plates", "pictures"},
+    "broker": {"progress", "camera", "plates", "pictures", "speaker", "command", "delivery"},
+    "centre": {"progress", "camera", "plates", "pictures", "speaker", "delivery"},
+}
 Done = subprocess.CompletedProcess[str]
 
 
@@ -63,7 +72,26 @@ def test_a_broken_link_is_named_and_the_demo_fails(link: str, demos: Callable[[s
     assert done.returncode == 1, done.stdout + done.stderr
     last = done.stdout.strip().splitlines()[-1]
     assert last.startswith("broken: ")
-    assert link in last.removeprefix("broken: ").split(", ")
+    named = last.removeprefix("broken: ").split(", ")
+    assert link in named
+    assert len(set(named)) == len(named)
+    assert set(named) <= {link} | FOLLOWS.get(link, set())
+
+
+def test_two_demos_do_not_play_in_one_directory(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as taken:
+        fcntl.flock(taken, fcntl.LOCK_EX)
+        (tmp_path / "demo.json").write_text("{}")
+        done = subprocess.run(demo(tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 64
+    assert "another demo plays here" in done.stderr
+
+
+@pytest.mark.parametrize("options", [["--speedup", "0"], ["--dir", "/proc/demo"]])
+def test_options_that_make_no_sense_are_named(options: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(demo(tmp_path / "d", *options), capture_output=True, text=True, check=False)
+    assert done.returncode == 64
+    assert options[0] in done.stderr
 
 
 def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
