@@ -44,7 +44,7 @@ def _canonical(value: Any) -> str:
         case bool() | None | str():
             return json.dumps(value, ensure_ascii=False)
         case int() if abs(value) > 2**53:
-            raise ValueError(f"{value} is more than a JSON number holds exactly")
+            raise ValueError(f"an integer of {value.bit_length()} bits is more than a JSON number holds exactly")
         case int():
             return str(value)
         case float():

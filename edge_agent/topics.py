@@ -329,7 +329,7 @@ Grant = TusGrant | S3Grant | Receipt | Unwanted
 
 
 class Auth(Struct, frozen=True, kw_only=True):
-    """An operator's Ed25519 signature in base64, over the bytes that the contract defines; `kid` is the operator's id."""
+    """The Ed25519 signature, in base64, of the operator with the id `kid`, over the bytes that the README defines."""
 
     kid: str
     sig: str
