@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import logs, topics
-from edge_agent.cli import audit, cases, key, sending
+from edge_agent.cli import audit, cases, evidence, key, sending
 from edge_agent.config import Mqtt
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--max-in-flight", type=_count, metavar="N", help="events that each device may have on the way")
     run.add_argument("--pictures", type=Path, metavar="DIR", help="write thumbs there as JPEG files too")
+    evidence.configure(run)
     send = commands.add_parser("send", help="send a command to a device and print its answer")
     _add_broker(send)
     send.add_argument("name", metavar="NAME", help="one of those below")
@@ -93,11 +94,15 @@ async def _run(args: argparse.Namespace) -> int:
         name=args.name,
         max_in_flight=args.max_in_flight,
     )
-    part = asyncio.create_task(supervise("centre", consumer.run, health=Health(clock), clock=clock))
+    parts = [("centre", consumer.run), *evidence.parts(args, _broker(args), clock)]
+    ours = asyncio.current_task()
+    assert ours is not None
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, part.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, ours.cancel)
     try:
-        await part
+        async with asyncio.TaskGroup() as group:
+            for name, part in parts:
+                group.create_task(supervise(name, part, health=Health(clock), clock=clock))
     except asyncio.CancelledError:
         return 0
     finally:

@@ -94,6 +94,7 @@ class Evidence:
         )
         if await self.on_disk(lambda store: store.add(item)):
             self.on_new(item)
+            await self._count()
 
     async def take(self, incident: Incident, why: str | None) -> None:
         """The original of an incident, or `why` there is none; a disk that fails is a fault, and the next start's."""
@@ -137,12 +138,14 @@ class Evidence:
             item, EvidenceState(**_facts(item), state="received", url=receipt.url, stored_at=receipt.stored_at)
         )
         await self.on_disk(lambda store: store.settle(item.id, "received"))
+        await self._count()
         log.info("evidence %s: the centre has it (%d bytes)", item.id, item.bytes)
 
     async def refused(self, item: Item, why: str) -> None:
         """The centre will never take this file: it stays here until a person or the quota decides."""
         await self._tell(item, EvidenceState(**_facts(item), state="refused", reason=why))
         await self.on_disk(lambda store: store.settle(item.id, "refused", why))
+        await self._count()
         log.error("evidence %s is set aside: %s", item.id, why)
 
     async def hold(self, id: str, on: bool) -> bool:
@@ -180,7 +183,7 @@ class Evidence:
             raise GoneError(f"it was changed on the disk: {size} bytes with sha256 {sha256}")
 
     def status(self) -> dict[str, Any]:
-        """How it stood when it was last tidied: files by state, bytes, and why there is no room, if so."""
+        """How it stands: files by state, their bytes, how many were lost, and why there is no room, if so."""
         counts = {state: self._totals.get(state, (0, 0))[0] for state in ("waiting", "received", "refused")}
         size = sum(size for _, size in self._totals.values())
         return {**counts, "bytes": size, "lost": self._health.counts["evidence.lost"], "full": self._full}
@@ -231,7 +234,7 @@ class Evidence:
             for drop in drops:
                 await self._drop(items.pop(drop.id), drop)
             free = await self._free()
-        self._totals = await self.on_disk(lambda store: store.totals())
+        await self._count()
         self._judge_room(sum(item.bytes for item in items.values()), free)
 
     def _judge_room(self, used: int, free: int) -> None:
@@ -248,6 +251,9 @@ class Evidence:
         await self.on_disk(lambda _: (self._dir / item.path).unlink(missing_ok=True))
         await self.on_disk(lambda store: store.forget(item.id))
         log.info("evidence %s is deleted: %s", item.id, drop.why)
+
+    async def _count(self) -> None:
+        self._totals = await self.on_disk(lambda store: store.totals())
 
     async def _free(self) -> int:
         return await self.on_disk(lambda _: shutil.disk_usage(self._dir).free)

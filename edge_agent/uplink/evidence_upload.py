@@ -32,12 +32,13 @@ log = logging.getLogger(__name__)
 IDLE_S = 5.0
 LOOK_S = 30.0  # at the link
 CUT_S = 1.0
+GRANT_S = 15.0
 TROUBLE_MAX_S = 60.0
 RECEIPT_BASE_S, RECEIPT_MAX_S = 2.0, 3600.0
 STRIKES = 3  # wrong hashes at the far end, until a file is set aside
 
 
-Ask = Callable[[str, GrantRequest], Awaitable[Answer | None]]
+Ask = Callable[[str, GrantRequest, float], Awaitable[Answer | None]]  # what, about what, within how many seconds
 
 
 class Grants(Protocol):
@@ -70,7 +71,7 @@ class CentreGrants:
         self._ask = ask
 
     async def grant(self, ask: GrantRequest, /) -> Grant:
-        answer = await self._ask("grant", ask)
+        answer = await self._ask("grant", ask, GRANT_S)
         if answer is None:
             raise DriverError(
                 "evidence: the centre does not answer to a request for a grant; is it up, and grants any?"

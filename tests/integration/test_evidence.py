@@ -136,7 +136,7 @@ async def test_a_picture_reaches_the_reference_centre_and_a_receipt_comes_back(t
     data = some(300_000)
     async with centre(tmp_path / "centre", free_port) as server:
 
-        async def ask(what: str, request: topics.GrantRequest) -> Answer:
+        async def ask(what: str, request: topics.GrantRequest, timeout_s: float) -> Answer:
             assert what == "grant"
             return Answer(id="q", state="ok", data=msgspec.to_builtins(await server.grant("D-1", request)))
 
