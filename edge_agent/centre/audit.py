@@ -1,4 +1,4 @@
-"""Whether all is here that a device reported: places that are missing, gaps that it gave a reason for."""
+"""Whether all is here that a device reported: missing places, gaps that it gave a reason for, its hash chain."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import apsw
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from edge_agent.centre.store import BUSY_MS, Ranges
+from edge_agent.chain import PREFIX, link
 from edge_agent.runtime import DriverError
-from edge_agent.topics import Gap, Status, unix_s
+from edge_agent.topics import Envelope, Gap, Status, unix_s
 
 
 class Missing(Struct, frozen=True, kw_only=True):
@@ -25,17 +26,23 @@ class Missing(Struct, frozen=True, kw_only=True):
 
 
 class Epoch(Struct, frozen=True, kw_only=True):
-    """One life of a device's stream. Places up to `settled` were confirmed to an earlier file of the centre."""
+    """One life of a device's stream. Places up to `settled` were confirmed to an earlier file of the centre.
+
+    `linked` pairs of neighbours were compared by the chain; `broken` are the places whose event is not the one that the
+    next one was chained to: it was changed, or slipped in.
+    """
 
     epoch: int
     settled: int
     last: int
     gaps: tuple[Missing, ...]
     missing: tuple[Missing, ...]
+    linked: int = 0
+    broken: tuple[int, ...] = ()
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What the file holds of one device; `whole` where every place is held or accounted for."""
+    """What the file holds of one device; `whole` where every place is held or accounted for and no link is broken."""
 
     device: str
     events: int
@@ -102,6 +109,64 @@ GROUP BY device, epoch, run ORDER BY device, epoch, min(seq)
 """
 
 
+_CHAIN = """
+SELECT device, epoch, seq, event || '/thumb', body FROM thumb WHERE seq IS NOT NULL
+UNION ALL SELECT device, epoch, seq, NULL, body FROM event ORDER BY device, epoch, seq
+"""
+
+
+class Walk:
+    """Follows the chain of one epoch by its places in order; what follows a place that is not here is not compared."""
+
+    def __init__(self) -> None:
+        self.linked = 0
+        self.broken: list[int] = []
+        self._seq, self._tip = 0, b""
+
+    def event(self, seq: int, body: bytes) -> None:
+        """An event as it came."""
+        made = msgspec.json.decode(body, type=Envelope)
+        tip = self._tip_before(seq)
+        self._seq, self._tip = seq, b""
+        if made.prev is UNSET:
+            return
+        prev = _prev(made.prev)
+        if tip:
+            self.linked += 1
+            if tip != prev:
+                self.broken.append(seq - 1)
+        kind, data = made.type.removeprefix("ev."), bytes(made.data)
+        self._tip = link(prev=prev, seq=seq, id=made.id, kind=kind, time=made.time, boot=made.boot, data=data)
+
+    def thumb(self, seq: int, id: str, body: bytes) -> None:
+        """A thumb says nothing of its neighbours, but the event after it does."""
+        tip = self._tip_before(seq)
+        self._seq = seq
+        self._tip = tip and link(prev=tip, seq=seq, id=id, kind="thumb", time="", boot="", data=body)
+
+    def _tip_before(self, seq: int) -> bytes:
+        """The link of the place before, empty where that is not known."""
+        return self._tip if self._seq == seq - 1 else b""
+
+
+def _prev(text: str) -> bytes:
+    """The link that an event names; one that is none matches nothing."""
+    try:
+        return bytes.fromhex(text.removeprefix(PREFIX))
+    except ValueError:
+        return b""
+
+
+def _walks(db: apsw.Connection) -> dict[tuple[str, int], Walk]:
+    walks: dict[tuple[str, int], Walk] = defaultdict(Walk)
+    for device, epoch, seq, thumb, body in _rows(db, _CHAIN):
+        if thumb is None:
+            walks[device, epoch].event(seq, body)
+        else:
+            walks[device, epoch].thumb(seq, thumb, body)
+    return walks
+
+
 class _GapEvent(Struct, frozen=True):
     data: Gap
 
@@ -117,8 +182,10 @@ def _epochs(db: apsw.Connection) -> dict[str, list[Epoch]]:
         if gap.first:
             gaps[str(device), gap.epoch].append(Missing(first=gap.first, last=gap.last, reason=gap.reason))
     epochs: dict[str, list[Epoch]] = defaultdict(list)
+    walks = _walks(db)
     for key in sorted({*runs, *settled}):
-        epochs[key[0]].append(_epoch(key[1], settled.get(key, 0), runs[key], gaps[key]))
+        found, walk = _epoch(key[1], settled.get(key, 0), runs[key], gaps[key]), walks[key]
+        epochs[key[0]].append(msgspec.structs.replace(found, linked=walk.linked, broken=tuple(walk.broken)))
     return epochs
 
 
@@ -137,7 +204,7 @@ def _epoch(epoch: int, settled: int, runs: list[tuple[int, int]], gaps: list[Mis
 
 
 def _verdict(device: str, kinds: dict[str, int], thumbs: int, epochs: list[Epoch] | tuple[()]) -> Verdict:
-    whole = not any(epoch.missing for epoch in epochs)
+    whole = not any(epoch.missing or epoch.broken for epoch in epochs)
     return Verdict(
         device=device, events=sum(kinds.values()), kinds=kinds, thumbs=thumbs, epochs=tuple(epochs), whole=whole
     )

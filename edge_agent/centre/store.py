@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS event(
 CREATE INDEX IF NOT EXISTS event_time ON event(wall_s);
 CREATE TABLE IF NOT EXISTS place(device TEXT, epoch INTEGER, seq INTEGER, UNIQUE(device, epoch, seq));
 CREATE TABLE IF NOT EXISTS settled(device TEXT, epoch INTEGER, upto INTEGER, PRIMARY KEY(device, epoch)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS thumb(device TEXT, event TEXT, body BLOB, PRIMARY KEY(device, event)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS thumb(
+  device TEXT, event TEXT, body BLOB, epoch INTEGER, seq INTEGER, PRIMARY KEY(device, event)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tele(device TEXT, grp TEXT, time TEXT, body BLOB, PRIMARY KEY(device, grp)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS status(device TEXT PRIMARY KEY, state TEXT, sess TEXT, time TEXT, body BLOB) WITHOUT ROWID;
 """
@@ -70,7 +71,9 @@ class Store:
             self._db.set_busy_timeout(BUSY_MS)
             self._db.transaction_mode = "IMMEDIATE"  # to read first and write later would fail where another writes
             self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
-            self._db.execute(_TABLES)
+            with self._db:
+                self._db.execute(_TABLES)
+                self._migrate()
         except apsw.Error as error:
             raise DriverError(f"{path}: {error}") from error
         if pictures is not None:
@@ -109,7 +112,9 @@ class Store:
 
     def add_thumb(self, device: str, event: str, epoch: int, seq: int, body: bytes) -> None:
         """Keep the small picture of an event."""
-        self._db.execute("INSERT INTO thumb VALUES (?,?,?) ON CONFLICT DO NOTHING", (device, event, body))
+        self._db.execute(
+            "INSERT INTO thumb VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING", (device, event, body, epoch, seq)
+        )
         self._hold(device, epoch, seq, seq)
         if self._pictures is not None:
             (self._pictures / f"{device}-{event}.jpg").write_bytes(body)
@@ -159,6 +164,12 @@ class Store:
 
     def _last_place(self) -> int:
         return _int(self._db.execute("SELECT coalesce(max(rowid), 0) FROM place").fetchall()[0][0])
+
+    def _migrate(self) -> None:
+        """A file of the first version does not know where in the stream its thumbs were."""
+        known = {row[1] for row in self._db.execute("PRAGMA table_info(thumb)")}
+        for column in {"epoch", "seq"} - known:
+            self._db.execute(f"ALTER TABLE thumb ADD COLUMN {column} INTEGER")
 
     def _load(self) -> dict[tuple[str, int], Ranges]:
         held: dict[tuple[str, int], Ranges] = defaultdict(Ranges)

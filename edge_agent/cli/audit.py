@@ -55,7 +55,10 @@ def _verdict(verdict: Verdict) -> str:
     lines = [f"{verdict.device}: {'whole' if verdict.whole else 'NOT WHOLE'}: {kinds or 'no event'}"]
     for epoch in verdict.epochs:
         before = f", up to {epoch.settled} in an earlier file" if epoch.settled else ""
-        lines.append(f"  epoch {epoch.epoch}: places up to {epoch.last}{before}")
+        links = f"{epoch.linked - len(epoch.broken)} of {epoch.linked} links hold"
+        lines.append(f"  epoch {epoch.epoch}: places up to {epoch.last}{before}; {links}")
+        for seq in epoch.broken[:SHOWN]:
+            lines.append(f"    BROKEN {seq}: this is not what the device reported there, or what follows it is not")
         for word, places in (("given up", epoch.gaps), ("missing", epoch.missing)):
             for place in places[:SHOWN]:
                 count = place.last - place.first + 1

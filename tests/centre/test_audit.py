@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import apsw
 import msgspec
 import pytest
 
 from edge_agent import topics
 from edge_agent.centre.audit import Missing, devices, verify
 from edge_agent.centre.store import Store
+from edge_agent.chain import NO_LINK, PREFIX, link
 from edge_agent.runtime import DriverError
 
 TIME = "2026-11-22T01:18:03.412Z"
@@ -78,6 +80,77 @@ def test_what_an_earlier_file_of_the_centre_held_is_not_missing(file: Path) -> N
     [found] = verify(file)
     assert found.whole
     assert (found.epochs[0].settled, found.epochs[0].last) == (100, 101)
+
+
+def chained(seq: int, prev: bytes, reason: str = "gone", id: str | None = None) -> tuple[topics.Envelope, bytes]:
+    """An event of the chain, and its link."""
+    data = msgspec.json.encode({"part": "camera", "reason": reason})
+    facts = {"source": "ea/D-1", "type": "ev.fault", "time": TIME, "boot": "b", "prev": PREFIX + prev.hex()}
+    event = topics.Envelope(id=id or f"e{seq}", seq=seq, epoch=7, data=msgspec.Raw(data), **facts)
+    return event, link(prev=prev, seq=seq, id=event.id, kind="fault", time=TIME, boot="b", data=data)
+
+
+def keep(store: Store, event: topics.Envelope) -> None:
+    store.add_event("D-1", event, msgspec.json.encode(event))
+
+
+def test_a_chain_that_holds_is_counted_over_thumbs_and_not_over_gaps(file: Path) -> None:
+    store = Store(file)
+    one, first = chained(1, NO_LINK)
+    picture = link(prev=first, seq=2, id="e1/thumb", kind="thumb", time="", boot="", data=b"jpeg")
+    three, third = chained(3, picture)
+    _, fourth = chained(4, third)  # never comes
+    five, _ = chained(5, fourth)
+    with store.commit():
+        for event in (five, three, one):
+            keep(store, event)
+        store.add_thumb("D-1", "e1", 7, 2, b"jpeg")
+    store.close()
+    [found] = verify(file)
+    assert (found.epochs[0].linked, found.epochs[0].broken) == (1, ())
+    assert found.epochs[0].missing == (Missing(first=4, last=4),)
+
+
+@pytest.mark.parametrize("what", ["an event", "a thumb"])
+def test_what_was_changed_at_the_centre_breaks_the_chain(file: Path, what: str) -> None:
+    store = Store(file)
+    one, first = chained(1, NO_LINK)
+    picture = link(prev=first, seq=2, id="e1/thumb", kind="thumb", time="", boot="", data=b"jpeg")
+    three, third = chained(3, picture)
+    four, _ = chained(4, third)
+    with store.commit():
+        keep(store, one)
+        store.add_thumb("D-1", "e1", 7, 2, b"jpeg" if what == "an event" else b"forged")
+        keep(store, chained(3, picture, "nothing was wrong")[0] if what == "an event" else three)
+        keep(store, four)
+    store.close()
+    [found] = verify(file)
+    assert not found.whole
+    assert found.epochs[0].broken == ((3,) if what == "an event" else (2,))
+    assert found.epochs[0].linked == 2
+
+
+def test_a_link_that_is_none_is_a_broken_one(file: Path) -> None:
+    store = Store(file)
+    one, _ = chained(1, NO_LINK)
+    two = msgspec.structs.replace(chained(2, NO_LINK)[0], prev="sha256:not hex")
+    with store.commit():
+        keep(store, one)
+        keep(store, two)
+    store.close()
+    assert verify(file)[0].epochs[0].broken == (1,)
+
+
+def test_a_file_of_the_first_version_is_taken_on(file: Path) -> None:
+    db = apsw.Connection(str(file))
+    db.execute("CREATE TABLE thumb(device TEXT, event TEXT, body BLOB, PRIMARY KEY(device, event)) WITHOUT ROWID")
+    db.execute("INSERT INTO thumb VALUES ('D-1', 'e0', 'jpeg')")
+    db.close()
+    store = Store(file)
+    with store.commit():
+        store.add_thumb("D-1", "e1", 7, 1, b"jpeg")
+    store.close()
+    assert verify(file)[0].thumbs == 2
 
 
 def test_devices_show_how_they_stand(file: Path) -> None:

@@ -15,6 +15,7 @@ from brokers import MOSQUITTO
 from deploy_site import DEPLOY, Client, Site
 
 from edge_agent import topics
+from edge_agent.centre.audit import verify
 from edge_agent.centre.store import events
 from edge_agent.messages import Reply, Request
 from edge_agent.runtime import Health, SystemClock, supervise
@@ -196,3 +197,6 @@ async def test_an_outbox_empties_over_it_into_a_group_of_centres(site: Site, tmp
             member.stdout.close()
     assert {event["id"] for event in events(tmp_path / "c.db", limit=1000)} == {f"e{n}" for n in range(200)}
     assert health.state["uplink"] == "running"
+    [verdict] = verify(tmp_path / "c.db", "D-1")
+    assert verdict.whole
+    assert verdict.epochs[0].linked == 199, "device and centre compute the same chain"
