@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
-from dateutil.rrule import rrulestr
+from dateutil import parser
+from dateutil.rrule import rrule, rrulestr
 
-from edge_agent import config
+if TYPE_CHECKING:
+    from edge_agent import config
+
+FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY")  # finer is no patrol, and takes seconds to walk
+COUNT_MAX, INTERVAL_MAX = 10_000, 10_000
+START_YEARS = (1970, 2100)
+_DAYS = ("BYMONTH", "BYMONTHDAY", "BYDAY", "BYYEARDAY", "BYWEEKNO")
+AHEAD = timedelta(days=3653)  # a rule is looked at so far ahead: one that never matches must not be walked for ever
+LONGEST = timedelta(days=36_525)  # a rule with COUNT that has not ended by then ends there
 
 
 class Occurrence(NamedTuple):
@@ -31,6 +43,25 @@ def next_occurrences(schedule: config.Schedule, zone: ZoneInfo, after_utc: datet
         if planned > last:
             last = planned
             yield Occurrence(schedule, planned)
+
+
+def rule_fault(text: str, dtstart: str) -> str | None:
+    """Why an `rrule` from `dtstart` is no schedule, as "key: what is wrong"; its walk is bounded where this is None."""
+    try:
+        start = datetime.fromisoformat(dtstart)
+    except ValueError as error:
+        return f"dtstart: {error}, got {dtstart!r}"
+    first, last = START_YEARS
+    if not first <= start.year <= last:
+        return f"dtstart: {dtstart!r} is not within the years {first} to {last}"
+    try:
+        if fault := _text_fault(text):
+            return f"rrule: {fault}, got {text!r}"
+        if _no_such_day(text, start) or next(_local(text, dtstart, start), None) is None:
+            return f"rrule: is not due once within {AHEAD.days // 365} years of {dtstart!r}, got {text!r}"
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        return f"rrule: {error}, got {text!r} from {dtstart!r}"
+    return None
 
 
 def localise(local: datetime, zone: ZoneInfo) -> datetime:
@@ -58,7 +89,100 @@ def _cron(line: str, zone: ZoneInfo, after_utc: datetime) -> Iterator[datetime]:
 def _rrule(schedule: config.Schedule, zone: ZoneInfo, after_utc: datetime) -> Iterator[datetime]:
     """dateutil counts in naive local time, which it does well; what that means in the zone is our own rule."""
     assert schedule.rrule is not None and schedule.dtstart is not None  # config.load saw to it
-    rule = rrulestr(schedule.rrule, dtstart=datetime.fromisoformat(schedule.dtstart))
     # A local time up to a gap's length before `after` may still be due after it.
     since = after_utc.astimezone(zone).replace(tzinfo=None, fold=0) - timedelta(hours=3)
-    yield from (localise(local, zone) for local in rule.xafter(since, inc=True))
+    for local in _local(schedule.rrule, schedule.dtstart, since):
+        yield localise(local, zone)
+
+
+class _Rule(NamedTuple):
+    """A rule without its end; `end` is the last instant that may be due, where there is one."""
+
+    endless: rrule
+    start: datetime
+    freq: str
+    interval: int
+    end: datetime | None
+
+
+def _local(text: str, dtstart: str, since: datetime) -> Iterator[datetime]:
+    """Local times from `since` on, for `AHEAD` at most."""
+    rule = _rule(text, dtstart)
+    start, until = _near(rule, since), max(since, rule.start) + AHEAD
+    walk = rule.endless.replace(dtstart=start, until=min(until, rule.end or until))
+    return (local for local in walk if local >= since)
+
+
+@lru_cache(maxsize=256)
+def _rule(text: str, dtstart: str) -> _Rule:
+    """A COUNT is walked here, once, and stands as an end from then on: only what has no COUNT may start later."""
+    parts, start = _parts(text), datetime.fromisoformat(dtstart)
+    rest = ";".join(f"{key}={value}" for key, value in parts.items() if key not in ("COUNT", "UNTIL"))
+    endless = rrulestr(rest, dtstart=start)
+    assert isinstance(endless, rrule)  # a set needs several lines, and there is one
+    end = None
+    if "UNTIL" in parts:
+        end = parser.parse(parts["UNTIL"])
+        if end.tzinfo is not None:
+            raise ValueError("UNTIL is a local time here, without Z")
+    elif "COUNT" in parts:
+        counted = deque(islice(endless.replace(until=start + LONGEST), int(parts["COUNT"])), maxlen=1)
+        end = counted[0] if counted else start
+    return _Rule(endless, start, parts["FREQ"], int(parts.get("INTERVAL", 1)), end)
+
+
+def _near(rule: _Rule, since: datetime) -> datetime:
+    """The start moved towards `since` by whole intervals, which keeps their phase; one is left, for sets cut short."""
+    if since <= rule.start:
+        return rule.start
+    match rule.freq:
+        case "HOURLY" | "DAILY" | "WEEKLY":
+            unit = {"HOURLY": timedelta(hours=1), "DAILY": timedelta(days=1), "WEEKLY": timedelta(weeks=1)}[rule.freq]
+            step = unit * rule.interval
+            return rule.start + max(0, (since - rule.start) // step - 1) * step
+    months = rule.interval * (12 if rule.freq == "YEARLY" else 1)
+    passed = (since.year - rule.start.year) * 12 + since.month - rule.start.month
+    for steps in range(passed // months - 1, 0, -1):
+        year, month = divmod(rule.start.year * 12 + rule.start.month - 1 + steps * months, 12)
+        try:
+            return rule.start.replace(year=year, month=month + 1)
+        except ValueError:  # the month has no such day: the interval before may have it
+            continue
+    return rule.start
+
+
+def _parts(text: str) -> dict[str, str]:
+    """RRULE's parts, in capitals."""
+    pairs = (part.split("=") for part in _bare(text).split(";"))
+    return {pair[0]: pair[1] for pair in pairs}
+
+
+def _bare(text: str) -> str:
+    return text.upper().strip().removeprefix("RRULE:").rstrip(";")
+
+
+def _no_such_day(text: str, start: datetime) -> bool:
+    """Whether no year has such a day: dateutil looks for it until 9999, year by year in no time, not hour by hour."""
+    days = [f"{key}={value}" for key, value in _parts(text).items() if key in _DAYS]
+    return next(iter(rrulestr(";".join(["FREQ=YEARLY", *days]), dtstart=start)), None) is None
+
+
+def _text_fault(text: str) -> str | None:
+    if any(letter.isspace() or letter == ":" for letter in _bare(text)):
+        return "one rule is wanted, without DTSTART, EXDATE or RDATE"
+    if bare := [part for part in _bare(text).split(";") if part.count("=") != 1]:
+        return f"KEY=VALUE is wanted, not {bare[0]!r}"
+    parts = _parts(text)
+    freq, among = parts.get("FREQ", ""), ", ".join(FREQUENCIES)
+    if freq not in FREQUENCIES:
+        return f"FREQ={freq} is none of {among}; a patrol is flown hourly at the most"
+    for key, most in (("INTERVAL", INTERVAL_MAX), ("COUNT", COUNT_MAX)):
+        if key in parts and not (parts[key].isdecimal() and 1 <= int(parts[key]) <= most):
+            return f"{key}={parts[key]} is not within 1 to {most}"
+    if "COUNT" in parts and "UNTIL" in parts:
+        return "give COUNT or UNTIL, not both"
+    if "BYSETPOS" in parts and freq in ("DAILY", "HOURLY"):
+        return f"BYSETPOS={parts['BYSETPOS']} picks among the days of a week, month or year, not with FREQ={freq}"
+    if "," in parts.get("BYSECOND", ""):
+        return f"BYSECOND={parts['BYSECOND']} is several flights a minute"
+    return None

@@ -16,10 +16,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from cronsim import CronSim, CronSimError
-from dateutil.rrule import rrulestr
 from msgspec import Meta, Struct, field
 
 from edge_agent import geo
+from edge_agent.calendar import rule_fault
 from edge_agent.messages import Phrase
 from edge_agent.phrases import phrase_faults
 
@@ -651,11 +651,8 @@ def _schedule_faults(schedule: Schedule) -> list[str]:
     assert schedule.rrule is not None
     if schedule.dtstart is None:
         return [f"{where}.dtstart: required with `rrule` (local time, as 2026-11-22T21:30)"]
-    try:
-        rrulestr(schedule.rrule, dtstart=datetime.fromisoformat(schedule.dtstart))
-    except (ValueError, TypeError, KeyError) as error:
-        return [f"{where}.rrule: {error}, got {schedule.rrule!r} from {schedule.dtstart!r}"]
-    return []
+    fault = rule_fault(schedule.rrule, schedule.dtstart)
+    return [f"{where}.{fault}"] if fault else []
 
 
 def _route_faults(route: Route, config: Agent) -> list[str]:

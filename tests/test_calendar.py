@@ -5,11 +5,13 @@ from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from dateutil.rrule import rrule as dateutil_rrule
+from dateutil.rrule import rrulestr
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.calendar import localise, next_occurrences
-from edge_agent.config import Schedule
+from edge_agent.calendar import localise, next_occurrences, rule_fault
+from edge_agent.config import ConfigError, Schedule, load
 
 BERLIN, NEW_YORK, LORD_HOWE = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), ZoneInfo("Australia/Lord_Howe")
 
@@ -89,3 +91,100 @@ def test_localising_never_goes_back_in_time_and_keeps_every_time_that_exists(nai
         for f in (0, 1)
     )
     assert not exists or utc.astimezone(zone).replace(tzinfo=None, fold=0) == naive
+
+
+RULES = (
+    "FREQ=HOURLY",
+    "FREQ=HOURLY;INTERVAL=5;BYDAY=MO,WE",
+    "FREQ=HOURLY;INTERVAL=7;BYHOUR=1,2,3,20",
+    "FREQ=DAILY;INTERVAL=3;BYHOUR=6,18;BYMINUTE=0,30",
+    "FREQ=DAILY;COUNT=40",
+    "FREQ=DAILY;INTERVAL=2;UNTIL=20240301T000000",
+    "FREQ=WEEKLY;INTERVAL=2",
+    "FREQ=WEEKLY;INTERVAL=2;BYDAY=SU,TU;WKST=SU;BYSETPOS=1",
+    "FREQ=WEEKLY;INTERVAL=3;BYDAY=MO,SA;COUNT=9",
+    "FREQ=MONTHLY",
+    "FREQ=MONTHLY;INTERVAL=5",
+    "FREQ=MONTHLY;BYDAY=-1FR",
+    "FREQ=MONTHLY;INTERVAL=2;BYMONTHDAY=-1,15;BYSETPOS=1",
+    "FREQ=YEARLY",
+    "FREQ=YEARLY;INTERVAL=3;BYMONTH=2,11",
+    "FREQ=YEARLY;INTERVAL=2;BYWEEKNO=1,53;BYDAY=MO,SU",
+    "FREQ=YEARLY;BYYEARDAY=-1,60;COUNT=5",
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(RULES),
+    st.datetimes(datetime(2016, 1, 1), datetime(2020, 1, 1))
+    | st.sampled_from([datetime(2016, 2, 29, 7), datetime(2017, 1, 31)]),
+    st.datetimes(datetime(2015, 1, 1), datetime(2025, 1, 1)),
+)
+def test_a_rule_that_is_entered_late_is_due_when_a_walk_from_its_start_says(text, start, after):
+    start, after = start.replace(microsecond=0), after.replace(microsecond=0)
+    found = next_occurrences(rrule(text, start.isoformat()), ZoneInfo("UTC"), after.replace(tzinfo=UTC))
+    walked = [t for t in islice(rrulestr(text, dtstart=start).xafter(after), 5) if t < after + timedelta(days=3600)]
+    assert [one.planned_utc.replace(tzinfo=None) for one in islice(found, len(walked))] == walked
+
+
+@pytest.mark.parametrize(
+    ("text", "dtstart", "says"),
+    [
+        ("FREQ=MINUTELY", "2025-01-01T00:00", "rrule: FREQ=MINUTELY is none of YEARLY, MONTHLY"),
+        ("freq=secondly", "2020-01-01T00:00", "rrule: FREQ=SECONDLY"),
+        ("INTERVAL=2", "2020-01-01T00:00", "rrule: FREQ= is none"),
+        ("FREQ=DAILY;INTERVAL=0", "2020-01-01T00:00", "INTERVAL=0 is not within 1 to 10000"),
+        ("FREQ=HOURLY;COUNT=1000000", "2020-01-01T00:00", "COUNT=1000000 is not within 1 to 10000"),
+        ("FREQ=DAILY;COUNT=2;UNTIL=20270101T000000", "2020-01-01T00:00", "COUNT or UNTIL"),
+        ("FREQ=DAILY;UNTIL=20270101T000000Z", "2020-01-01T00:00", "without Z"),
+        ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", "2020-01-01T00:00", "not due once within 10 years"),
+        ("FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30", "2020-01-01T00:00", "not due once within 10 years"),
+        ("FREQ=HOURLY;BYSETPOS=5", "2020-01-01T00:00", "BYSETPOS=5 picks among the days of a week"),
+        ("FREQ=DAILY;BYSECOND=0,1,2", "2020-01-01T00:00", "BYSECOND=0,1,2 is several flights a minute"),
+        ("FREQ=DAILY\nRRULE:FREQ=SECONDLY", "2020-01-01T00:00", "one rule is wanted"),
+        ("FREQ=DAILY;BYHOUR", "2020-01-01T00:00", "KEY=VALUE is wanted, not 'BYHOUR'"),
+        ("FREQ=DAILY;BYHOUR=25", "2020-01-01T00:00", "rrule: "),
+        ("FREQ=DAILY", "2020-13-01T00:00", "dtstart: month must be in 1..12"),
+        ("FREQ=DAILY", "9999-01-01T00:00", "dtstart: '9999-01-01T00:00' is not within the years 1970 to 2100"),
+    ],
+)
+def test_a_rule_that_cannot_be_walked_quickly_is_refused_with_key_value_and_limit(text, dtstart, says):
+    fault = rule_fault(text, dtstart)
+    assert fault is not None
+    assert says in fault
+
+
+def test_the_config_refuses_such_a_rule_by_its_file_and_key(tmp_path):
+    file = tmp_path / "agent.toml"
+    file.write_text(
+        '[[schedule]]\nid = "s"\nroute = "r"\nrrule = "FREQ=SECONDLY"\ndtstart = "2020-01-01T00:00"\n'
+        '[site]\ndevice = "D"\n'
+    )
+    with pytest.raises(ConfigError, match=r"agent.toml: schedule\[s\].rrule: FREQ=SECONDLY is none of"):
+        load(file)
+
+
+@pytest.mark.parametrize("text", [*RULES, "RRULE:FREQ=DAILY;"])
+def test_what_a_patrol_may_be_is_accepted(text):
+    assert rule_fault(text, "2016-02-29T07:00") is None
+
+
+@pytest.mark.parametrize("text", ["FREQ=HOURLY", "FREQ=DAILY;BYHOUR=0,6,12,18", "FREQ=HOURLY;COUNT=10000"])
+def test_a_rule_since_2000_is_entered_near_the_time_that_is_asked_for(text, monkeypatch):
+    after = datetime(2026, 6, 1, 12, 30, tzinfo=UTC)
+    schedule = rrule(text, "2000-01-01T00:00")
+    assert rule_fault(text, "2000-01-01T00:00") is None  # a COUNT is walked once, when the config is loaded
+    steps = []
+    monkeypatch.setattr("dateutil.rrule.rrule._iter", counting(dateutil_rrule._iter, steps))
+    next(next_occurrences(schedule, BERLIN, after), None)
+    assert len(steps) < 100
+
+
+def counting(walk, steps):
+    def counted(self):
+        for one in walk(self):
+            steps.append(one)
+            yield one
+
+    return counted

@@ -51,6 +51,7 @@ class Ledger:
         self._schedules = [schedule for schedule in self._all if schedule.enabled]
         self._zone, self.state = zone, state
         self._next: dict[str, tuple[float, float]] = {}  # key: (walked from, next planned)
+        self._following: tuple[float, Planned | None] | None = None  # asked at, and what is next of all
         self._reasons: dict[tuple[str, float], str] = {}
 
     @staticmethod
@@ -87,11 +88,13 @@ class Ledger:
         self.state.flown[key] = [*self.state.flown.get(key, []), planned.planned_s][-KEEP:]
         self.state.since[key] = planned.planned_s
         self._reasons.pop((key, planned.planned_s), None)
+        self._following = None
 
     def skip(self, planned: Planned) -> None:
         """It never flies, though its time is still to come."""
         key = self.key(planned.schedule)
         self.state.flown[key] = [*self.state.flown.get(key, []), planned.planned_s][-KEEP:]
+        self._following = None
 
     def hold(self, planned: Planned, reason: str) -> None:
         """It cannot fly yet: the reason it is missed for, should that last."""
@@ -107,6 +110,7 @@ class Ledger:
                 self._schedules.append(schedule)
             else:
                 self._schedules.remove(schedule)
+            self._following = None
 
     def names(self) -> str:
         """The schedules that are enabled."""
@@ -123,9 +127,14 @@ class Ledger:
         return None
 
     def next(self, now_s: float) -> Planned | None:
-        """The next occurrence of all, for those who ask."""
+        """The next occurrence of all, for those who ask; the rules are walked only when it has come."""
+        if self._following is not None:
+            asked_s, following = self._following
+            if asked_s <= now_s and (following is None or now_s < following.planned_s):
+                return following
         ahead = [planned for schedule in self._schedules for planned in islice(self._ahead(schedule, now_s), 1)]
-        return min(ahead, key=lambda planned: planned.planned_s, default=None)
+        self._following = now_s, min(ahead, key=lambda planned: planned.planned_s, default=None)
+        return self._following[1]
 
     def _ahead(self, schedule: Schedule, now_s: float) -> Iterator[Planned]:
         """What is still to come and not decided yet."""

@@ -9,6 +9,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent import calendar
 from edge_agent.config import Schedule
 from edge_agent.flight.schedule import Ledger, LedgerState
 
@@ -165,3 +166,24 @@ def test_the_next_occurrence_is_told():
     planned = Ledger((HOURLY,), ZONE, LedgerState()).next(START_S)
     assert planned is not None
     assert planned.planned_s == ELEVEN_S
+
+
+def test_asking_for_the_next_one_walks_no_rule_until_it_has_come(monkeypatch):
+    ledger = Ledger((HOURLY,), ZONE, LedgerState())
+    walks = []
+    walk = calendar.next_occurrences
+    monkeypatch.setattr(calendar, "next_occurrences", lambda *args: walks.append(args) or walk(*args))
+    told = [ledger.next(START_S + second) for second in range(0, 3600, 60)]
+    assert [planned.planned_s for planned in told] == [ELEVEN_S] * 30 + [ELEVEN_S + 3600] * 30
+    assert len(walks) == 2
+
+
+def test_what_is_next_follows_a_skip_a_switch_and_a_clock_set_back():
+    ledger = Ledger((HOURLY,), ZONE, LedgerState())
+    ledger.skip(ledger.next(START_S))
+    assert ledger.next(START_S).planned_s == ELEVEN_S + 3600
+    assert ledger.next(START_S - 7200).planned_s == ELEVEN_S - 7200
+    ledger.enable("hourly", False, START_S)
+    assert ledger.next(START_S) is None
+    ledger.enable("hourly", True, START_S)
+    assert ledger.next(START_S).planned_s == ELEVEN_S + 3600
