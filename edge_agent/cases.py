@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import msgspec
@@ -53,22 +54,28 @@ def revise(case: Case | None, request: CaseRequest, by: str, wall_s: float) -> R
 
 
 class Cases:
-    """The newest incidents by id, in one JSON file; a file that cannot be read is set aside and said so."""
+    """The newest incidents by id, in one JSON file; any thread may call, one writes at a time.
+
+    A file that cannot be read costs the past: it is said, and begun anew.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._lock = threading.Lock()
         self._cases = self._load()
 
     def opened(self, id: str) -> None:
         """A rule fired; raises DriverError."""
-        self._keep(id, Case())
+        with self._lock:
+            self._keep(id, Case())
 
     def revise(self, request: CaseRequest, by: str, wall_s: float) -> Revision | Refusal:
         """Take a person's word on an incident, on disk when this returns; raises DriverError."""
-        revision = revise(self._cases.get(request.incident), request, by, wall_s)
-        if isinstance(revision, Revision):
-            self._keep(request.incident, Case(state=revision.state, rev=revision.rev, by=by))
-        return revision
+        with self._lock:
+            revision = revise(self._cases.get(request.incident), request, by, wall_s)
+            if isinstance(revision, Revision):
+                self._keep(request.incident, Case(state=revision.state, rev=revision.rev, by=by))
+            return revision
 
     def _keep(self, id: str, case: Case) -> None:
         cases = {**self._cases, id: case}

@@ -1,0 +1,193 @@
+"""The whole agent over mosquitto: signed commands to their end, states, settings, the loop of an incident."""
+
+import json
+import queue
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from contract_check import check
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+AGENT = """
+data_dir = "state"
+[site]
+device = "D-1"
+lat = 30.25
+lon = 120.17
+[vehicle]
+type = "simulated"
+speedup = 10
+[[route]]
+id = "r"
+alt_m = 10
+waypoints = [{{lat = 30.2502, lon = 120.17}}]
+[[schedule]]
+id = "dusk"
+route = "r"
+cron = "0 20 * * *"
+[[detector]]
+name = "d"
+type = "simulated"
+[[camera]]
+name = "bank"
+type = "simulated"
+detector = "d"
+[[zone]]
+name = "water"
+camera = "bank"
+polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]
+[[rule]]
+id = "bather"
+type = "forbidden_zone"
+zone = "water"
+after_s = 0.5
+[[speaker]]
+name = "horn"
+type = "simulated"
+realtime = false
+[mqtt]
+port = {port}
+plain = true
+"""
+
+
+class Ears:
+    """Hears all that the device says, and holds it to the contract; knows nothing else of edge-agent."""
+
+    def __init__(self, port: int) -> None:
+        self.heard: list[tuple[str, Any]] = []
+        self._inbox: queue.Queue[paho.MQTTMessage] = queue.Queue()
+        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self.client.on_message = lambda _, __, message: self._inbox.put(message)
+        self.client.on_connect = lambda *_: self.client.subscribe("ea/1/#", 1)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+
+    def wait(self, what: Any, within_s: float = 60.0) -> Any:
+        """The first message, of those heard already too, for which `what(topic, message)` is true."""
+        end = time.monotonic() + within_s
+        seen = 0
+        while time.monotonic() < end:
+            while not self._inbox.empty():
+                message = self._inbox.get()
+                check(message.topic, message.payload)
+                is_json = message.payload[:1] == b"{"
+                self.heard.append((message.topic, json.loads(message.payload) if is_json else message.payload))
+            for topic, message in self.heard[seen:]:
+                if what(topic, message):
+                    return message
+            seen = len(self.heard)
+            time.sleep(0.05)
+        raise TimeoutError([topic for topic, _ in self.heard][-30:])
+
+    def say(self, topic: str, body: Any, **facts: Any) -> None:
+        properties = Properties(PacketTypes.PUBLISH)
+        for name, fact in facts.items():
+            setattr(properties, name, fact)
+        self.client.publish(topic, json.dumps(body), 1, properties=properties).wait_for_publish(10)
+
+
+@pytest.fixture
+def site(mosquitto: Any, tmp_path: Path) -> Iterator[Any]:
+    broker = mosquitto()
+    broker.start()
+    centre = [sys.executable, "-m", "edge_agent", "centre"]
+    operators = ""
+    for name, role in (("pilot", "pilot"), ("guest", "viewer"), ("boss", "admin")):
+        done = subprocess.run(
+            [*centre, "key", "new", str(tmp_path / f"{name}.key"), "--role", role],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        operators += done.stdout
+    (tmp_path / "agent.toml").write_text(AGENT.format(port=broker.port) + operators)
+    ears = Ears(broker.port)
+    with (tmp_path / "log").open("wb") as log:
+        agent = subprocess.Popen(
+            [sys.executable, "-m", "edge_agent", "run", "-c", str(tmp_path / "agent.toml")], stderr=log
+        )
+
+    def send(name: str, *words: str, key: str | None = "pilot", code: int = 0) -> list[dict[str, Any]]:
+        command = [*centre, "send", "--json", "--port", str(broker.port), "--device", "D-1", name, *words]
+        command += ["--key", str(tmp_path / f"{key}.key")] if key else []
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == code, done.stdout + done.stderr + (tmp_path / "log").read_text()
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    try:
+        ears.wait(lambda topic, message: topic.endswith("state/flight") and message["data"]["phase"] == "ground")
+        yield ears, send
+    finally:
+        agent.terminate()
+        agent.wait(20)
+        ears.client.disconnect()
+        ears.client.loop_stop()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_whole_site_is_commanded_by_those_who_may(site: Any) -> None:
+    ears, send = site
+
+    # who may
+    [answer] = send("fly", "--arg", "route=r", key=None, code=1)
+    assert "wants the signature" in answer["reason"]
+    [answer] = send("fly", "--arg", "route=r", key="guest", code=1)
+    assert "guest is viewer" in answer["reason"]
+    denied = ears.wait(lambda t, m: t.endswith("ev/audit") and "guest is viewer" in m["data"].get("reason", ""))
+    assert denied["data"]["state"] == "rejected"
+
+    # a flight, followed to its end, and asked for again
+    answers = send("fly", "--arg", "route=r", "--id", "flight-1", "--follow-s", "100")
+    assert [answers[0]["state"], answers[-1]["state"]] == ["accepted", "done"]
+    assert {"climb", "route", "returning"} <= {answer.get("phase") for answer in answers}
+    [again] = send("fly", "--arg", "route=r", "--id", "flight-1", code=1)
+    assert (again["state"], again["recorded"]["state"], again["recorded"]["run"]) == (
+        "duplicate",
+        "done",
+        answers[0]["run"],
+    )
+    ears.wait(lambda t, m: t.endswith("state/flight") and m["data"]["phase"] == "route")
+    ears.wait(lambda t, m: t.endswith("state/gps") and (m["data"]["fix"] or 0) >= 3)
+
+    # a text, a picture, silence, a flight left out
+    assert send("say", "--arg", "text=巡逻正常。", "--follow-s", "30")[-1]["state"] == "done"
+    [snapped] = send("snapshot", key="guest")
+    ears.wait(lambda t, m: t.endswith("ev/snapshot") and m["data"]["id"] == snapped["run"])
+    ears.wait(lambda t, m: f"/up/thumb/{snapped['run']}/" in t)
+    assert send("hush")[0]["state"] == "done"
+    assert send("skip", "--arg", "schedule=dusk")[0]["state"] == "done"
+    ears.wait(lambda t, m: t.endswith("ev/mission") and m["data"]["cause"].startswith("skipped by operator:pilot"))
+    [wanting] = send("dispatch", "--arg", "lat=30.2501", "--arg", "lon=120.17", "--arg", "alt_m=20", code=1)
+    assert "not available on this device yet" in wanting["reason"]
+
+    # an incident from report to reported back
+    incident = ears.wait(lambda t, m: t.endswith("ev/det") and "rule" in m["data"])["data"]["id"]
+    send("acknowledge", "--arg", f"incident={incident}", "--arg", "note=going", key=None)
+    send("handled", "--arg", f"incident={incident}", "--arg", "outcome=false_alarm")
+    for rev, state, by in ((1, "acknowledged", "unsigned:"), (2, "handled", "operator:pilot")):
+        told = ears.wait(lambda t, m, rev=rev: t.endswith("ev/det") and m["data"].get("rev") == rev)
+        assert (told["id"], told["data"]["state"]) == (f"{incident}.{rev}", state)
+        assert told["data"]["by"].startswith(by)
+
+    # what was refused before it left
+    assert subprocess_refuses(send, "dispatch", "--arg", "lat=95", "--arg", "lon=0", "--arg", "alt_m=20")
+
+    # settings that are not signed change nothing
+    ears.say("ea/1/D-1/down/desired", {"version": 1, "by": "x", "settings": {"mqtt": {"telemetry_period_s": 9}}})
+    reported = ears.wait(lambda t, m: t.endswith("up/reported") and m["rejected"])
+    assert (reported["desired_version"], reported["rejected"][0]["path"]) == (0, "auth")
+
+
+def subprocess_refuses(send: Any, *words: str) -> bool:
+    """Whether the command line says no, with the usage, and nothing goes out."""
+    return bool(send(*words, code=2) == [])
