@@ -95,7 +95,30 @@ def compare(sent: Sequence[Item], held: Sequence[Item]) -> str | None:
     return None
 
 
-class Upload:
+class _Transfer:
+    """What both directions have in common: `state`, `detail`, and the messages that are meant for us."""
+
+    def __init__(self, ends: Ends, now: float) -> None:
+        self._ends = ends
+        self._tries, self._due = 0, now
+        self._out: list[Message] = []
+        self.state: State = "running"
+        self.detail = ""
+
+    def receive(self, message: Message, now: float) -> None:
+        if self.state == "running" and self._ends.is_ours(message):
+            self._heed(message, now)
+
+    def messages(self) -> list[Message]:
+        """What to send now."""
+        out, self._out = self._out, []
+        return out
+
+    def _heed(self, message: Message, now: float) -> None:
+        raise NotImplementedError
+
+
+class Upload(_Transfer):
     """Puts a mission aboard: we announce, the autopilot asks item by item, and acknowledges at the end.
 
     `done`: acknowledged; `unsettled`: all was sent and the ACK is missing; `failed`: `detail` says why. While
@@ -103,18 +126,13 @@ class Upload:
     """
 
     def __init__(self, ends: Ends, items: Sequence[Item], now: float) -> None:
-        self._ends, self._items = ends, items
-        self._tries, self._due = 0, now
+        super().__init__(ends, now)
+        self._items = items
         self._asked: set[int] = set()
         self._heard = now
-        self._out: list[Message] = []
-        self.state: State = "running"
-        self.detail = ""
         self.tick(now)
 
-    def receive(self, message: Message, now: float) -> None:
-        if self.state != "running" or not self._ends.is_ours(message):
-            return
+    def _heed(self, message: Message, now: float) -> None:
         match message.get_msgId():
             case mavlink.MAVLINK_MSG_ID_MISSION_REQUEST | mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT:
                 if message.seq < len(self._items):
@@ -143,11 +161,6 @@ class Upload:
                 mavlink.MAVLink_mission_count_message(self._ends.system, self._ends.component, len(self._items), 0)
             )
 
-    def messages(self) -> list[Message]:
-        """What to send now."""
-        out, self._out = self._out, []
-        return out
-
     def _ack(self, result: int) -> None:
         if result == mavlink.MAV_MISSION_INVALID_SEQUENCE:
             return  # ArduPilot's answer to an item that arrived twice; its transfer goes on
@@ -160,22 +173,16 @@ class Upload:
         # An ACCEPTED before the last item was asked for belongs to an earlier transfer.
 
 
-class Download:
+class Download(_Transfer):
     """Reads the mission aboard, item 0 included: `items` once `state` is `done`. Harmless at any time."""
 
     def __init__(self, ends: Ends, now: float) -> None:
-        self._ends = ends
+        super().__init__(ends, now)
         self._count: int | None = None
-        self._tries, self._due = 0, now
-        self._out: list[Message] = []
         self.items: list[Item] = []
-        self.state: State = "running"
-        self.detail = ""
         self.tick(now)
 
-    def receive(self, message: Message, now: float) -> None:
-        if self.state != "running" or not self._ends.is_ours(message):
-            return
+    def _heed(self, message: Message, now: float) -> None:
         match message.get_msgId():
             case mavlink.MAVLINK_MSG_ID_MISSION_COUNT if self._count is None:
                 self._count = message.count
@@ -202,11 +209,6 @@ class Download:
             self._out.append(mavlink.MAVLink_mission_request_list_message(*to, 0))
         else:
             self._out.append(mavlink.MAVLink_mission_request_int_message(*to, len(self.items), 0))
-
-    def messages(self) -> list[Message]:
-        """What to send now."""
-        out, self._out = self._out, []
-        return out
 
     def _next(self, now: float) -> None:
         self._tries, self._due = 0, now
