@@ -36,6 +36,15 @@ def disk_used(directory: Path) -> float:
     return used / (used + disk.f_bavail) if used + disk.f_bavail else 1.0
 
 
+def free_bytes(directory: Path) -> int:
+    """What this user may still use of the disk; a lot where it cannot be said."""
+    try:
+        disk = os.statvfs(directory)
+    except OSError:
+        return 2**63
+    return disk.f_bavail * disk.f_frsize
+
+
 class Ballast:
     """A file of nothing: on a full disk SQLite cannot even delete, so this one is deleted first."""
 
@@ -55,8 +64,7 @@ class Ballast:
         with contextlib.suppress(OSError):
             if self.held and self._path.stat().st_size == self._bytes:
                 return True
-            disk = os.statvfs(self._path.parent)
-            if disk.f_bavail * disk.f_frsize < 2 * self._bytes:
+            if free_bytes(self._path.parent) < 2 * self._bytes:
                 return False
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             try:

@@ -32,7 +32,7 @@ from edge_agent.messages import Reply
 from edge_agent.ranges import ranges
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.uplink.commands import INTERRUPTED, OUTLIVE_US
-from edge_agent.uplink.disk import Ballast, Pressure, disk_used, pressure
+from edge_agent.uplink.disk import Ballast, Pressure, disk_used, free_bytes, pressure
 from edge_agent.uplink.lanes import Lanes
 from edge_agent.uplink.reader import SCHEMA
 from edge_agent.uplink.rows import Event, Row, Stats, cost, event_of
@@ -49,6 +49,7 @@ STATS_EVERY_S = 1.0
 THUMB_SHARE = 0.9  # of the quota: pictures are refused before events are
 SHED_ROWS = 200  # at most at a time, and at least so much of the quota: one record tells of many
 SHED_SHARE = 0.01
+FULL_BYTES = 1024 * 1024  # with less than this free, what fails fails for want of room
 PUT_OFF_MAX_S = 600.0
 GAPS_MAX = 200  # records about one damaged file; the last of them covers what is left
 
@@ -87,12 +88,10 @@ class Outbox:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _lock(path)
             try:
-                self._store = self._open()
-                self._close_interrupted_commands()
+                self._start()
             except BaseException:
                 os.close(self._lock)
                 raise
-            self._ballast.make()
             self.epoch = self._store.epoch
             self._stats = self._store.stats(clock.wall())
         except (apsw.Error, OSError) as error:
@@ -322,12 +321,10 @@ class Outbox:
         """Run the jobs in one transaction; a refusal is one job's own, a disk that fails is everyone's."""
         try:
             return self._transact(jobs)
-        except (apsw.FullError, apsw.IOError) as error:
-            if not self._ballast.drop():
+        except apsw.Error as error:
+            if not (self._is_for_room(error) and self._ballast.drop()):
                 return self._all_failed(jobs, error)
             log.error("outbox: %s: the ballast is thrown off, nothing but what must be is kept now", _explain(error))
-        except apsw.Error as error:
-            return self._all_failed(jobs, error)
         try:
             self._store.freeze(True)
             return self._transact(jobs)
@@ -343,6 +340,12 @@ class Outbox:
                 except DriverError as refusal:
                     outcomes.append(refusal)
         return outcomes
+
+    def _is_for_room(self, error: Exception) -> bool:
+        """Whether it failed because the disk is full; where SQLite only says that I/O failed, the disk is asked."""
+        if isinstance(error, apsw.FullError):
+            return True
+        return isinstance(error, apsw.IOError | OSError) and free_bytes(self.path.parent) < FULL_BYTES
 
     def _all_failed(self, jobs: list[_Job], error: apsw.Error) -> list[Any]:
         return [DriverError(f"{self.path}: {_explain(error)}")] * len(jobs)
@@ -380,10 +383,11 @@ class Outbox:
 
     def _make_room(self, event: Event) -> bool:
         """Let the oldest of the least urgent lane go, which is no more urgent than this event; gaps tell of them."""
+        size, urgent = len(event.body), event.lane == 0
         for lane in range(LAST_LANE, max(event.lane, 1) - 1, -1):
-            while not self._store.has_room(len(event.body)) and (rows := self._store.oldest(lane, SHED_ROWS)):
-                self._shed(_so_many(rows, max(cost(len(event.body)), round(SHED_SHARE * self._store.quota_bytes))))
-        return self._store.has_room(len(event.body))
+            while not self._store.has_room(size, urgent=urgent) and (rows := self._store.oldest(lane, SHED_ROWS)):
+                self._shed(_so_many(rows, max(cost(size), round(SHED_SHARE * self._store.quota_bytes))))
+        return self._store.has_room(size, urgent=urgent)
 
     def _shed(self, rows: list[Row]) -> None:
         """Delete these rows of one lane, and tell by which runs of places: all of a run is settled or goes now."""
@@ -414,6 +418,19 @@ class Outbox:
         self._note("audit", topics.Answered(command=id, name=name, by=by, reply=reply))
 
     # --- opening --------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        try:
+            self._store = self._open()
+            self._close_interrupted_commands()
+        except (apsw.Error, OSError) as error:
+            if not (self._is_for_room(error) and self._ballast.drop()):
+                raise
+            log.error("outbox: %s: the ballast is thrown off, so that the file can be opened", _explain(error))
+            self._store = self._open()
+            self._store.freeze(True)
+            self._close_interrupted_commands()
+        self._ballast.make()
 
     def _open(self) -> Store:
         if not self.path.exists():

@@ -26,6 +26,13 @@ from edge_agent.uplink.rows import PAGE_BYTES, WAITS, Event, Row, Stats, Tip, co
 
 RESERVE_PAGES = 256  # 1 MiB that events may not use: commands, gaps and confirmations always find room
 CHECKPOINT_PAGES = 250  # of the log: on a full disk it must not want more than that again
+PRAGMAS = (
+    f"page_size={PAGE_BYTES}",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+    "journal_size_limit=1048576",
+)
 KEEP_COMMANDS_S = 7 * 86_400.0
 MOST_COMMANDS = 100_000
 FORGET_EVERY, FORGET_EVERY_S = 64, 3600.0  # claims
@@ -66,17 +73,15 @@ class Store(Reader):
         super().__init__(apsw.Connection(str(path)))
         self.db.set_busy_timeout(500)
         self.db.transaction_mode = "IMMEDIATE"
-        for pragma in (
-            f"page_size={PAGE_BYTES}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            f"wal_autocheckpoint={CHECKPOINT_PAGES}",
-            "journal_size_limit=1048576",
-            f"max_page_count={self.quota_pages + RESERVE_PAGES}",
-        ):
-            self.db.execute(f"PRAGMA {pragma}").fetchall()
+        try:
+            for pragma in PRAGMAS:
+                self.db.execute(f"PRAGMA {pragma}").fetchall()
+            self.db.execute(f"PRAGMA max_page_count={self.quota_pages + RESERVE_PAGES}").fetchall()
+        except BaseException:
+            self.db.close()
+            raise
         self.tip = Tip(epoch=0, next=1, kept=0, low=1, head=NO_LINK)
-        self._room_bytes = 0
+        self._room_bytes = self._frozen_bytes = 0
         self._frozen_pages: int | None = None
         self._mark = -1
         self._claims, self._forgot_s = 0, 0.0
@@ -156,11 +161,13 @@ class Store(Reader):
         self.db.execute(_INSERT, (seq, *facts, row.checksum(), state, why, tip.head, event.mono_us))
         self.tip = Tip(epoch=tip.epoch, next=seq + 1, kept=tip.kept + 1, low=tip.low, head=row.link())
         self._room_bytes -= cost(len(event.body))
+        self._frozen_bytes -= cost(len(event.body))
         return seq
 
-    def has_room(self, body_bytes: int, share: float = 1.0) -> bool:
-        """Whether an event of that size stays within that share of the quota."""
-        return self._room_bytes - cost(body_bytes) >= (1 - share) * self.quota_bytes
+    def has_room(self, body_bytes: int, share: float = 1.0, *, urgent: bool = False) -> bool:
+        """Whether an event of that size stays within that share of the quota; frozen, only what is urgent grows it."""
+        room_bytes = self._room_bytes if urgent else min(self._room_bytes, self._frozen_bytes)
+        return room_bytes - cost(body_bytes) >= (1 - share) * self.quota_bytes
 
     def freeze(self, frozen: bool) -> None:
         """While frozen, events find room only where others were deleted: the disk is full, the file may not grow."""
@@ -253,9 +260,9 @@ class Store(Reader):
 
     def measure_room(self) -> None:
         """Look again how much of the quota is left; it is reckoned in between."""
-        pages = min(self.quota_pages, self._frozen_pages or self.quota_pages)
         used = self.pragma("page_count") - self.pragma("freelist_count")
-        self._room_bytes = (pages - used) * PAGE_BYTES
+        self._room_bytes = (self.quota_pages - used) * PAGE_BYTES
+        self._frozen_bytes = ((self._frozen_pages or self.quota_pages) - used) * PAGE_BYTES
 
     def _write_mark(self) -> None:
         with contextlib.suppress(OSError):  # it is a witness, not a record
