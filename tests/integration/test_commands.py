@@ -2,6 +2,7 @@
 
 import json
 import queue
+import shutil
 import subprocess
 import sys
 import time
@@ -191,3 +192,32 @@ def test_a_whole_site_is_commanded_by_those_who_may(site: Any) -> None:
 def subprocess_refuses(send: Any, *words: str) -> bool:
     """Whether the command line says no, with the usage, and nothing goes out."""
     return bool(send(*words, code=2) == [])
+
+
+def test_the_example_of_the_readme_works_as_it_is_printed(mosquitto: Any, tmp_path: Path) -> None:
+    for tool in ("jq", "openssl", "mosquitto_pub", "mosquitto_sub"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    broker = mosquitto()
+    broker.start()
+    readme = (Path(__file__).resolve().parents[2] / "docs/contract/README.md").read_text()
+    make_key, *rest = readme.split("```sh\n", 1)[1].split("```", 1)[0].splitlines()
+    script = "\n".join(rest).replace("-h 127.0.0.1", f"-h 127.0.0.1 -p {broker.port}")
+    words = [sys.executable, "-m", "edge_agent", *make_key.split("#")[0].split()[1:]]
+    made = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True)
+    (tmp_path / "agent.toml").write_text(AGENT.format(port=broker.port).replace('"D-1"', '"EA-000123"') + made.stdout)
+    ears = Ears(broker.port)
+    with (tmp_path / "log").open("wb") as log:
+        agent = subprocess.Popen(
+            [sys.executable, "-m", "edge_agent", "run", "-c", str(tmp_path / "agent.toml")], stderr=log
+        )
+    try:
+        ears.wait(lambda topic, message: topic.endswith("up/status") and message["state"] == "online")
+        done = subprocess.run(["bash", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert '"state":"accepted"' in done.stdout, done.stdout + done.stderr
+        ears.wait(lambda topic, message: topic.endswith("ev/voice") and message["data"]["by"] == "operator:wang")
+    finally:
+        agent.terminate()
+        agent.wait(20)
+        ears.client.disconnect()
+        ears.client.loop_stop()
