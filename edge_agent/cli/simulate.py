@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import selectors
 import signal
 import socket
 import sys
 import time
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -19,14 +21,19 @@ from edge_agent.flight.simulator import Autopilot
 
 TURN_S = 0.01
 SAVE_S = 0.3
+EX_USAGE = 64
+LIMITS = {
+    "lat": (-90, 90), "lon": (-180, 180), "system_id": (1, 255), "speedup": (0.01, 100), "wind_mps": (0, 100),
+    "wind_from_deg": (-360, 360), "battery_pct": (0, 100),
+}  # fmt: skip
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lat", type=float, required=True, help="where it stands, degrees")
     parser.add_argument("--lon", type=float, required=True)
     way = parser.add_mutually_exclusive_group(required=True)
-    way.add_argument("--udpout", type=_place, metavar="HOST:PORT", help="speak to an agent that listens by udpin")
-    way.add_argument("--tcp-listen", type=_place, metavar="HOST:PORT", help="wait for agents, one or several")
+    way.add_argument("--udpout", metavar="HOST:PORT", help="speak to an agent that listens by udpin")
+    way.add_argument("--tcp-listen", metavar="HOST:PORT", help="wait for agents, one or several")
     parser.add_argument("--system-id", type=int, default=1)
     parser.add_argument("--speedup", type=float, default=1.0, help="how much faster than real time it lives")
     parser.add_argument("--wind-mps", type=float, default=0.0)
@@ -37,7 +44,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    state = _load(args.state)
+    """Exit 0 when it is told to stop, 1 where a file or an address fails, 64 on an option out of its limits."""
+    try:
+        _check(args)
+    except ValueError as error:
+        return _fail(error, EX_USAGE)
+    try:
+        return _live(args)
+    except (OSError, UnusableError) as error:
+        return _fail(error, 1)
+
+
+class UnusableError(Exception):
+    """A file or an address that cannot be used; the text names it, and the way out."""
+
+
+def _live(args: argparse.Namespace) -> int:
     autopilot = Autopilot(
         args.lat,
         args.lon,
@@ -45,35 +67,32 @@ def main(args: argparse.Namespace) -> int:
         wind_mps=args.wind_mps,
         wind_from_deg=args.wind_from_deg,
         battery_pct=args.battery_pct,
-        state=state,
+        state=_load(args.state),
     )
-    try:
-        wire: Wire = Listener(args.tcp_listen) if args.tcp_listen else Datagrams(args.udpout)
-        log = args.log.open("a", encoding="utf-8") if args.log else None
-    except OSError as error:
-        print(f"edge-agent simulate: {error}", file=sys.stderr)
-        return 1
     running = True
 
     def stop(_signal: int, _frame: object) -> None:
         nonlocal running
         running = False
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    saved_s = 0.0
-    while running:
-        wire.turn(autopilot, time.monotonic() * args.speedup)
-        _tell(autopilot, log)
-        if args.state and time.monotonic() - saved_s > SAVE_S:
-            saved_s = time.monotonic()
+    with closing(_open(args)) as wire, args.log.open("a", encoding="utf-8") if args.log else nullcontext() as log:
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        saved_s = 0.0
+        while running:
+            wire.turn(autopilot, time.monotonic() * args.speedup)
+            _tell(autopilot, log)
+            if args.state and time.monotonic() - saved_s > SAVE_S:
+                saved_s = time.monotonic()
+                _save(args.state, autopilot.state)
+        if args.state:
             _save(args.state, autopilot.state)
-    if args.state:
-        _save(args.state, autopilot.state)
-    wire.close()
-    if log:
-        log.close()
     return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"edge-agent simulate: {error}", file=sys.stderr)
+    return code
 
 
 class Datagrams:
@@ -175,10 +194,25 @@ def _tell(autopilot: Autopilot, log: IO[str] | None) -> None:
     autopilot.happenings.clear()
 
 
+def _open(args: argparse.Namespace) -> Wire:
+    if args.udpout:
+        return Datagrams(_place("--udpout", args.udpout))
+    try:
+        return Listener(_place("--tcp-listen", args.tcp_listen))
+    except OSError as error:
+        raise UnusableError(f"--tcp-listen {args.tcp_listen}: {error}") from None
+
+
 def _load(file: Path | None) -> State | None:
     if file is None or not file.exists():
         return None
-    return msgspec.json.decode(file.read_bytes(), type=State)
+    try:
+        state = msgspec.json.decode(file.read_bytes(), type=State)
+        _within("lat", state.lat)
+        _within("lon", state.lon)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise UnusableError(f"--state {file}: {error}; move the file away to start a new world") from None
+    return state
 
 
 def _save(file: Path, state: State) -> None:
@@ -188,8 +222,26 @@ def _save(file: Path, state: State) -> None:
     temporary.replace(file)
 
 
-def _place(text: str) -> tuple[str, int]:
+def _check(args: argparse.Namespace) -> None:
+    """ValueError names the option, the value and the limit."""
+    for name in LIMITS:
+        try:
+            _within(name, getattr(args, name))
+        except ValueError as error:
+            raise ValueError(f"--{error}") from None
+    _place("--udpout", args.udpout) if args.udpout else _place("--tcp-listen", args.tcp_listen)
+
+
+def _within(name: str, value: float) -> None:
+    low, high = LIMITS[name]
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"{name.replace('_', '-')} {value:g} is not within {low:g} to {high:g}")
+
+
+def _place(option: str, text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit():
-        raise argparse.ArgumentTypeError(f"HOST:PORT is wanted, got {text!r}")
+    if not host or not port.isdecimal():
+        raise ValueError(f"{option}: HOST:PORT is wanted, got {text!r}")
+    if not 1 <= int(port) <= 65535:
+        raise ValueError(f"{option} {text}: port {port} is not within 1 to 65535")
     return host, int(port)
