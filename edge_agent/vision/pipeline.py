@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
 
@@ -18,6 +17,7 @@ from edge_agent.vision.camera import Camera, Frame, open_camera
 from edge_agent.vision.detect import Detector, open_detector
 from edge_agent.vision.plates import PlateReader, PlateVotes
 from edge_agent.vision.track import Tracker
+from edge_agent.vision.worker import Worker
 
 STUCK_S = 60.0  # one frame through detector and plates: longer than the slowest board needs
 
@@ -145,12 +145,11 @@ class Vision:
 
     async def _serve(self, name: str, seats: list[_Seat], bell: asyncio.Event) -> None:
         """Take turns among the cameras; whatever blocks happens in one worker thread."""
-        part, loop = f"detector.{name}", asyncio.get_running_loop()
-        thread = ThreadPoolExecutor(1, thread_name_prefix=part)
-        waiting = list(seats)
+        part, waiting = f"detector.{name}", list(seats)
+        worker = Worker(part)
         try:
             self._health.beat(part, STUCK_S)
-            await loop.run_in_executor(thread, self._open, name, seats)
+            await worker.call(self._open, name, seats)
             self._health.rest(part)
             while seat := await _next(waiting, bell):
                 waiting.remove(seat)
@@ -159,12 +158,12 @@ class Vision:
                 seat.taken.set()
                 assert seat.eye
                 self._health.beat(part, STUCK_S)
-                tracks = await loop.run_in_executor(thread, seat.eye.process, frame)
+                tracks = await worker.call(seat.eye.process, frame)
                 self._health.rest(part)
                 self._health.counts[f"{part}.frames"] += 1
                 await self._on_tracks(frame, tracks)
         finally:
-            thread.shutdown(wait=False, cancel_futures=True)
+            worker.close()
 
     def _open(self, name: str, seats: list[_Seat]) -> None:
         """Load the models, which takes a while, and once: after a failure the cameras keep their tracks."""

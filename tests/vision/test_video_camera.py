@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import threading
 from collections import Counter
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +19,7 @@ import pytest
 
 from edge_agent import config
 from edge_agent.runtime import DriverError
-from edge_agent.vision.camera import Camera, Frame, open_camera
+from edge_agent.vision.camera import Camera, Frame, open_camera, video
 from edge_agent.vision.camera.video import read_frames
 
 
@@ -201,3 +205,57 @@ async def test_a_camera_without_its_file_fails_when_it_is_read(tmp_path: Path) -
     camera = open_video(tmp_path / "gone.mp4", FastClock())
     with pytest.raises(DriverError, match=r"gone\.mp4"):
         await take(camera, 1)
+
+
+@pytest.mark.timeout(20)
+async def test_what_is_neither_file_nor_directory_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.avi")
+    for path in (tmp_path / "pipe.avi", Path("/dev/null")):
+        with pytest.raises(DriverError, match=f"{path}: is neither a regular file nor a directory"):
+            await take(open_video(path, FastClock()), 1)
+
+
+async def test_a_path_behind_a_closed_door_is_an_error_of_the_world(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(self: Path, **_: bool) -> os.stat_result:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", denied)  # root, who may run this, is denied nothing
+    with pytest.raises(DriverError, match=r"clip\.mkv: cannot be read: Permission denied"):
+        await take(open_video(tmp_path / "clip.mkv", FastClock()), 1)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("before", "limit_s"), [(0, 0.3), (2, 0.1)])
+async def test_a_source_that_gives_no_frame_fails_and_is_not_read_by_two_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int, limit_s: float
+) -> None:
+    gate, reading = threading.Event(), []
+
+    def hanging(path: Path, **_: object) -> Iterator[Frame]:
+        reading.append(path)
+        for n in range(before):
+            yield Frame("cam", n, n * 0.01, 0.0, np.zeros((4, 4, 3), np.uint8))
+        gate.wait(20)
+
+    monkeypatch.setattr(video, "read_frames", hanging)
+    monkeypatch.setattr(video, "FIRST_FRAME_S", 0.3, raising=False)
+    monkeypatch.setattr(video, "NEXT_FRAME_S", 0.1, raising=False)
+    shots = pictures(tmp_path / "shots")
+    camera = open_video(shots, FastClock())
+    with pytest.raises(DriverError, match=f"{shots}: no frame for {limit_s} s"):
+        await take(camera, before + 1)
+    with pytest.raises(DriverError, match=f"{shots}: .* still hangs"):  # restarted, it does not pile up threads
+        await take(camera, 1)
+    assert len(reading) == 1
+
+    monkeypatch.setattr(video, "read_frames", read_frames)
+    gate.set()  # the disk came back
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                assert len(await take(camera, 2)) == 2
+                return
+            except DriverError:
+                await asyncio.sleep(0.01)

@@ -14,11 +14,9 @@ Scene `empty`: the same place, nobody there.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -37,6 +35,7 @@ from edge_agent.vision.camera.scenery import (
     draw_person,
     draw_place,
 )
+from edge_agent.vision.worker import Worker
 
 Pixels = npt.NDArray[np.uint8]
 Truth = tuple[Detection, ...]
@@ -88,24 +87,23 @@ class SimulatedCamera:
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
         """Frames for ever; the scene starts when it is first looked at, or did at `began_s`."""
-        section, loop = self._section, asyncio.get_running_loop()
+        section = self._section
         size, period_s = (section.width, section.height), 1 / section.fps
         start_s, start_wall_s = self._clock.monotonic(), self._clock.wall()
         gone_s = max(0.0, start_wall_s - section.began_s) if section.began_s is not None else 0.0
-        thread = ThreadPoolExecutor(1, thread_name_prefix=f"camera-{self.name}")
+        worker = Worker(f"camera.{self.name}")
         seq = tick = 0
         try:
             while True:
                 t_s = tick * period_s
-                moment = section.scene, gone_s + t_s, size, section.seed
-                pixels, truth = await loop.run_in_executor(thread, render, *moment)
+                pixels, truth = await worker.call(render, section.scene, gone_s + t_s, size, section.seed)
                 await self._clock.sleep(max(0.0, start_s + t_s - self._clock.monotonic()))
                 yield Frame(self.name, seq, start_s + t_s, start_wall_s + t_s, pixels, truth)
                 seq, due = seq + 1, int((self._clock.monotonic() - start_s) / period_s)
                 self.drops["late"] += max(0, due - tick - 1)
                 tick = max(tick + 1, due)
         finally:
-            thread.shutdown(wait=False)
+            worker.close()
 
 
 _Keys = tuple[tuple[float, float, float], ...]  # (t_s, x_m, z_m)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import stat
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -17,11 +17,13 @@ from edge_agent import config
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.picture import find_pictures, read_picture
+from edge_agent.vision.worker import Worker
 
 log = logging.getLogger(__name__)
 
 PICTURES_FPS = 5.0  # of a directory, unless said otherwise
 BEHIND_S = 1.0  # so late, it is the decoder that cannot keep up: time is shifted instead of dropping everything
+FIRST_FRAME_S, NEXT_FRAME_S = 20.0, 10.0  # for which the disk and the decoder may take
 CUT_SHORT_S = 1.0  # an end so much earlier than the file says is reported
 
 Pixels = npt.NDArray[np.uint8]
@@ -33,6 +35,7 @@ class VideoCamera:
     def __init__(self, section: config.VideoCamera, clock: Clock) -> None:
         self.name, self.every_frame, self.drops = section.name, not section.realtime, Counter[str]()
         self._section, self._clock = section, clock
+        self._hung: Worker | None = None  # the thread of a read that was given up
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
         """Frames stamped with start + time in the video; ends with the file unless `loop`."""
@@ -43,11 +46,14 @@ class VideoCamera:
             loop=self._section.loop,
             drops=self.drops,
         )
-        loop = asyncio.get_running_loop()
-        thread = ThreadPoolExecutor(1, thread_name_prefix=f"camera-{self.name}")
+        if self._hung and self._hung.alive:  # a thread more at each restart would pile up
+            raise DriverError(f"{self._section.path}: no frame: the read that was given up still hangs")
+        worker = Worker(f"camera.{self.name}")
         start_s, start_wall_s, previous_s = self._clock.monotonic(), self._clock.wall(), 0.0
+        limit_s = FIRST_FRAME_S
         try:
-            while (frame := await loop.run_in_executor(thread, next, source, None)) is not None:
+            while frame := await self._next(worker, source, limit_s):
+                limit_s = NEXT_FRAME_S
                 if self._section.realtime:
                     late_s = self._clock.monotonic() - (start_s + frame.at_s)
                     if late_s > BEHIND_S:
@@ -61,8 +67,16 @@ class VideoCamera:
                 previous_s = frame.at_s
                 yield Frame(self.name, frame.seq, start_s + frame.at_s, start_wall_s + frame.at_s, frame.pixels)
         finally:
-            thread.submit(source.close)
-            thread.shutdown(wait=False)
+            worker.close(source.close)
+
+    async def _next(self, worker: Worker, source: Generator[Frame, None, None], limit_s: float) -> Frame | None:
+        """The next frame, None at the end; raises DriverError where it does not come in time, whatever blocks it."""
+        try:
+            async with asyncio.timeout(limit_s):
+                return await worker.call(next, source, None)
+        except TimeoutError:
+            self._hung = worker
+            raise DriverError(f"{self._section.path}: no frame for {limit_s:g} s") from None
 
 
 def read_frames(
@@ -83,7 +97,7 @@ def read_frames(
     seq, base_s, step_s = 0, 0.0, 1 / (fps or PICTURES_FPS)
     while True:
         first, last_s = seq, base_s
-        for at_s, pixels in _pictures(path, drops, told) if path.is_dir() else _video(path, drops):
+        for at_s, pixels in _pictures(path, drops, told) if _is_directory(path) else _video(path, drops):
             if seq > first:
                 this_s = last_s + 1 / fps if fps else max(base_s + at_s, last_s + 1e-3)
                 step_s, last_s = this_s - last_s, this_s
@@ -94,6 +108,17 @@ def read_frames(
         if not loop:
             return
         base_s = last_s + step_s
+
+
+def _is_directory(path: Path) -> bool:
+    """Whether it is a directory rather than a file; raises DriverError for all else, which may block for ever."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise DriverError(f"{path}: cannot be read: {error.strerror}") from None
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        raise DriverError(f"{path}: is neither a regular file nor a directory")
+    return stat.S_ISDIR(mode)
 
 
 def _pictures(directory: Path, drops: Counter[str], told: set[Path]) -> Iterator[tuple[float, Pixels]]:

@@ -1,0 +1,121 @@
+"""The thread of a driver: its calls come one by one, their errors go where they are awaited, and it holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from edge_agent.vision.worker import Worker
+
+HUNG_DEVICE = """
+import asyncio, logging, threading
+from pathlib import Path
+from collections import Counter
+import numpy as np
+from edge_agent import config
+from edge_agent.runtime import Health, SystemClock
+from edge_agent.vision.camera import Frame, video
+from edge_agent.vision.pipeline import Vision
+
+hung = {"camera": threading.Event(), "detector": threading.Event()}
+
+def hang(what):
+    hung[what].set()
+    threading.Event().wait()
+
+def read_frames(*args, **more):
+    yield hang("camera")
+
+video.read_frames = read_frames
+
+class Good:
+    name, every_frame, drops = "good", True, Counter()
+    async def frames(self):
+        yield Frame("good", 0, 0.0, 0.0, np.zeros((4, 4, 3), np.uint8))
+
+class Detector:
+    name, labels, score = "d", (), 0.5
+    def detect(self, frame):
+        hang("detector")
+
+async def main():
+    clock, tracks = SystemClock(), None
+    bad = video.VideoCamera(config.VideoCamera(name="bad", path=Path("x"), detector="d"), clock)
+    seats = {"good": "d", "bad": "d"}
+    vision = Vision([Good(), bad], {"d": Detector}, seats, config.Plates(), health=Health(clock), on_tracks=tracks)
+    tasks = [asyncio.ensure_future(part()) for _, part in vision.parts()]
+    while not all(event.is_set() for event in hung.values()):
+        await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+asyncio.run(main())
+print("stopped")
+"""
+
+
+def test_a_hung_camera_and_a_hung_detector_do_not_keep_the_process_from_ending() -> None:
+    done = subprocess.run([sys.executable, "-c", HUNG_DEVICE], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
+
+
+def test_a_call_that_is_nearly_done_is_waited_for_at_the_exit() -> None:
+    code = (
+        "import asyncio, time; from edge_agent.vision.worker import Worker\n"
+        "def work(): time.sleep(0.3); print('done', flush=True)\n"
+        "async def main(): w = Worker('w'); w.call(work); w.close()\n"
+        "asyncio.run(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+async def test_calls_are_done_in_order_by_one_thread_which_ends_when_closed() -> None:
+    worker, done = Worker("w"), []
+    calls = [worker.call(done.append, n) for n in range(50)]
+    await asyncio.gather(*calls)
+    assert done == list(range(50))
+    thread = await worker.call(threading.get_ident)
+    assert thread == await worker.call(threading.get_ident) != threading.get_ident()
+    worker.close(lambda: done.append("last"))
+    async with asyncio.timeout(10):
+        while worker.alive:
+            await asyncio.sleep(0.01)
+    assert done[-1] == "last"
+
+
+async def test_an_error_is_raised_where_the_call_is_awaited_and_the_thread_goes_on() -> None:
+    worker = Worker("w")
+    with pytest.raises(ZeroDivisionError):
+        await worker.call(divmod, 1, 0)
+    assert await worker.call(divmod, 7, 2) == (3, 1)
+    worker.close()
+
+
+async def test_a_call_that_was_given_up_before_it_began_is_not_made() -> None:
+    worker, gate, made = Worker("w"), threading.Event(), []
+    first, second = worker.call(gate.wait, 10), worker.call(made.append, 2)
+    second.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await first
+    await worker.call(made.append, 3)
+    assert made == [3]
+    worker.close()
+
+
+async def test_who_gives_up_waiting_is_free_at_once() -> None:
+    worker, gate = Worker("w"), threading.Event()
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await worker.call(gate.wait, 20)
+    worker.close()
+    assert time.monotonic() - began < 5 and worker.alive
+    gate.set()
