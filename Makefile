@@ -42,8 +42,9 @@ lock: $(UV) ## resolve the dependencies of pyproject.toml anew
 format: setup-dev ## put the sources into shape
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-test-packages: ## Debian packages that the tests want: installed where we are root, else named
+test-packages: | $(UV) ## what the tests want: Debian packages (installed where we are root, else named), servers in build/
 	@tests/packages.sh
+	@tests/peers.sh $(UV) $(PYTHON)
 
 clean: ## forget what was built and installed here
 	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .hypothesis
