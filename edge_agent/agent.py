@@ -52,6 +52,8 @@ from edge_agent.twin import FlightState, GpsState, PartsState
 
 log = logging.getLogger(__name__)
 
+GOODBYE_S = 3.0  # well within the 90 s that systemd gives
+
 Part = tuple[str, Callable[[], Awaitable[None]]]
 
 
@@ -411,8 +413,22 @@ class Agent:
             notify("READY=1")
             await stop.wait()
             notify("STOPPING=1")
-            for task in tasks:
+            uplink = [task for task in tasks if task.get_name() == "uplink"]
+            others = [task for task in tasks if task not in uplink]
+            for task in others:
                 task.cancel()
+            await asyncio.wait(others)
+            await self._say_goodbye()
+            for task in uplink:
+                task.cancel()
+
+    async def _say_goodbye(self) -> None:
+        """What the parts had to say at their end still goes out, if the centre hears it soon; else it waits on disk."""
+        until_s = self.clock.monotonic() + GOODBYE_S
+        while self.uplink and self.uplink.connected and self.clock.monotonic() < until_s:
+            if not (await self.outbox.measure()).depth:
+                return
+            await self.clock.sleep(0.05)
 
 
 async def run(settings: config.Agent) -> None:

@@ -193,8 +193,9 @@ def _commands(far: FarEnds) -> Verdict:
     """Obeyed once: the first answer, or the one that was recorded of it (a kill may take the first on its way)."""
     states = [str(reply["state"]) for reply in far.replies]
     first = (far.replies[0].get("recorded") or far.replies[0]) if states else {"state": ""}
-    shows = f"the centre's command was answered: {', '.join(states) or 'not at all'}"
-    return Verdict("command", first["state"] in OBEYED and states[1:] == ["duplicate"], shows)
+    obeyed = [data for data in far.spoken() if data["text"] == scenario.ORDER]
+    shows = f"the centre's command was answered: {', '.join(states) or 'not at all'}; obeyed {_count(obeyed, 'time')}"
+    return Verdict("command", first["state"] in OBEYED and states[1:] == ["duplicate"] and len(obeyed) == 1, shows)
 
 
 def _delivery(far: FarEnds) -> Verdict:

@@ -25,6 +25,7 @@ LOOK_S = 0.5
 GRACE_S = 15.0  # for what is still on its way when the vehicle has landed
 LONGEST_S = 300.0
 TALK_S = 25.0  # after take-off the operator speaks, whatever was spoken before
+ORDER_S = 15.0  # an order takes no longer than this to be spoken and reported
 LATE_S = 15.0  # after its time, a take-off that has not begun will not
 BREAK_S = 8.0  # after take-off was planned, a link that is to die dies
 
@@ -38,6 +39,7 @@ class Notes:
     takeoff_s: float = 0.0
     broken: str | None = None
     embedded: bool = False
+    asked: int = 1
     finished: bool = False
     restarts: int = 0
     replies: list[dict[str, Any]] = field(default_factory=list)
@@ -69,6 +71,7 @@ class Play:
         self._stage = Stage(directory)
         self._key = directory / "desk.key"
         self._told: set[str] = set()
+        self._asked_s, self._asked_restarts = time.monotonic(), -1
         self._broken = broken
         if not self._notes.finished:
             self._notes.broken = broken or self._notes.broken
@@ -217,14 +220,23 @@ class Play:
         An operator's words go before a warning, so they come when the warnings were spoken.
         """
         soon = len(far.spoken()) < 2 and time.time() < self._notes.takeoff_s + TALK_S
+        if len(self._notes.replies) >= 2 and self._cut_off(far):
+            self._notes.replies, self._notes.asked = [], self._notes.asked + 1
         if len(self._notes.replies) >= 2 or not status or soon:
             return
-        reply = self._send("demo-say", "say", "text=巡逻正常。", "lang=cmn")
+        self._asked_s, self._asked_restarts = time.monotonic(), self._stage.restarts
+        reply = self._send(f"demo-say-{self._notes.asked}", "say", f"text={scenario.ORDER}", "lang=cmn")
         if reply is None:  # the agent or the broker is not there just now; the next look asks again
             return
         self._notes.replies.append(reply)
         self._notes.keep()
-        self._screen.tell(f"command: the centre asked to say 巡逻正常; answered {reply['state']}")
+        self._screen.tell(f"command: the centre asked to say {scenario.ORDER} answered {reply['state']}")
+
+    def _cut_off(self, far: FarEnds) -> bool:
+        """Whether a kill of the agent took the words from its mouth: an operator would ask again, with a new id."""
+        obeyed = any(data["text"] == scenario.ORDER for data in far.spoken())
+        late = time.monotonic() > self._asked_s + ORDER_S
+        return late and not obeyed and self._stage.restarts > self._asked_restarts
 
     def _send(self, id: str, name: str, *arguments: str) -> dict[str, Any] | None:
         expires_s = 0.0 if self._notes.broken == "command" else 5.0  # a command that is late is never obeyed

@@ -12,6 +12,7 @@ from edge_agent import geo
 
 DEVICE = "EA-DEMO"
 TIME_ZONE = "Asia/Shanghai"
+ORDER = "巡逻正常。"  # "patrol is as it should be": what the centre has said over the loudspeaker
 HOME_LAT, HOME_LON = 30.2461, 120.1552
 ALT_M, SPEED_MPS = 20.0, 8.0
 CORNERS_M = ((45.0, -20.0), (45.0, 35.0), (15.0, 35.0))  # (north, east) of home: along the bank and back

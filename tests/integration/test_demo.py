@@ -26,6 +26,7 @@ FOLLOWS = {
     "schedule": {"vehicle", "progress"},
     "vehicle": {"progress"},
     "camera": {"plates", "pictures"},
+    "speaker": {"command"},
     "broker": {"progress", "camera", "plates", "pictures", "speaker", "command", "delivery"},
     "centre": {"progress", "camera", "plates", "pictures", "speaker", "delivery"},
 }
