@@ -136,13 +136,13 @@ class _Targets:
 
     def __init__(self, directory: Path, sources: list[Path]) -> None:
         self._directory = directory
-        self._taken = {source.resolve() for source in sources}
+        self._taken = {os.path.realpath(source) for source in sources}  # Path.resolve raises where links form a ring
 
     def place(self, file: Path) -> tuple[Path, str]:
         """Directory and name, without the suffix `.jpg`, for the drawing of a file."""
         for number in itertools.count(1):
             name = f"{file.stem}.boxes" + (f"-{number}" if number > 1 else "")
-            target = (self._directory / f"{name}.jpg").resolve()
+            target = os.path.realpath(self._directory / f"{name}.jpg")
             if target not in self._taken:
                 self._taken.add(target)
                 return self._directory, name
@@ -155,9 +155,17 @@ def _expand(sources: list[Path], report: _Report) -> Iterator[Path]:
 
     for source in sources:
         try:
-            yield from find_pictures(source) if source.is_dir() else [source]
+            yield from find_pictures(source) if _is_directory(source) else [source]
         except DriverError as error:
             report.failure(source, error)
+
+
+def _is_directory(source: Path) -> bool:
+    """False also where that cannot be told: who reads it as a picture then says why."""
+    try:
+        return source.is_dir()
+    except OSError:
+        return False
 
 
 def _labels(file: Path | None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,10 @@ _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in JPEG's coded data: neit
 def read_picture(file: Path) -> npt.NDArray[np.uint8]:
     """(H, W, 3) uint8 BGR of an image file; grey is spread, 16 bit reduced, alpha dropped; raises DriverError."""
     try:
-        if file.stat().st_size > MAX_BYTES:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            raise DriverError(f"{file}: is no regular file")
+        if status.st_size > MAX_BYTES:
             raise DriverError(f"{file}: is larger than {MAX_BYTES >> 20} MiB")
         data = file.read_bytes()
     except OSError as error:
@@ -43,14 +47,23 @@ def read_picture(file: Path) -> npt.NDArray[np.uint8]:
 
 
 def find_pictures(directory: Path) -> list[Path]:
-    """The picture files of a directory by name, hidden ones left out; raises DriverError."""
+    """The picture files of a directory by name, without hidden ones, pipes and the like; raises DriverError."""
     try:
-        files = sorted(f for f in directory.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+        named = (f for f in directory.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+        files = sorted(f for f in named if _may_be_picture(f))
     except OSError as error:
         raise DriverError(f"{directory}: cannot be read: {error.strerror}") from None
     if not files:
         raise DriverError(f"{directory}: holds no pictures ({', '.join(sorted(SUFFIXES))})")
     return files
+
+
+def _may_be_picture(file: Path) -> bool:
+    """Whether it is a regular file, or cannot be looked at: then `read_picture` says why."""
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except OSError:
+        return True
 
 
 def _is_cut_short(data: bytes) -> bool:

@@ -102,3 +102,29 @@ def test_labels_come_from_a_file(
     assert "1 人" in capsys.readouterr().out
     assert main(["detect", str(shots / "a.png"), "--model", model, "--labels", str(tmp_path / "none.txt")]) == 1
     assert "none.txt" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(30)
+def test_sources_that_cannot_be_read_are_told_and_the_others_are_done(
+    model: str, shots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stat = Path.stat
+
+    def door(self: Path, **more: bool) -> os.stat_result:
+        if self.name == "secret.jpg":
+            raise PermissionError(13, "Permission denied")
+        return stat(self, **more)
+
+    monkeypatch.setattr(Path, "stat", door)  # root, who may run this, is denied nothing
+    for fifo in (tmp_path / "pipe.jpg", shots / "c.jpg"):
+        os.mkfifo(fifo)
+    (tmp_path / "round.jpg").symlink_to("round.jpg")
+    bad = [str(tmp_path / name) for name in ("secret.jpg", "pipe.jpg", "round.jpg")]
+    drawn = str(tmp_path / "drawn")
+    assert main(["detect", *bad, str(shots), "--model", model, "--json", "--draw", drawn]) == 1
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    assert [Path(line["file"]).name for line in lines if "error" in line] == ["secret.jpg", "pipe.jpg", "round.jpg"]
+    assert [Path(line["file"]).name for line in lines if "detections" in line] == ["a.png", "b.jpg", "图.png"]
+    for reason in ("secret.jpg: cannot be read: Permission denied", "pipe.jpg: is no regular file"):
+        assert reason in captured.err

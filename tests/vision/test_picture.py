@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -66,3 +67,15 @@ def test_pictures_of_a_directory_come_sorted_without_strangers(tmp_path: Path) -
     for name in ("b.JPG", "a.png", ".hidden.jpg", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     assert [f.name for f in find_pictures(tmp_path)] == ["a.png", "b.JPG"]
+
+
+@pytest.mark.timeout(20)
+def test_only_regular_files_are_pictures(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "gone.jpg").symlink_to("nowhere")
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    assert [f.name for f in find_pictures(tmp_path)] == ["a.jpg", "gone.jpg", "link.jpg"]
+    with pytest.raises(DriverError, match=r"pipe\.jpg: is no regular file"):
+        read_picture(tmp_path / "pipe.jpg")
