@@ -78,14 +78,7 @@ class EvidenceServer:
     async def run(self) -> None:
         """Serve until cancelled; raises `DriverError` where the port is taken."""
         await self._on_disk(self._sweep)
-        app = web.Application(client_max_size=MAX_CHUNK, middlewares=[_say_full])
-        app.router.add_route("OPTIONS", "/files", self._options)
-        app.router.add_post("/files", self._create)
-        app.router.add_route("HEAD", "/files/{device}/{sha256}", self._head)
-        app.router.add_patch("/files/{device}/{sha256}", self._patch)
-        app.router.add_get("/files/{device}/{sha256}", self._receipt, allow_head=False)
-        app.on_response_prepare.append(_sign)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self._port, ssl_context=self._tls).start()
@@ -94,6 +87,17 @@ class EvidenceServer:
             raise DriverError(f"evidence server {self._host}:{self._port}: {error.strerror}") from None
         finally:
             await runner.cleanup()
+
+    def application(self) -> web.Application:
+        """The requests that are answered, for whoever serves them otherwise than `run`."""
+        app = web.Application(client_max_size=MAX_CHUNK, middlewares=[_say_full])
+        app.router.add_route("OPTIONS", "/files", self._options)
+        app.router.add_post("/files", self._create)
+        app.router.add_route("HEAD", "/files/{device}/{sha256}", self._head)
+        app.router.add_patch("/files/{device}/{sha256}", self._patch)
+        app.router.add_get("/files/{device}/{sha256}", self._receipt, allow_head=False)
+        app.on_response_prepare.append(_sign)
+        return app
 
     async def grant(self, device: str, ask: GrantRequest) -> Grant:
         """Where a device may put a file; the receipt at once where the file is here already."""
