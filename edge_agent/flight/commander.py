@@ -17,6 +17,7 @@ from edge_agent.flight.launch import Launch
 from edge_agent.flight.logbook import Logbook
 from edge_agent.flight.mavlink import Command, Link
 from edge_agent.flight.phases import Phase, Seen
+from edge_agent.flight.refusals import in_words, not_now
 from edge_agent.flight.schedule import Ledger, Missed
 from edge_agent.flight.store import Keeper, Run
 from edge_agent.messages import Refusal, Telemetry
@@ -28,6 +29,9 @@ SCHEDULE_S = 1.0
 LOW_S = 3.0  # the battery must be low for so long: one wrong sample is no reason
 FAILSAFE_S = 3.0  # a text of the autopilot this long before a mode change explains it
 DISARM_AFTER_S = 15.0  # the autopilot's own DISARM_DELAY (10 s) did not do it
+RECALLABLE = phases.BEFORE_ARMING | phases.IN_FLIGHT | {Phase.ARMING, Phase.STARTING}
+RESUMABLE = frozenset({Phase.PAUSED, Phase.YIELDED})
+MODES = {"pause": "BRAKE", "resume": "AUTO", "recall": "RTL", "land": "LAND"}
 ORDER_S = 10.0  # an order that is not obeyed by then is dropped, unless it leads to the ground
 
 
@@ -83,7 +87,7 @@ class Commander:
             known = ", ".join(sorted(self._routes)) or "none is configured"
             return _no("route", "there is no such route", route_id, known)
         if self.phase is not Phase.GROUND:
-            return _no("phase", "not ready for a flight", self.phase, Phase.GROUND, self._remedy())
+            return not_now("fly", self.phase, {Phase.GROUND})
         if blocked := self.blocked(route, now):
             return blocked[0]
         run = Run(id=self._new_id(), route=route.id, by=by, phase=Phase.GROUND)
@@ -96,25 +100,25 @@ class Commander:
     def recall(self, by: str, now: float, wall: float) -> Refusal | None:
         """Call the drone home; before take-off, call the flight off."""
         if self.logbook.run is None:
-            return _no("phase", "no flight of ours is under way", self.phase)
+            return not_now("recall", self.phase, RECALLABLE)
         if self.phase in phases.BEFORE_ARMING or self.phase is Phase.ARMING:
             end = Phase.ABORTING if self.phase is Phase.ARMING else Phase.FAILED
             self._enter(end, f"called off by {by}", now, wall)
             return None
         if self.phase in (Phase.RETURNING, Phase.LANDING):
             return None
-        if self.phase not in phases.IN_FLIGHT and self.phase is not Phase.STARTING:
-            return _no("phase", "nothing can be ordered now", self.phase, remedy=self._remedy())
+        if self.phase not in RECALLABLE:
+            return not_now("recall", self.phase, RECALLABLE)
         self._home_by = (by, f"recalled by {by}")
         return None
 
     def land(self, by: str, now: float) -> Refusal | None:
         """Land where it is."""
-        return self._want("LAND", by, f"landed by {by}", phases.IN_FLIGHT, now)
+        return self._want("land", by, f"landed by {by}", phases.IN_FLIGHT, now)
 
     def pause(self, by: str, now: float) -> Refusal | None:
         """Hold on the route; after `phases.RETURN_AFTER_S` it comes home."""
-        refusal = self._want("BRAKE", by, f"paused by {by}", {Phase.ROUTE}, now)
+        refusal = self._want("pause", by, f"paused by {by}", {Phase.ROUTE}, now)
         if refusal is None:
             self.logbook.amend(paused=True)
         return refusal
@@ -123,11 +127,11 @@ class Commander:
         """Go on after a pause; after YIELDED only when the mission aboard is still the one that was verified."""
         if self.phase is Phase.YIELDED:
             if self.link.mode in (*phases.RETURN_MODES, "LAND"):
-                return _no("phase", "only safety may follow it", self.link.mode)
+                return not_now("resume", Phase.RETURNING, RESUMABLE)
             self._resume_by = by
             self._read_aboard(now)
             return None
-        refusal = self._want("AUTO", by, f"resumed by {by}", {Phase.PAUSED}, now)
+        refusal = self._want("resume", by, f"resumed by {by}", RESUMABLE, now)
         if refusal is None:
             self.logbook.amend(paused=False)
         return refusal
@@ -135,7 +139,7 @@ class Commander:
     def clear(self, now: float, wall: float) -> Refusal | None:
         """A person has looked at the vehicle: leave LOCKOUT."""
         if self.phase is not Phase.LOCKOUT:
-            return _no("phase", "there is no lockout to clear", self.phase)
+            return _no("phase", "there is no lockout to clear", self.phase, Phase.LOCKOUT)
         self.logbook.close()
         self._enter(Phase.LINK_DOWN, "cleared", now, wall)
         return None
@@ -255,7 +259,7 @@ class Commander:
             self._ours = self._aboard.state == "done" and mission.digest(self._aboard.items) == run.digest
             if self._resume_by is not None and phase is Phase.YIELDED and self._order is None:
                 why = f"resumed by {self._resume_by}"
-                if not self._ours or self._want("AUTO", self._resume_by, why, {Phase.YIELDED}, now) is not None:
+                if not self._ours or self._want("resume", self._resume_by, why, RESUMABLE, now) is not None:
                     self._resume_by = None
 
     def _read_aboard(self, now: float) -> None:
@@ -306,16 +310,18 @@ class Commander:
             if phases.overdue(self.phase, now - self.entered_s):
                 self._home_by = ("pilot", f"{self.phase} for {now - self.entered_s:.0f} s")
         if self._home_by is not None and (self._order is None or self._order.mode != "RTL"):
-            self._want("RTL", *self._home_by, phases.IN_FLIGHT, now)
+            self._want("recall", *self._home_by, phases.IN_FLIGHT, now)
 
-    def _want(self, mode: str, by: str, why: str, during: Collection[Phase], now: float) -> Refusal | None:
-        """Order a mode; it is pressed until it is seen."""
+    def _want(self, asked: str, by: str, why: str, during: Collection[Phase], now: float) -> Refusal | None:
+        """Order the mode that is `asked` for; it is pressed until it is seen."""
         if self.phase not in during:
-            return _no("phase", f"{mode} is of no use now", self.phase, ", ".join(sorted(during)), self._remedy())
+            return not_now(asked, self.phase, during)
+        mode = MODES[asked]
         refusal = safety.permit(safety.SetMode(mode), self.link.telemetry(), self._limits, now)
-        if refusal is None:
-            self._order, self._pressed = Order(mode, by, why, now), None
-        return refusal
+        if refusal is not None:
+            return in_words(refusal, asked, self.link.mode, landed=self.link.landed is True)
+        self._order, self._pressed = Order(mode, by, why, now), None
+        return None
 
     def _press(self, now: float) -> None:
         order = self._order
@@ -372,17 +378,6 @@ class Commander:
             return None
         home = self.site if t.home_lat is None or t.home_lon is None else (t.home_lat, t.home_lon)
         return geo.distance_m(*home, t.lat, t.lon)
-
-    def _remedy(self) -> str | None:
-        match self.phase:
-            case Phase.BOOT | Phase.LINK_DOWN:
-                return "check the vehicle's power, cable and baud rate"
-            case Phase.ATTACHING:
-                return "wait some seconds"
-            case Phase.LOCKOUT:
-                return "look at the vehicle, then clear the lockout"
-            case _:
-                return None
 
 
 def _no(

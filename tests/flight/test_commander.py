@@ -325,6 +325,74 @@ def test_a_disarm_in_the_air_locks_out_until_a_person_clears_it(world):
     assert world.commander.logbook.run is None
 
 
+def orders(world):
+    now, wall, pilot = world.now, world.wall, world.commander
+    return {
+        "fly": lambda: pilot.fly("patrol", "op", now, wall),
+        "pause": lambda: pilot.pause("op", now),
+        "resume": lambda: pilot.resume("op", now),
+        "recall": lambda: pilot.recall("op", now, wall),
+        "land": lambda: pilot.land("op", now),
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "phase", "wants", "remedy"),
+    [
+        ("pause", "ground", "route", "fly a route first"),
+        ("resume", "ground", "paused, yielded", "fly a route first"),
+        ("land", "ground", "climb, route, paused, returning, landing, yielded", "fly a route first"),
+        ("recall", "ground", "climb, route, paused", "fly a route first"),
+        ("pause", "boot", "route", "check the vehicle's power"),
+        ("resume", "route", "paused, yielded", "pause holds it, recall brings it home"),
+        ("pause", "returning", "route", "let it land, then fly again"),
+        ("resume", "returning", "paused, yielded", "let it land, then fly again"),
+        ("pause", "yielded", "route", "resume takes over again"),
+        ("land", "starting", "climb, route", "recall calls the flight off"),
+        ("fly", "route", "ground", "recall brings it home"),
+        ("recall", "lockout", "climb, route", "clear the lockout"),
+    ],
+)
+def test_a_refusal_speaks_the_words_of_who_asked_with_the_phase_and_the_remedy(world, asked, phase, wants, remedy):
+    reach(world, phase)
+    refusal = orders(world)[asked]()
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason.startswith(f"cannot {asked}")
+    assert refusal.value == phase
+    assert wants in refusal.limit
+    assert remedy in refusal.remedy
+    assert not {"BRAKE", "AUTO", "RTL", "LAND"} & set(str(refusal).replace(";", " ").split())
+
+
+@pytest.mark.parametrize("asked", ["pause", "resume"])
+def test_what_only_a_safer_mode_may_end_is_told_in_the_words_of_who_asked(world, asked):
+    reach(world, "route" if asked == "pause" else "yielded")
+    world.autopilot.set_mode("LAND", "pilot")
+    world.commander.link.receive(world.autopilot.data_to_send(), world.now)  # heard, and not yet acted on
+    refusal = orders(world)[asked]()
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason.startswith(f"cannot {asked}")
+    assert "let it land" in refusal.remedy
+
+
+def reach(world, phase):
+    if phase == "boot":
+        return
+    if phase == "ground":
+        world.until("ground")
+        return
+    world.fly()
+    world.until("starting" if phase == "starting" else "route")
+    match phase:
+        case "returning":
+            world.commander.recall("op", world.now, world.wall)
+        case "yielded":
+            world.autopilot.set_mode("LOITER", "pilot")
+        case "lockout":
+            world.autopilot._disarm("forced")
+    world.until(phase)
+
+
 def test_an_unknown_route_is_refused_with_the_known_ones(world):
     refusal = world.commander.fly("nope", "op", world.now, world.wall)
     assert isinstance(refusal, Refusal)
