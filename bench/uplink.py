@@ -69,7 +69,7 @@ async def drain(made: World, deadline_s: float = 400.0) -> None:
 
 async def ours(events: int, delay_s: float) -> dict[str, float]:
     """From the first `put` to the acknowledgement of the last place; each was on disk before `put` returned."""
-    setup = Setup(broker=PROFILE, tap=("ea/1/+/down/ack",), proxy=bool(delay_s), agent=FAST)
+    setup = Setup(broker=PROFILE, tap=("ea/1/+/down/ack",), proxy=bool(delay_s), agent=(*FAST, "--when-connected"))
     async with world(setup, events) as made:
         if made.proxy:
             made.proxy.delay_s = delay_s
@@ -203,7 +203,7 @@ async def outage(events: int, rate: float = 10.0) -> dict[str, float]:
         await made.until(lambda: made.agent.told.get("kept", 0) >= events + 20, 120)
         made.proxy.refuse = False
         opened_s = time.monotonic()
-        await made.connected()
+        await made.until(lambda: made.tap.births_s, 90)
         born_s = made.tap.births_s[0]
         kept = {id: (int(facts[1]), float(facts[3]), float(facts[4])) for id, facts in made.kept().items()}
         newest = max((facts, id) for id, facts in kept.items() if facts[2] < born_s)[1]

@@ -54,6 +54,8 @@ class Generator:
         known = _ids(f"{self.args.out}.kept") | _ids(f"{self.args.out}.refused")
         self.tried = self.kept = len(known)
         todo = [(n, id) for n in range(self.args.events) if (id := f"e{n:06d}") not in known]
+        while self.args.when_connected and not (self.agent.uplink and self.agent.uplink.connected):
+            await asyncio.sleep(0.05)
         began_s = time.monotonic()
         for place, (n, id) in enumerate(todo):
             if place % 50 == 0:
@@ -197,6 +199,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--events", type=int, default=2000)
     parser.add_argument("--rate", type=float, default=2000.0)
     parser.add_argument("--ahead", type=int, default=0, help="so many go as fast as they can, before the rate counts")
+    parser.add_argument("--when-connected", action="store_true", help="put nothing before the broker is there")
     parser.add_argument("--at-once", type=int, default=100_000, help="calls of put at the same time, at most")
     parser.add_argument("--body-bytes", type=int, default=400)
     parser.add_argument("--urgent-every", type=int, default=0, help="one event of so many goes to lane 0")
