@@ -187,3 +187,72 @@ def test_what_is_next_follows_a_skip_a_switch_and_a_clock_set_back():
     assert ledger.next(START_S) is None
     ledger.enable("hourly", True, START_S)
     assert ledger.next(START_S).planned_s == ELEVEN_S + 3600
+
+
+class TestSkipping:
+    """An operator may leave out one occurrence; nobody flies it, and nothing else changes."""
+
+    DAILY = Schedule(id="dusk", route="r", cron="0 20 * * *")
+    T0 = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
+    DAY = 86_400.0
+
+    def ledger(self) -> Ledger:
+        return Ledger([self.DAILY], ZoneInfo("UTC"), LedgerState())
+
+    def test_the_next_is_left_out_and_the_one_after_it_flies(self) -> None:
+        ledger = self.ledger()
+        ledger.due(self.T0)
+        planned = ledger.find("dusk", None, self.T0)
+        assert planned is not None
+        assert planned.planned_s == self.T0 + 8 * 3600
+        ledger.skip(planned)
+        again = ledger.next(self.T0)
+        assert again is not None
+        assert again.planned_s == planned.planned_s + self.DAY
+        for late_s in (0, 60, 599):
+            assert ledger.due(planned.planned_s + late_s) == (None, [])
+        due, missed = ledger.due(planned.planned_s + self.DAY)
+        assert (due and due.planned_s, missed) == (planned.planned_s + self.DAY, [])
+
+    def test_one_further_ahead_can_be_named_and_the_next_still_flies(self) -> None:
+        ledger = self.ledger()
+        ledger.due(self.T0)
+        wanted_s = self.T0 + 8 * 3600 + self.DAY
+        planned = ledger.find("dusk", wanted_s, self.T0)
+        assert planned is not None
+        ledger.skip(planned)
+        due, _ = ledger.due(self.T0 + 8 * 3600)
+        assert due is not None
+        ledger.take(due)
+        assert ledger.due(wanted_s + 60) == (None, [])
+
+    def test_what_is_no_occurrence_or_over_or_decided_is_not_found(self) -> None:
+        ledger = self.ledger()
+        for id, when_s in (("dawn", None), ("dusk", self.T0 + 1), ("dusk", self.T0 - 16 * 3600)):
+            assert ledger.find(id, when_s, self.T0) is None
+        planned = ledger.find("dusk", None, self.T0)
+        assert planned is not None
+        ledger.skip(planned)
+        assert ledger.find("dusk", planned.planned_s, self.T0) is None
+
+    def test_a_skip_outlives_a_restart(self) -> None:
+        state = LedgerState()
+        ledger = Ledger([self.DAILY], ZoneInfo("UTC"), state)
+        ledger.due(self.T0)
+        planned = ledger.find("dusk", None, self.T0)
+        assert planned is not None
+        ledger.skip(planned)
+        kept = msgspec.json.decode(msgspec.json.encode(state), type=LedgerState)
+        again = Ledger([self.DAILY], ZoneInfo("UTC"), kept)
+        assert again.due(planned.planned_s + 60) == (None, [])
+
+    def test_a_schedule_that_was_off_owes_nothing_of_that_time(self) -> None:
+        ledger = self.ledger()
+        ledger.due(self.T0)
+        ledger.enable("dusk", False, self.T0)
+        assert ledger.due(self.T0 + 9 * 3600) == (None, [])
+        assert ledger.next(self.T0) is None
+        ledger.enable("dusk", True, self.T0 + 9 * 3600)
+        assert ledger.due(self.T0 + 10 * 3600) == (None, [])
+        due, _ = ledger.due(self.T0 + 8 * 3600 + self.DAY)
+        assert due is not None

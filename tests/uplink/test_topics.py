@@ -31,6 +31,27 @@ def test_an_event_has_these_bytes() -> None:
     )
 
 
+def test_what_is_known_of_time_chain_and_context_stands_beside_it() -> None:
+    body = topics.encode_event(
+        device="D-1",
+        kind="det",
+        id="e",
+        wall_s=0.0,
+        boot="b",
+        epoch=7,
+        seq=1,
+        data=b"{}",
+        mono_us=8123344112,
+        tq=topics.TimeQuality(src="ntp", err_ms=20),
+        prev="sha256:9f",
+        ctx=topics.Context(site="bank", org="acme"),
+    )
+    assert body.endswith(
+        b'"boot":"b","mono_us":8123344112,"tq":{"src":"ntp","err_ms":20},"prev":"sha256:9f",'
+        b'"ctx":{"site":"bank","org":"acme"},"data":{}}'
+    )
+
+
 def test_an_event_reads_back() -> None:
     envelope = msgspec.json.decode(EVENT, type=topics.Envelope)
     assert (envelope.epoch, envelope.seq, envelope.id) == (7, 48211, "01JD8Z5C2Q")
@@ -62,6 +83,12 @@ def test_the_topics_are_these() -> None:
     assert topics.result("D-1") == "ea/1/D-1/up/res"
     assert topics.command("D-1", "fly") == "ea/1/D-1/down/cmd/fly"
     assert topics.ack("D-1") == "ea/1/D-1/down/ack"
+    assert topics.state("D-1", "gps") == "ea/1/D-1/up/state/gps"
+    assert topics.request("D-1", "grant") == "ea/1/D-1/up/req/grant"
+    assert topics.answer("D-1") == "ea/1/D-1/down/res"
+    assert topics.desired("D-1") == "ea/1/D-1/down/desired"
+    assert topics.reported("D-1") == "ea/1/D-1/up/reported"
+    assert topics.host("main") == "ea/1/host/main/state"
 
 
 @pytest.mark.parametrize(
