@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import stat
 from pathlib import Path
 
@@ -11,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.runtime import DriverError
+from edge_agent.vision.header import KINDS, is_cut_short, picture_size
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_BYTES = 256 << 20
+MAX_PIXELS = 100_000_000  # decoded they are 300 MB, and a small file may hold far more
 
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
 )  # what does not decode is told by our own errors, with its name
-
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # in JPEG's coded data: neither a stuffed 0, nor a restart, nor fill
 
 
 def read_picture(file: Path) -> npt.NDArray[np.uint8]:
@@ -35,14 +34,20 @@ def read_picture(file: Path) -> npt.NDArray[np.uint8]:
         raise DriverError(f"{file}: cannot be read: {error.strerror}") from None
     if not data:
         raise DriverError(f"{file}: is empty")
-    if data.startswith(b"\xff\xd8") and _is_cut_short(data):
+    size = picture_size(data)
+    if size is None:
+        raise DriverError(f"{file}: is no picture that can be decoded ({KINDS})")
+    if size[0] * size[1] > MAX_PIXELS:
+        has = f"{size[0]}x{size[1]}, {size[0] * size[1] // 1_000_000} megapixels"
+        raise DriverError(f"{file}: is {has}; a picture may have {MAX_PIXELS // 1_000_000}")
+    if data.startswith(b"\xff\xd8") and is_cut_short(data):
         raise DriverError(f"{file}: is a JPEG that was cut short")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise DriverError(f"{file}: cannot be decoded: {error.err}") from None
     if pixels is None:
-        raise DriverError(f"{file}: is no picture that can be decoded")
+        raise DriverError(f"{file}: is no picture that can be decoded: it is damaged")
     return np.asarray(pixels, dtype=np.uint8)
 
 
@@ -64,14 +69,3 @@ def _may_be_picture(file: Path) -> bool:
         return stat.S_ISREG(file.stat().st_mode)
     except OSError:
         return True
-
-
-def _is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG stops before its end-of-image marker (ITU-T T.81, B.1.1); decoders fill the rest with grey."""
-    at = 2
-    while found := _MARKER.search(data, at):
-        code, at = data[found.end() - 1], found.end()
-        if code == 0xD9:  # EOI
-            return False
-        at += int.from_bytes(data[at : at + 2], "big")  # the segment of the marker; SOS is followed by coded data
-    return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -79,3 +81,26 @@ def test_only_regular_files_are_pictures(tmp_path: Path) -> None:
     assert [f.name for f in find_pictures(tmp_path)] == ["a.jpg", "gone.jpg", "link.jpg"]
     with pytest.raises(DriverError, match=r"pipe\.jpg: is no regular file"):
         read_picture(tmp_path / "pipe.jpg")
+
+
+def png(width: int, height: int) -> bytes:
+    """A black picture in PNG (ISO/IEC 15948), a thousandth of its pixels long."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer, row = zlib.compressobj(1), bytes(1 + (width + 7) // 8)
+    data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large.png").write_bytes(png(20_000, 20_000))
+    (tmp_path / "small.png").write_bytes(png(2_000, 1_000))
+    assert read_picture(tmp_path / "small.png").shape == (1_000, 2_000, 3)
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(DriverError, match=r"large\.png: is 20000x20000, 400 megapixels; a picture may have 100"):
+        read_picture(tmp_path / "large.png")
