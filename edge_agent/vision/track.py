@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import lap
 import numpy as np
 
-from edge_agent.messages import Detection, Track, Tracks, group_of
+from edge_agent.messages import Box, Detection, Track, Tracks, group_of
 from edge_agent.vision import boxes as box_math
 from edge_agent.vision.boxes import Floats
 from edge_agent.vision.kalman import Kalman
@@ -37,6 +37,7 @@ class _Object:
     id: int = 0  # 0 while it is not confirmed
     hits: int = 1
     seen: bool = True
+    box: Box = (0.0, 0.0, 0.0, 0.0)  # within the frame, as it was when it was last seen
     labels: dict[str, float] = field(default_factory=dict)  # sums of scores: the object goes by the best
 
     def take(self, detection: Detection, at_s: float) -> None:
@@ -59,7 +60,7 @@ class Tracker:
     def update(
         self, detections: Sequence[Detection], *, seq: int, at_s: float, wall_s: float, width: int, height: int
     ) -> Tracks:
-        """All confirmed tracks at `at_s`, the unseen ones where they should be by now, and those that ended."""
+        """All confirmed tracks at `at_s`, the unseen ones where they should be by now; ended ones where last seen."""
         ended = self._drop(self._expired(at_s))
         self._kalman.predict(at_s - self._at_s if self._at_s is not None else 0.0)
         self._at_s = at_s
@@ -72,7 +73,9 @@ class Tracker:
             if not thing.id and thing.hits >= CONFIRM_HITS and at_s - thing.first_s >= CONFIRM_S:
                 self._last_id += 1
                 thing.id = self._last_id
-        shown = box_math.clip(self._kalman.boxes(), width, height).tolist()
+        shown = [_box(row) for row in box_math.clip(self._kalman.boxes(), width, height).tolist()]
+        for thing, box in zip(self._objects, shown, strict=True):
+            thing.box = box if thing.seen else thing.box
         return Tracks(
             camera=self._camera,
             seq=seq,
@@ -134,9 +137,8 @@ class Tracker:
         return [row for row, thing in enumerate(self._objects) if not thing.seen and inside[row] < 1 - OUTSIDE]
 
     def _drop(self, rows: list[int]) -> list[Track]:
-        """Forget some rows; gives the confirmed ones as they were."""
-        boxes = self._kalman.boxes().tolist()
-        dropped = [_track(self._objects[row], boxes[row]) for row in rows if self._objects[row].id]
+        """Forget some rows; gives the confirmed ones as they were last seen."""
+        dropped = [_track(thing, thing.box) for thing in (self._objects[row] for row in rows) if thing.id]
         kept = _without(list(range(len(self._objects))), rows)
         self._kalman.keep(kept)
         self._objects = [self._objects[row] for row in kept]
@@ -151,12 +153,16 @@ def _assign(cost: Floats, rows: list[int], columns: list[int], limit: float) -> 
     return [(rows[k], columns[j]) for k, j in enumerate(chosen) if j >= 0]
 
 
-def _track(thing: _Object, box: list[float]) -> Track:
+def _box(row: list[float]) -> Box:
+    return row[0], row[1], row[2], row[3]
+
+
+def _track(thing: _Object, box: Box) -> Track:
     return Track(
         id=thing.id,
         label=max(thing.labels, key=lambda label: thing.labels[label]),
         score=thing.score,
-        box=(box[0], box[1], box[2], box[3]),
+        box=box,
         first_s=thing.first_s,
         last_s=thing.last_s,
         hits=thing.hits,

@@ -162,6 +162,20 @@ def test_weak_detections_carry_a_track_on_but_start_none() -> None:
     assert track.id == 1 and track.seen and track.hits == 30
 
 
+def test_a_track_ends_with_the_box_in_which_it_was_last_seen() -> None:
+    run, last = Run(), None
+    for n in range(60):
+        box = person(640 + 130 * n * 0.2, 500)
+        visible = (box[0], box[1], min(box[2], WIDTH), box[3])
+        tracks = run.step(n * 0.2, seen(visible) if box[0] < WIDTH - 5 else [])
+        last = next((t.box for t in tracks.tracks if t.seen), last)
+        if tracks.ended:
+            break
+    (ended,) = tracks.ended
+    assert ended.box == last
+    assert 0 <= ended.box[0] < ended.box[2] <= WIDTH
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -185,8 +199,9 @@ def test_nothing_that_a_detector_gives_makes_nonsense(
         assert len(now) == len(tracks.tracks) and not now & ended
         assert living - now == ended & living  # what disappears has ended, and what ended was there
         living = now
-        for track in tracks.tracks:
+        for track in tracks.tracks + tracks.ended:
             x1, y1, x2, y2 = track.box
             assert all(math.isfinite(side) for side in track.box)
             assert 0 <= x1 <= x2 <= WIDTH and 0 <= y1 <= y2 <= HEIGHT
-            assert track.first_s <= track.last_s <= at_s and at_s - track.last_s <= LOST_S
+            assert track.first_s <= track.last_s <= at_s
+        assert all(at_s - track.last_s <= LOST_S for track in tracks.tracks)
