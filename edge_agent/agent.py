@@ -432,11 +432,21 @@ class Agent:
 
 
 async def run(settings: config.Agent) -> None:
-    """Run one agent until SIGTERM or SIGINT; raises `AlreadyRunningError` where the data directory is taken."""
+    """Run one agent until SIGTERM or SIGINT; raises `DriverError` where the data directory cannot be had."""
     _take(settings.data_dir)
-    stop = asyncio.Event()
+    stop, loop, bugs = asyncio.Event(), asyncio.get_running_loop(), list[BaseException]()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+
+    def on_stray(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback or a server's handler failed outside of every part: a bug like any other."""
+        loop.default_exception_handler(context)
+        error = context.get("exception")
+        if error is not None and not isinstance(error, OSError):  # a connection that broke is the world's failure
+            bugs.append(error)
+            stop.set()
+
+    loop.set_exception_handler(on_stray)
     clock = SystemClock()
     agent = Agent(settings, clock=clock, health=Health(clock))
     log.info("edge-agent %s on %s: %s", __version__, settings.site.device, ", ".join(name for name, _ in agent.parts))
@@ -445,6 +455,8 @@ async def run(settings: config.Agent) -> None:
     finally:
         await agent.evidence.close()
         await agent.outbox.close()
+    if bugs:
+        raise bugs[0]
     log.info("stopped")
 
 

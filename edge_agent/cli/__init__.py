@@ -20,7 +20,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("ask", "hold position on the route"),
     "resume": ("ask", "go on after a pause"),
     "land": ("ask", "land where the vehicle is"),
+    "skip": ("ask", "leave out one occurrence of a schedule"),
+    "clear-lockout": ("ask", "allow flights again after somebody has looked at the vehicle"),
     "say": ("ask", "speak a text"),
+    "hush": ("ask", "silence: interrupt what plays, drop what waits"),
+    "snapshot": ("ask", "report a camera's newest picture"),
     "detect": ("detect", "run a detector over pictures"),
     "watch": ("watch", "run the whole pipeline over a video, frame by frame"),
     "simulate": ("simulate", "the simulated autopilot as a process of its own"),
@@ -36,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="edge-agent",
         description="Flies scheduled patrols, sees on the device, speaks through loudspeakers, reports over MQTT.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="commands:\n" + "\n".join(f"  {name:10} {text}" for name, (_, text) in COMMANDS.items()),
+        epilog="commands:\n" + "\n".join(f"  {name:14} {text}" for name, (_, text) in COMMANDS.items()),
         usage="edge-agent COMMAND [-h] ...",
     )
     parser.add_argument("--version", action="version", version=f"edge-agent {__version__}")

@@ -1,4 +1,4 @@
-"""`edge-agent status|fly|recall|pause|resume|land|say`: ask a running agent through its local socket."""
+"""`edge-agent status`, `fly`, `recall`, `say` and the like: ask a running agent through its local socket."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     command = parser.get_default("command")
     if command == "fly":
         parser.add_argument("route", help="the id of a [[route]] of the configuration")
+    if command == "skip":
+        parser.add_argument("schedule", help="the id of a [[schedule]] of the configuration")
+        parser.add_argument("--when", metavar="TIME", help="the planned time as RFC 3339 (default: the next one)")
+    if command == "snapshot":
+        parser.add_argument("--camera", metavar="NAME", help="which [[camera]] (default: the only one)")
     if command == "say":
         parser.add_argument("text", help="what to say")
         parser.add_argument("--lang", choices=("cmn", "en"), default="cmn", help="Mandarin or English")
@@ -64,6 +69,14 @@ def _question(args: argparse.Namespace) -> control.Question:
             return messages.Land()
         case "say":
             return messages.Say(text=args.text, lang=args.lang, speakers=tuple(args.speaker))
+        case "skip":
+            return messages.Skip(schedule=args.schedule, when=args.when)
+        case "clear-lockout":
+            return messages.ClearLockout()
+        case "hush":
+            return messages.Hush()
+        case "snapshot":
+            return messages.Snapshot(camera=args.camera)
         case _:
             return control.Status()
 
