@@ -27,14 +27,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from ulid import ULID
 
 from edge_agent.config import Mqtt, read_secret
+from edge_agent.reasons import hung_up, refused
 from edge_agent.runtime import DriverError
 
 log = logging.getLogger(__name__)
 
 UNSUPPORTED_VERSION = 0x84
-NOT_AUTHORISED = 0x87
-TOO_LARGE = 0x95
-QUOTA_EXCEEDED = 0x97
+PUBACK = PacketTypes.PUBACK
 
 HANDSHAKE_S = 10.0
 SESSION_S = 86_400  # the broker keeps a device's commands that long; each has an expiry of its own
@@ -191,8 +190,7 @@ class Pipe:
     async def greeted(self) -> None:
         """Wait until the broker lets us in."""
         if code := await self.connack():
-            why = _reason(PacketTypes.CONNACK, code)
-            raise DriverError(f"{self._name} refuses us: {why}; check mqtt.version, user name and password")
+            raise DriverError(f"{self._name} refuses us: {said(PacketTypes.CONNACK, code)}; {refused(code)}")
 
     async def subscribed(self, topics: Sequence[str]) -> None:
         """Subscribe at QoS 1, and wait until the broker agrees."""
@@ -265,7 +263,8 @@ class Pipe:
         self._wake.set()
 
     def _finished(self, code: int, why: str) -> None:
-        self.ended, self.ended_code = DriverError(f"{self._name}: connection lost: {why}"), code
+        hint = f"; {hung_up(code)}" if code >= 0x80 else ""
+        self.ended, self.ended_code = DriverError(f"{self._name}: connection lost: {why}{hint}"), code
         self._over.set()
         self._wake.set()
 
@@ -339,7 +338,8 @@ def _cached(facts: tuple[tuple[str, object], ...]) -> Properties:
     return properties
 
 
-def _reason(packet: int, code: int) -> str:
+def said(packet: int, code: int) -> str:
+    """A reason code in the words of the standard."""
     try:
         return f"{ReasonCode(packet, identifier=code)} (0x{code:02x})"
     except KeyError:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -23,11 +24,11 @@ from edge_agent.chain import PREFIX
 from edge_agent.config import Mqtt, Operator
 from edge_agent.desired import Wishes
 from edge_agent.messages import Reply, Request
-from edge_agent.pipe import NOT_AUTHORISED, QUOTA_EXCEEDED, TOO_LARGE, Broker, Message, Pipe, Will
+from edge_agent.pipe import PUBACK, Broker, Message, Pipe, Will, said
+from edge_agent.reasons import OVER_A_MESSAGE, Verdict, verdict
 from edge_agent.runtime import Clock, Health
 from edge_agent.timequality import time_quality
 from edge_agent.twin import Answer, Ask, Host, LinkState
-from edge_agent.uplink import commands
 from edge_agent.uplink.envelope import decoded, facts
 from edge_agent.uplink.hosts import Hosts
 from edge_agent.uplink.lanes import HIST_S
@@ -48,7 +49,8 @@ TELE_EXPIRY_S = 30
 ASK_S = 60
 TQ_HOLDS_S = 60.0
 RESULT_EXPIRY_S = 3600
-OVER_A_MESSAGE = (0x81, 0x82, TOO_LARGE)  # malformed; protocol error, which is paho's word for a PUBACK of too large
+STRANGE_TRIES = 5
+LATER_REMEDY = "check its access list and its quotas"
 
 
 class Uplink:
@@ -75,6 +77,7 @@ class Uplink:
         self._context, self._key = context, key
         self._will_delay_s = will_delay_s
         self.telemetry_period_s = section.telemetry_period_s
+        self.caps: tuple[str, ...] = ()  # the commands that can be carried out here
         signatures = Signatures(device, operators, unsigned=section.unsigned_commands)
         self._obey = Obey(outbox, signatures, clock=clock, health=health, on_command=on_command, publish=self._answer)
         self._shadow = Shadow(
@@ -96,6 +99,7 @@ class Uplink:
         self._pipe: Pipe | None = None
         self._session = ""
         self._unconfirmed: dict[int, int] = {}  # message id -> seq, until its PUBACK
+        self._strange: Counter[int] = Counter()  # seq -> how often the broker refused it for no clear reason
         self._one_by_one = 0  # while positive, one at a time: the broker hung up over a message and we look which
         self._told_s: dict[str, float] = {}
         outbox.on_fresh = self._wake.set
@@ -220,7 +224,7 @@ class Uplink:
             sw=__version__,
             contract="1",
             key=self._key,
-            caps=commands.NAMES,
+            caps=self.caps,
             streams={"ev": stream},
         )
         pipe.publish(topics.status(self._device), msgspec.json.encode(birth), facts("status"), retain=True)
@@ -292,20 +296,27 @@ class Uplink:
             await self._judge(seq, code)
 
     async def _judge(self, seq: int, code: int) -> None:
-        if code < 0x80:
+        judged = verdict(code)
+        if judged is Verdict.TAKEN:
+            self._strange.pop(seq, None)
             if "uplink.access" in self._health.state:
                 self._health.set("uplink.access", "running")
             if self._section.ack == "broker":
                 self._window.settled([seq])
                 await self._outbox.acked(self._outbox.epoch, 0, [(seq, seq)])
-        elif code == TOO_LARGE:
-            self._window.settled([seq])
-            await self._outbox.nacked(seq, f"{self._broker.name} says that it is too large")
-        elif code in (NOT_AUTHORISED, QUOTA_EXCEEDED):
-            self._window.settled([seq])
-            why = "not authorised: check the broker's access list" if code == NOT_AUTHORISED else "over its quota"
-            self._health.set("uplink.access", f"failed: {self._broker.name} refuses events: {why}")
-            await self._outbox.put_off(seq, PUT_OFF_S, why)
+            return
+        if judged is Verdict.AGAIN:
+            return
+        why = said(PUBACK, code)
+        self._window.settled([seq])
+        self._strange[seq] += judged is Verdict.STRANGE
+        if judged is Verdict.NEVER or self._strange[seq] >= STRANGE_TRIES:
+            self._strange.pop(seq, None)
+            await self._outbox.nacked(seq, f"{self._broker.name} will never take it: {why}")
+            return
+        if judged is Verdict.LATER:
+            self._health.set("uplink.access", f"failed: {self._broker.name} refuses events: {why}; {LATER_REMEDY}")
+        await self._outbox.put_off(seq, PUT_OFF_S, why)
 
     async def _suspect(self, pipe: Pipe) -> None:
         """The broker hung up over a message: find which by sending one at a time, then set it aside."""
@@ -353,8 +364,9 @@ class Uplink:
         """Publish an answer where it was asked for; one that finds the link down is of no worth later."""
         if self._pipe is None:
             return
-        asked = asker.response_topic
-        topic = asked if asked and not set("+#\0") & set(asked) else topics.result(self._device)
+        asked, ours = asker.response_topic or "", topics.result(self._device)
+        elsewhere = asked and not set("+#\0") & set(asked) and not asked.startswith(f"{topics.ROOT}/")
+        topic = asked if elsewhere else ours  # never into the contract's other topics, whoever asks for it
         properties = facts("res", expiry_s=RESULT_EXPIRY_S)
         if asker.correlation is not None:
             properties["CorrelationData"] = asker.correlation

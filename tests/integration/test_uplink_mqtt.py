@@ -276,7 +276,7 @@ async def test_an_event_that_the_access_list_forbids_is_a_fault_and_stays(mosqui
     broker.start()
     async with device(tmp_path, broker.port) as sender, centre(tmp_path, broker.port):
         await sender.outbox.put("gap", b'{"reason":"test"}', id="forbidden")
-        await until(lambda: "not authorised" in sender.health.state.get("uplink.access", ""))
+        await until(lambda: "(0x87)" in sender.health.state.get("uplink.access", ""))
         await put(sender, 0, 5)
         await until(lambda: stored(tmp_path) == names(0, 5))
 
