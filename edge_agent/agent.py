@@ -102,7 +102,7 @@ class Agent:
             operators=self.settings.operators,
             wishes=self.wishes,
             context=Context(site=site.name, org=site.org, purpose=site.purpose),
-            key=public_text(device_key(self.data_dir)),
+            key=self._public_key(),
             window=box.window,
             clock=self.clock,
             health=self.health,
@@ -134,6 +134,14 @@ class Agent:
         from edge_agent.uplink.metrics import Exporter
 
         self.parts.append(("metrics", Exporter(self.settings.metrics.listen, self.snapshot).run))
+
+    def _public_key(self) -> str | None:
+        """What the centre knows this device by; a key that cannot be used is said, and costs nothing else."""
+        try:
+            return public_text(device_key(self.data_dir))
+        except DriverError as error:
+            self.health.failed("device key", error)
+            return None
 
     def _make_speakers(self) -> None:
         from edge_agent.speakers import open_speaker
@@ -200,6 +208,8 @@ class Agent:
             report=self.report,
             tell=self.tell,
         )
+        if self.uplink:
+            self.uplink.caps = self.desk.caps()
 
     # --- what is wired: disk before sound, sound before motion ----------------------------------------------------
 
@@ -387,19 +397,11 @@ class Agent:
                 self.uplink.state(group, PartsState(parts=parts))
         if self.pilot is None:
             return
-        flight, telemetry = self.pilot.status(), self.pilot.telemetry
-        run = flight["run"] or {}
-        self.uplink.state(
-            "flight",
-            FlightState(
-                phase=flight["phase"],
-                mode=flight["mode"],
-                armed=flight["armed"],
-                run=run.get("id"),
-                route=run.get("route"),
-            ),
-        )
-        self.uplink.state("gps", GpsState(fix=telemetry.gps_fix if telemetry else None))
+        t = self.pilot.telemetry
+        mode, armed, fix = (t.mode, t.armed, t.gps_fix) if t else (None, None, None)
+        phase, run, route = self.pilot.phase, self.pilot.run_id, self.pilot.route_id
+        self.uplink.state("flight", FlightState(phase=phase, mode=mode, armed=armed, run=run, route=route))
+        self.uplink.state("gps", GpsState(fix=fix))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run every part under `supervise` until `stop`; a bug in any of them ends all."""

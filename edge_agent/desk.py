@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, assert_never, get_args
 
 from msgspec import Struct
 from ulid import ULID
@@ -38,11 +38,13 @@ from edge_agent.messages import (
     Resume,
     Revision,
     Say,
+    SightRequest,
     Skip,
     Snapped,
     Snapshot,
     Spoken,
     Talk,
+    VoiceRequest,
     Zones,
 )
 
@@ -120,6 +122,14 @@ class Desk:
                 return self._steer(self._pilot, request, by) if self._pilot else _rejected(self._grounded)
             case _:
                 assert_never(request)
+
+    def caps(self) -> tuple[str, ...]:
+        """The commands that this device can carry out, as it is equipped."""
+        without: set[type[Struct]] = set(WANTING)
+        without |= set() if self._pilot else set(get_args(FlightRequest))
+        without |= set() if self._settings.speakers else set(get_args(VoiceRequest))
+        without |= set() if self._settings.cameras else set(get_args(SightRequest))
+        return tuple(sorted(str(kind.__struct_config__.tag) for kind in set(get_args(Request)) - without))
 
     # --- followed -------------------------------------------------------------------------------------------------
 

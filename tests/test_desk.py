@@ -306,3 +306,10 @@ async def test_settings_are_checked_and_not_applied(world: World) -> None:
     assert (await world.ask(CheckConfig(desired={}))).state == "done"
     reply = await world.ask(CheckConfig(desired={"limits": {"max_alt_m": 500}}))
     assert (reply.state, "limits: cannot be set from afar" in str(reply.reason)) == ("rejected", True)
+
+
+def test_what_a_device_says_that_it_can_do_is_what_it_does(tmp_path: Path, world: World) -> None:
+    assert set(world.desk.caps()) == {
+        *("fly", "recall", "land", "pause", "resume", "clear_lockout", "skip", "say", "hush"),
+        *("acknowledge", "handled", "config"),
+    }

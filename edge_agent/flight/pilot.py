@@ -94,6 +94,17 @@ class Pilot:
         return run.id if run else None
 
     @property
+    def route_id(self) -> str | None:
+        """The route of that flight."""
+        run = self._commander.logbook.run
+        return run.route if run else None
+
+    @property
+    def phase(self) -> str:
+        """What the pilot takes the flight to be."""
+        return str(self._commander.phase)
+
+    @property
     def telemetry(self) -> Telemetry | None:
         """The latest, whatever its age."""
         return self._link.telemetry()

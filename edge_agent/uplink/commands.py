@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from edge_agent.canonical import shallow
 from edge_agent.messages import Land, Recall, Refusal, Reply, Request
-from edge_agent.topics import Auth, unix_s
+from edge_agent.topics import Auth, rfc3339, unix_s
 from edge_agent.uplink.signing import Signatures
 
 MAX_BYTES = 64 * 1024
@@ -79,11 +79,11 @@ def _read_body(
     except (ValueError, OverflowError):
         return _refuse(id, by, f"`not_after` is required, as RFC 3339 (2026-11-22T01:18:03Z); got {_short(not_after)}")
     if late_s > 0:
-        return Refused(id=id, by=by, reply=Reply(state="expired", reason=f"`not_after` was {late_s:.1f} s ago"))
+        why = f"`not_after` was {late_s:.1f} s ago; it is {rfc3339(wall_s)} here"
+        return Refused(id=id, by=by, reply=Reply(state="expired", reason=why))
     if -late_s > MAX_AHEAD_S:
-        return _refuse(
-            id, by, f"`not_after` is {-late_s / 3600:.0f} h ahead, at most {MAX_AHEAD_S / 3600:.0f} h may be"
-        )
+        ahead = f"`not_after` is {-late_s / 3600:.0f} h ahead, at most {MAX_AHEAD_S / 3600:.0f} h may be"
+        return _refuse(id, by, f"{ahead}; it is {rfc3339(wall_s)} here: is the clock right?")
     if name not in NAMES:
         return _refuse(id, by, f"no command is called {name!r} (there is: {', '.join(NAMES)})")
     if not isinstance(args, dict) or "name" in args or not shallow(args):

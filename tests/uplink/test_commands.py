@@ -40,7 +40,7 @@ def test_a_good_command_becomes_its_request() -> None:
 def test_a_late_command_is_expired() -> None:
     order = refused(not_after="2026-11-22T01:18:02Z")
     assert order.reply.state == "expired"
-    assert order.reply.reason == "`not_after` was 1.0 s ago"
+    assert order.reply.reason == "`not_after` was 1.0 s ago; it is 2026-11-22T01:18:03.000Z here"
 
 
 @pytest.mark.parametrize("not_after", [None, 7, "", "tomorrow", "2026-11-22T01:18:13", "9999-99-99T00:00:00Z"])

@@ -301,3 +301,14 @@ async def test_any_topic_is_read_or_left_alone(line: Any, topic: str) -> None:
         for text in (topic, f"ea/1/D-1/down/{topic}", f"ea/1/host/{topic}/state", f"ea/1/D-1/down/cmd/{topic}"):
             await it.hear(text, b"{}")
         assert it.obeyed == []
+
+
+@pytest.mark.parametrize("asked", ["ea/1/D-1/up/status", "ea/1/D-1/down/cmd/fly", "a/+", "a/#", "", None])
+async def test_no_asker_turns_an_answer_into_another_message(line: Any, asked: str | None) -> None:
+    async with line() as it:
+        message = Message(topic="ea/1/D-1/down/cmd/fly", payload=b"x", retained=False, expiry_s=9, response_topic=asked)
+        await it.uplink._receive(it.pipe, message)
+        while it.uplink._obey._running:
+            it.uplink._obey.reap()
+            await asyncio.sleep(0)
+        assert [topic for topic, _, _ in it.sent] == ["ea/1/D-1/up/res"]
