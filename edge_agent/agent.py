@@ -33,6 +33,8 @@ from edge_agent.messages import (
     Tracks,
 )
 from edge_agent.runtime import (
+    PATIENCE,
+    Backoff,
     Clock,
     DriverError,
     Health,
@@ -53,6 +55,8 @@ from edge_agent.twin import FlightState, GpsState, PartsState
 log = logging.getLogger(__name__)
 
 GOODBYE_S = 3.0  # well within the 90 s that systemd gives
+
+PACES = {"uplink": Backoff(min_s=1.0, max_s=120.0, share=0.0)}  # a fleet that lost its broker comes back one by one
 
 Part = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -407,7 +411,10 @@ class Agent:
         """Run every part under `supervise` until `stop`; a bug in any of them ends all."""
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(supervise(name, part, health=self.health, clock=self.clock), name=name)
+                group.create_task(
+                    supervise(name, part, health=self.health, clock=self.clock, backoff=PACES.get(name, PATIENCE)),
+                    name=name,
+                )
                 for name, part in self.parts
             ]
             if period_s := watchdog_period_s():

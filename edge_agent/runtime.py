@@ -10,7 +10,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -18,6 +18,20 @@ T = TypeVar("T")
 BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 60.0
 SETTLE_S = 3.0
+
+
+class Backoff(NamedTuple):
+    """How long to wait before a part is started again: doubling from `min_s` to `max_s`, of each at least that share.
+
+    A share of 0 is full jitter: parts of many devices that failed at the same instant do not come back at the same.
+    """
+
+    min_s: float = BACKOFF_MIN_S
+    max_s: float = BACKOFF_MAX_S
+    share: float = 0.5
+
+
+PATIENCE = Backoff()
 
 
 class DriverError(Exception):
@@ -138,13 +152,14 @@ async def supervise(
     health: Health,
     clock: Clock,
     rng: random.Random | None = None,
+    backoff: Backoff = PATIENCE,
 ) -> None:
-    """Run a part for ever: `DriverError` restarts it after 0.5 s doubling to 60 s with jitter, all else escapes.
+    """Run a part for ever: `DriverError` restarts it after a pause (0.5 s doubling to 60 s), all else escapes.
 
     The pause falls back to its minimum once a run lasted longer than the pause before it. A part that returns is done.
     """
     rng = rng or random.Random()
-    pause_s = BACKOFF_MIN_S
+    pause_s = backoff.min_s
     health.set(name, "running")
     while True:
         started = clock.monotonic()
@@ -152,13 +167,13 @@ async def supervise(
             await part()
         except DriverError as error:
             if clock.monotonic() - started > pause_s:
-                pause_s = BACKOFF_MIN_S
+                pause_s = backoff.min_s
             health.failed(name, error)
             health.counts[f"{name}.restarts"] += 1
             health.rest(name)
-            await clock.sleep(pause_s * rng.uniform(0.5, 1.0))
+            await clock.sleep(pause_s * rng.uniform(backoff.share, 1.0))
             health.trying(name)
-            pause_s = min(pause_s * 2, BACKOFF_MAX_S)
+            pause_s = min(pause_s * 2, backoff.max_s)
         else:
             health.set(name, "stopped")
             health.rest(name)

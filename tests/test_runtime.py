@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.runtime import DriverError, Health, Latest, LoopLag, SystemClock, notify, supervise, watchdog
+from edge_agent.runtime import Backoff, DriverError, Health, Latest, LoopLag, SystemClock, notify, supervise, watchdog
 
 
 class JumpingClock:
@@ -61,6 +61,33 @@ async def test_the_pause_falls_back_once_a_part_ran_longer_than_it() -> None:
     clock = JumpingClock()
     await run_for(clock, 1000.0, lasts_s=100.0)
     assert max(clock.slept) <= 0.5
+
+
+async def test_full_jitter_brings_a_fleet_back_one_by_one() -> None:
+    backoff, firsts, lasts = Backoff(min_s=1.0, max_s=120.0, share=0.0), [], []
+    for seed in range(40):
+        clock = JumpingClock()
+        task = asyncio.get_running_loop().create_task(
+            supervise(
+                "x",
+                lambda clock=clock: fail_until_cancelled(clock),
+                health=Health(clock),
+                clock=clock,
+                rng=random.Random(seed),
+                backoff=backoff,
+            )
+        )
+        while len(clock.slept) < 12:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        firsts.append(clock.slept[0])
+        lasts.append(clock.slept[11])
+    for pauses, most in ((firsts, 1.0), (lasts, 120.0)):
+        assert min(pauses) < most * 0.15
+        assert most * 0.85 < max(pauses) <= most
+        assert len({round(10 * pause / most) for pause in pauses}) >= 8
 
 
 async def test_a_bug_is_not_swallowed() -> None:

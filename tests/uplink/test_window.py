@@ -112,3 +112,75 @@ def test_a_new_connection_may_send_everything_again() -> None:
     assert window.room == 0
     window.lost()
     assert window.room == 2
+
+
+class Link:
+    """A way to the centre and back: so long, and no more than so many a second through its narrowest place."""
+
+    def __init__(self, rtt_s: float, rate: float, size: int = 1000) -> None:
+        self.window, self.rtt_s, self.rate = Window(size, random.Random(1)), rtt_s, rate
+        self.now, self.seq, self.free_s = 0.0, 0, 0.0
+        self.due: list[tuple[float, int]] = []
+        self.delays: list[float] = []
+        self.confirmed = 0
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            for _ in range(self.window.room):
+                self.seq += 1
+                self.window.sent(self.seq, self.now)
+                self.free_s = max(self.free_s, self.now) + 1 / self.rate
+                self.due.append((self.free_s + self.rtt_s, self.seq))
+                self.delays.append(self.free_s - self.now)
+            ripe = [seq for due, seq in self.due if due <= self.now]
+            self.due = [(due, seq) for due, seq in self.due if due > self.now]
+            if ripe:
+                self.confirmed += len(ripe)
+                self.window.heard(0, [(ripe[0], ripe[-1])], self.now)
+            self.now += 0.01
+
+
+def test_the_window_opens_to_what_a_long_fast_link_carries() -> None:
+    link = Link(rtt_s=0.1, rate=5000)
+    link.run(2)
+    before = link.confirmed
+    link.run(2)
+    assert (link.confirmed - before) / 2 >= 3000
+    assert link.window.limit > 300
+
+
+def test_a_slow_link_is_kept_busy_but_what_is_new_does_not_wait_behind_a_queue_for_long() -> None:
+    link = Link(rtt_s=0.3, rate=20)
+    link.run(60)
+    link.delays.clear()
+    before = link.confirmed
+    link.run(120)
+    assert (link.confirmed - before) / 120 >= 0.9 * 20
+    assert sorted(link.delays)[len(link.delays) // 2] < 3.5
+
+
+def test_the_window_never_opens_beyond_its_size_and_closes_with_the_connection() -> None:
+    link = Link(rtt_s=0.1, rate=100_000, size=150)
+    link.run(3)
+    assert link.window.limit == 150
+    link.window.lost()
+    assert link.window.limit == 64
+
+
+def test_a_long_way_is_waited_for_and_not_taken_for_a_loss() -> None:
+    link = Link(rtt_s=4.0, rate=1000, size=20)
+    link.run(60)
+    link.window.sent(10**6, link.now)
+    assert link.window.srtt_s == pytest.approx(4.0, abs=0.2)
+    due_s = max(flight.due_s for flight in link.window._flights.values())
+    assert due_s - link.now >= 3 * 3.9
+
+
+def test_a_repeat_says_nothing_of_how_long_the_way_is() -> None:
+    window = Window(10, random.Random(1))
+    window.sent(1, 0.0)
+    assert window.lapse(100.0) == [1]
+    window.sent(1, 100.0)
+    window.heard(1, [], 100.01)
+    assert window.srtt_s is None
