@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ def main(args: argparse.Namespace) -> int:
 def _watch(
     settings: config.Agent, camera: config.Camera, video: Path, pictures: Path | None
 ) -> Iterator[dict[str, Any]]:
-    """What happens in the video, in order; times are seconds from its start."""
+    """What happens in the video, in order; times are seconds from its start.
+
+    Raises DriverError after the last of it where the video was not read whole.
+    """
     import msgspec
 
     from edge_agent.incidents.rules import Rules
@@ -53,24 +57,45 @@ def _watch(
     eye, rules = open_eye(settings, camera), Rules(settings.zones, settings.rules)
     fps = camera.fps if isinstance(camera, config.VideoCamera) else None
     seen: dict[int, dict[str, Any]] = {}
-    frames = 0
-    for frame in _with_progress(read_frames(video, camera=camera.name, fps=fps)):
-        frames += 1
-        tracks = eye.process(frame)
-        for track in tracks.ended:
-            seen.pop(track.id, None)
-            yield _track(track)
-        seen |= {track.id: _track(track) for track in tracks.tracks}
-        for incident in rules.update(tracks):
-            picture = None
-            if pictures is not None:
-                marks = [(incident.box, f"{incident.rule} {incident.label} #{incident.track}")]
-                picture = write_picture(pictures, incident.id, frame, marks)
-            found = msgspec.to_builtins(msgspec.structs.replace(incident, picture=picture))
-            began_s = incident.at_s - incident.lasted_s
-            yield {"type": "incident"} | found | {"began_s": began_s, "wall_s": None}
+    frames, drops = 0, Counter[str]()
+    failure: DriverError | None = None
+    try:
+        for frame in _with_progress(read_frames(video, camera=camera.name, fps=fps, drops=drops)):
+            frames += 1
+            tracks = eye.process(frame)
+            for track in tracks.ended:
+                seen.pop(track.id, None)
+                yield _track(track)
+            seen |= {track.id: _track(track) for track in tracks.tracks if track.seen or track.id not in seen}
+            for incident in rules.update(tracks):
+                picture = None
+                if pictures is not None:
+                    marks = [(incident.box, f"{incident.rule} {incident.label} #{incident.track}")]
+                    picture = write_picture(pictures, incident.id, frame, marks)
+                found = msgspec.to_builtins(msgspec.structs.replace(incident, picture=picture))
+                began_s = incident.at_s - incident.lasted_s
+                yield {"type": "incident"} | found | {"began_s": began_s, "wall_s": None}
+        failure = _incomplete(video, drops)
+    except DriverError as error:
+        failure = error
     yield from seen.values()
-    yield {"type": "end", "frames": frames}
+    yield {"type": "end", "frames": frames, "complete": failure is None}
+    if failure:
+        raise failure
+
+
+def _incomplete(video: Path, drops: Counter[str]) -> DriverError | None:
+    """What of the video was not to be had, if anything."""
+    faults = []
+    if missing := drops["missing"]:
+        faults.append(f"ends early, {_some(missing, 'frame')} before the end that it promises")
+    if broken := drops["broken"]:
+        faults.append(f"{_some(broken, 'part')} of it cannot be decoded")
+    return DriverError(f"{video}: {'; '.join(faults)}") if faults else None
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def _track(track: Any) -> dict[str, Any]:
@@ -92,11 +117,13 @@ def _with_progress(frames: Iterator[Any]) -> Iterator[Any]:
     if not sys.stderr.isatty():
         yield from frames
         return
-    for frame in frames:
-        if frame.seq % 10 == 0:
-            print(f"\rframe {frame.seq}, {frame.at_s:.1f} s of video", end="", file=sys.stderr, flush=True)
-        yield frame
-    print("\r\033[K", end="", file=sys.stderr)
+    try:
+        for frame in frames:
+            if frame.seq % 10 == 0:
+                print(f"\rframe {frame.seq}, {frame.at_s:.1f} s of video", end="", file=sys.stderr, flush=True)
+            yield frame
+    finally:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _readable(happening: dict[str, Any]) -> str:
@@ -113,7 +140,7 @@ def _readable(happening: dict[str, Any]) -> str:
                 f" {happening['first_s']:.2f} s, {happening['hits']} frames{plate}"
             )
         case _:
-            return f"{happening['frames']} frames"
+            return f"{happening['frames']} frames" + ("" if happening["complete"] else ", not all of the video")
 
 
 def _camera(settings: config.Agent, name: str | None, file: Path) -> config.Camera:

@@ -236,7 +236,7 @@ def test_watch_sees_the_same_street_frame_by_frame(street: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     tracks = [line for line in lines if line["type"] == "track"]
     incidents = [line for line in lines if line["type"] == "incident"]
-    assert lines[-1] == {"type": "end", "frames": 795}
+    assert lines[-1] == {"type": "end", "frames": 795, "complete": True}
     assert len({track["id"] for track in tracks}) == len(tracks) >= 10
     assert max(track["last_s"] - track["first_s"] for track in tracks) > 5.0  # somebody was followed for a while
     assert all(0 <= track["first_s"] <= track["last_s"] <= 79.5 for track in tracks)

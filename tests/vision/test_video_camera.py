@@ -259,3 +259,20 @@ async def test_a_source_that_gives_no_frame_fails_and_is_not_read_by_two_threads
                 return
             except DriverError:
                 await asyncio.sleep(0.01)
+
+
+async def test_what_a_file_promises_and_does_not_hold_is_counted(tmp_path: Path) -> None:
+    whole = encode(tmp_path / "whole.avi", [40 * n for n in range(100)], suffix="avi")
+    data = whole.read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: data.index(b"idx1") * 6 // 10])
+    drops = Counter[str]()
+    frames = list(read_frames(tmp_path / "cut.avi", drops=drops))
+    assert 30 < len(frames) < 90 and drops["missing"] in range(100 - len(frames), 102 - len(frames))
+
+
+@pytest.mark.parametrize(("suffix", "gap"), [("avi", 10), ("matroska", 10), ("mpegts", 0), ("mp4", 10)])
+def test_a_whole_file_misses_nothing_even_where_its_frames_have_gaps(tmp_path: Path, suffix: str, gap: int) -> None:
+    times_ms = [40 * (n + (gap if n >= 20 else 0)) for n in range(50)]
+    drops = Counter[str]()
+    clip = encode(tmp_path / "clip", times_ms, suffix=suffix)
+    assert len(list(read_frames(clip, drops=drops))) == 50 and not drops

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 PICTURES_FPS = 5.0  # of a directory, unless said otherwise
 BEHIND_S = 1.0  # so late, it is the decoder that cannot keep up: time is shifted instead of dropping everything
 FIRST_FRAME_S, NEXT_FRAME_S = 20.0, 10.0  # for which the disk and the decoder may take
-CUT_SHORT_S = 1.0  # an end so much earlier than the file says is reported
+CUT_SHORT_S = 0.5  # by which an end may come before the duration: sound may be longer than the picture
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -90,7 +90,8 @@ def read_frames(
     """Every frame of a video file or of a directory of pictures; `at_s` is the time in the video, from 0, rising.
 
     `fps` replaces the file's own times. What cannot be decoded is logged and counted in `drops["broken"]`, the others
-    still come; raises DriverError where the path holds no video or nothing of it can be decoded.
+    still come; frames that the file promises and does not hold are counted in `drops["missing"]`. Raises DriverError
+    where the path holds no video or nothing of it can be decoded.
     """
     drops = Counter() if drops is None else drops
     told: set[Path] = set()
@@ -140,19 +141,21 @@ def _video(file: Path, drops: Counter[str]) -> Iterator[tuple[float, Pixels]]:
                 raise DriverError(f"{file}: holds no video")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            promised_s = _promised_s(container, stream)
+            rate = float(stream.average_rate or 25)
             start: float | None = None
             at_s, count = 0.0, 0
             for frame in _decoded(file, container, stream, drops):
                 if frame.pts is None:
-                    at_s += 1 / float(stream.average_rate or 25)
+                    at_s += 1 / rate
                 else:
                     start = frame.time if start is None else start
                     at_s = frame.time - start
                 count += 1
                 yield at_s, np.asarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
-            if count and promised_s - at_s > CUT_SHORT_S:
-                log.warning("%s: ends after %.1f s of %.1f s: the file is cut short", file, at_s, promised_s)
+            step_s = max(1 / rate, at_s / max(count - 1, 1))  # a rate may only be that of the ticks
+            if count and (missing := _missing(container, stream, count, at_s + step_s, step_s)):
+                drops["missing"] += missing
+                log.warning("%s: ends after %.1f s, %d frames early: the file is cut short", file, at_s, missing)
     except av.FFmpegError as error:
         hint = " (an MP4 that was cut short has no index)" if isinstance(error, av.InvalidDataError) else ""
         raise DriverError(f"{file}: is no video that can be opened: {error.strerror}{hint}") from None
@@ -168,6 +171,8 @@ def _decoded(
             packet = next(packets, None)
             if packet is None:
                 return
+            if packet.is_corrupt:  # a part of it is not there, though decoders may conceal that
+                drops["broken"] += 1
             yield from packet.decode()
         except av.FFmpegError as error:
             if isinstance(error, av.EOFError):
@@ -178,8 +183,21 @@ def _decoded(
             said = True
 
 
-def _promised_s(container: av.container.InputContainer, stream: av.video.stream.VideoStream) -> float:
-    """How long the file says it is; 0 where it does not say."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
+def _missing(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, count: int, end_s: float, step_s: float
+) -> int:
+    """How many frames the file promises after its end, 0 where it keeps its word or gives none.
+
+    Its count goes first, as libavformat may have estimated the duration from the length of the file that was cut; but
+    the count of an AVI is one of ticks, those between frames included.
+    """
+    if stream.frames:
+        ticks = container.format.name == "avi" and stream.time_base
+        promised_s, slack_s = stream.frames * float(ticks or step_s), step_s / 2
+    elif stream.duration and stream.time_base:
+        promised_s, slack_s = float(stream.duration * stream.time_base), CUT_SHORT_S
+    else:
+        promised_s, slack_s = (container.duration or 0) / av.time_base, CUT_SHORT_S
+    if count == stream.frames or promised_s - end_s <= slack_s:
+        return 0
+    return max(1, round((promised_s - end_s) / step_s))
