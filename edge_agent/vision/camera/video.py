@@ -38,7 +38,11 @@ class VideoCamera:
         self._hung: Worker | None = None  # the thread of a read that was given up
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
-        """Frames stamped with start + time in the video; ends with the file unless `loop`."""
+        """Frames stamped with start + time in the video; ends with the file unless `loop`.
+
+        In real time the stamps keep pace with the clock. Frame by frame they are media time: they run ahead of the
+        clock, or behind it, as fast as frames are taken; durations are those of the video, and none is an age.
+        """
         source = read_frames(
             self._section.path,
             camera=self.name,
