@@ -282,5 +282,6 @@ def test_a_place_where_nobody_could_scrape_is_refused(listen: str) -> None:
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:9464", "[::1]:9464", "unix:/run/edge-agent/metrics.sock"])
 def test_a_port_and_a_socket_may_be_scraped(listen: str) -> None:
-    text = f'data_dir = "d"\n[site]\ndevice = "D-1"\nlat = 1.0\nlon = 1.0\n[vehicle]\ntype = "simulated"\n[metrics]\nlisten = "{listen}"\n'
+    site = '[site]\ndevice = "D-1"\nlat = 1.0\nlon = 1.0\n[vehicle]\ntype = "simulated"\n'
+    text = f'data_dir = "d"\n{site}[metrics]\nlisten = "{listen}"\n'
     assert config.parse(text, Path("a.toml")).metrics is not None
