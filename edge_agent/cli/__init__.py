@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code (2 for a wrong command line, 78 for a wrong configuration)."""
+    """Run one command; returns its exit code (2: wrong command line, 78: wrong configuration, 130: interrupted)."""
     parser = argparse.ArgumentParser(
         prog="edge-agent",
         description="Flies scheduled patrols, sees on the device, speaks through loudspeakers, reports over MQTT.",
@@ -58,4 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our pipe went away: that is its business, not a fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:  # Ctrl-C is no fault either; the shell's prompt gets a line of its own
+        print(file=sys.stderr)
+        return 130
     return code
