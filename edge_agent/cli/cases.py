@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge_agent.config import Mqtt
-from edge_agent.runtime import SystemClock
+from edge_agent.runtime import DriverError, SystemClock
 
 if TYPE_CHECKING:
     from edge_agent.centre.cases import Step, Word
 
 NAMES = ("incidents", "dispatch", "acknowledge", "handled")
+NOTE = 500  # characters that the contract allows
 OUTCOMES = ("resolved", "false_alarm", "passed_on", "no_action")
 EX_TEMPFAIL = 75
 
@@ -41,6 +42,8 @@ def configure(commands: argparse._SubParsersAction[argparse.ArgumentParser], bro
         _add_step(step)
         broker(step)
         step.add_argument("--expires-s", type=float, default=30.0, metavar="S", help="how long to wait for the device")
+        step.add_argument("--key", type=Path, metavar="FILE", help="sign with this operator's key: --by is proven")
+        step.add_argument("--kid", metavar="ID", help="the operator's id in agent.toml (default: the name of the file)")
         if name == "handled":
             step.add_argument("--outcome", choices=OUTCOMES, default="resolved", help="default: %(default)s")
 
@@ -103,10 +106,12 @@ async def _tell(args: argparse.Namespace, broker: Mqtt) -> int:
     """Write the step down, tell the device, write down what it says; asked again, it is the same command again."""
     from ulid import ULID
 
-    from edge_agent.centre.asker import ask
+    from edge_agent import keys
+    from edge_agent.centre.asker import Signer, ask
     from edge_agent.centre.cases import Cases, Step
     from edge_agent.topics import rfc3339
 
+    signer = Signer(kid=args.kid or args.key.stem, key=keys.load(args.key)) if args.key else None
     cases, clock = Cases(args.db), SystemClock()
     word: Word = "acknowledged" if args.action == "acknowledge" else "handled"
     outcome = getattr(args, "outcome", None)
@@ -120,15 +125,23 @@ async def _tell(args: argparse.Namespace, broker: Mqtt) -> int:
         assert step.command is not None
         facts = {"incident": case.id, "outcome": step.outcome, "note": step.note}
         wanted = {name: fact for name, fact in facts.items() if fact}
-        result = await ask(
-            broker, case.device, args.action, wanted, by=args.by, id=step.command, expires_s=args.expires_s, clock=clock
-        )
-        if result is None:
-            print(
-                f"{case.id}: {word} by {args.by} is written down, but {case.device} did not answer in"
-                f" {args.expires_s:g} s; run this again to tell it",
-                file=sys.stderr,
+        kept = f"{case.id}: {word} by {args.by} is written down"
+        try:
+            result = await ask(
+                broker,
+                case.device,
+                args.action,
+                wanted,
+                by=args.by,
+                id=step.command,
+                expires_s=args.expires_s,
+                clock=clock,
+                signer=signer,
             )
+        except DriverError as error:
+            raise DriverError(f"{error}\n{kept}; run this again to tell {case.device}") from error
+        if result is None:
+            print(f"{kept}, but {case.device} did not answer in {args.expires_s:g} s; run this again", file=sys.stderr)
             return EX_TEMPFAIL
         answer = result.recorded or result
         cases.answered(step.command, answer.state, answer.reason)
@@ -155,9 +168,15 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
     _add_db(parser)
     parser.add_argument("id", metavar="ID", help="the incident, or a beginning of its id that is unique")
     parser.add_argument("--by", default=os.environ.get("USER", "centre"), help="who does it (default: %(default)s)")
-    parser.add_argument("--note", default="", help="what is worth knowing, at most 500 characters")
+    parser.add_argument("--note", default="", type=_note, help=f"what is worth knowing, up to {NOTE} characters")
     parser.add_argument("--json", action="store_true", help="print the step as JSON")
 
 
 def _add_db(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--db", type=Path, required=True, metavar="FILE", help="the file of `run`")
+
+
+def _note(text: str) -> str:
+    if len(text) > NOTE:
+        raise argparse.ArgumentTypeError(f"{len(text)} characters are more than the {NOTE} that a note may have")
+    return text

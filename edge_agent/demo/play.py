@@ -320,6 +320,8 @@ def _line(event: dict[str, Any]) -> str | None:
     match event["type"]:
         case "ev.mission":
             return f"flight: {data['phase']} ({data['cause']})"
+        case "ev.det" if data.get("rev"):
+            return f"incident {data['id']}: {data['state']} by {data['by']}"
         case "ev.det":
             plate = f", plate {data['plate']['text']}" if data.get("plate") else ""
             return f"incident: {data['label']} in zone {data['zone']} for {data['lasted_s']:.1f} s{plate}"

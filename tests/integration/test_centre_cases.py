@@ -82,6 +82,8 @@ def test_a_device_that_is_away_is_told_later_by_the_same_command(
     _, told = ask("acknowledge", "01J", *db, *broker, "--by", "li", "--expires-s", "1", code=75)
     assert "is written down" in told
     assert "run this again" in told
+    _, told = ask("acknowledge", "01J", *db, "--port", "1", "--by", "li", code=69)
+    assert "is written down; run this again to tell D-1" in told
     [case], _ = ask("incidents", *db)
     assert (case["state"], "answer" in case["steps"][0]) == ("acknowledged", False)
     with FakeDevice(free_port) as device:
