@@ -12,6 +12,7 @@ from edge_agent.config import Evidence as Section
 from edge_agent.messages import Incident, Picture
 from edge_agent.runtime import DriverError, Health
 from edge_agent.uplink import evidence as module
+from edge_agent.uplink.disk import Pressure
 from edge_agent.uplink.evidence import MIB, Evidence, GoneError
 from edge_agent.uplink.evidence_store import Item
 
@@ -27,11 +28,19 @@ class Books:
         self.free, self.fails = 10**12, False
         self.health = Health(clock)
         self.made: list[Evidence] = []
+        self.pressure = Pressure.NONE
         monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": self.free}))
 
     def open(self, **options: Any) -> Evidence:
         self.made.append(
-            Evidence(self.directory, Section(**options), report=self.report, clock=self.clock, health=self.health)
+            Evidence(
+                self.directory,
+                Section(**options),
+                report=self.report,
+                clock=self.clock,
+                health=self.health,
+                pressure=lambda: self.pressure,
+            )
         )
         return self.made[-1]
 
@@ -143,6 +152,20 @@ async def test_when_the_disk_is_short_of_space_evidence_is_refused_and_shed_befo
     books.free = 500 * MIB
     await evidence.tidy()
     assert evidence.refuses() is None
+
+
+async def test_under_pressure_what_the_centre_has_goes_at_once_and_nothing_else(books: Books, clock: Any) -> None:
+    evidence = books.open(keep_days=30)
+    there = await books.keep(evidence, "there.jpg")
+    await books.keep(evidence, "unsent.jpg")
+    await evidence.received(there, receipt(there))
+    clock.wall_s += 60
+    await evidence.tidy()
+    assert len(await items(evidence)) == 2
+    books.pressure = Pressure.SHED_UPLOADED
+    await evidence.tidy()
+    assert [item.id for item in await items(evidence)] == ["unsent.jpg"]
+    assert books.gaps() == []
 
 
 async def test_held_files_that_fill_the_quota_are_named_as_the_reason(books: Books) -> None:
