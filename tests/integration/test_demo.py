@@ -28,7 +28,7 @@ FOLLOWS = {
     "camera": {"plates", "pictures"},
     "speaker": {"command"},
     "broker": {"progress", "camera", "plates", "pictures", "speaker", "command", "delivery"},
-    "centre": {"progress", "camera", "plates", "pictures", "speaker", "delivery"},
+    "centre": {"progress", "camera", "plates", "pictures", "speaker", "command", "delivery"},
 }
 Done = subprocess.CompletedProcess[str]
 
