@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import paho.mqtt.client as paho
+from contract_check import check
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -55,7 +56,12 @@ def now() -> str:
 
 
 class FakeDevice:
-    """`send` keeps an event until an acknowledgement names its place; `step` sends what is due, at most `window`."""
+    """Keeps an event until an acknowledgement names its place; `step` sends what is due, at most `window`.
+
+    What it publishes and what it is sent is held to the contract; `strict = False` lets it send what a newer one would.
+    """
+
+    strict = True
 
     def __init__(
         self, port: int, name: str = "D-1", *, window: int = 200, context: ssl.SSLContext | None = None
@@ -135,6 +141,8 @@ class FakeDevice:
                 self._kept[seq] = (topic, body, time.monotonic() + self.again_s)
         for _, topic, body, _ in due:
             self.sends += 1
+            if self.strict:
+                check(topic, body)
             self.client.publish(topic, body, qos=1)
 
     def drain(self, deadline_s: float = 20.0) -> None:
@@ -149,6 +157,7 @@ class FakeDevice:
         body = json.loads(message.payload)
         match message.topic.split("/")[4:]:
             case ["ack"]:
+                check(message.topic, message.payload)
                 self.acks.append(body)
                 ranges = [[0, body["cum"]], *body.get("sel", [])]
                 if body["epoch"] == self.epoch:
@@ -156,14 +165,18 @@ class FakeDevice:
                         for seq in [s for s in self._kept if any(first <= s <= last for first, last in ranges)]:
                             del self._kept[seq]
             case ["cmd", _]:
+                check(message.topic, message.payload)
                 self.commands.append(body)
                 topic = getattr(message.properties, "ResponseTopic", None) or f"ea/1/{self.name}/up/res"
                 facts = Properties(PacketTypes.PUBLISH)
                 if correlation := getattr(message.properties, "CorrelationData", None):
                     facts.CorrelationData = correlation
-                answer = {"id": body["id"], "time": now(), **self.reply}
-                self.client.publish(topic, json.dumps(answer), qos=1, properties=facts)
+                answer = json.dumps({"id": body["id"], "time": now(), **self.reply}).encode()
+                check(f"ea/1/{self.name}/up/res", answer)
+                self.client.publish(topic, answer, qos=1, properties=facts)
 
     def _publish(self, tail: str, body: dict[str, Any], *, qos: int = 1, retain: bool = False) -> None:
-        info = self.client.publish(f"ea/1/{self.name}/{tail}", json.dumps(body), qos=qos, retain=retain)
+        topic, payload = f"ea/1/{self.name}/{tail}", json.dumps(body).encode()
+        check(topic, payload)
+        info = self.client.publish(topic, payload, qos=qos, retain=retain)
         info.wait_for_publish(5)

@@ -101,7 +101,7 @@ def test_members_that_are_killed_lose_nothing_and_confirm_only_what_is_committed
         first = stack.enter_context(centre(dbs[0], free_port, "--group", "g"))
         second = stack.enter_context(centre(dbs[1], free_port, "--group", "g"))
         for n in range(EVENTS):
-            device.event("det", {"n": n})
+            device.event("fault", {"part": "camera", "reason": f"cause {n}"})
         pump(device, lambda: device.depth < EVENTS * 2 // 3)
         os.kill(first.pid, signal.SIGKILL)
         pump(device, lambda: device.depth < EVENTS // 3)
@@ -123,7 +123,7 @@ def test_members_share_the_work(mosquitto: Callable[..., Any], tmp_path: Path, f
         for db in dbs:
             stack.enter_context(centre(db, free_port, "--group", "g"))
         for n in range(200):
-            device.event("det", {"n": n})
+            device.event("fault", {"part": "camera", "reason": f"cause {n}"})
         pump(device, lambda: device.depth == 0)
         device.birth()
     shares = [len(stored(db)) for db in dbs]
