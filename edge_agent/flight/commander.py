@@ -6,7 +6,6 @@ the drone home where it must. The run is saved before its next bytes leave, so a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -14,15 +13,12 @@ from zoneinfo import ZoneInfo
 from edge_agent import config, geo
 from edge_agent.flight import gates, helm, mission, phases, safety
 from edge_agent.flight.launch import Launch
-from edge_agent.flight.logbook import Logbook
+from edge_agent.flight.logbook import Logbook, Run, State
 from edge_agent.flight.mavlink import Command, Link
 from edge_agent.flight.phases import Phase, Seen
 from edge_agent.flight.refusals import in_words, not_now
 from edge_agent.flight.schedule import Ledger, Missed
-from edge_agent.flight.store import Keeper, Run
 from edge_agent.messages import Refusal, Telemetry
-
-log = logging.getLogger(__name__)
 
 LISTEN_S = 3.0  # heartbeats are heard for so long before anything is decided
 SCHEDULE_S = 1.0
@@ -55,18 +51,21 @@ class Commander:
         limits: config.Limits,
         routes: Iterable[config.Route],
         schedules: Iterable[config.Schedule],
-        keeper: Keeper,
+        state: State,
         new_id: Callable[[], str],
+        note: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
         assert site.lat is not None and site.lon is not None  # config.load saw to it: there is a vehicle
-        self.link, self._limits, self._new_id = link, limits, new_id
+        self.link, self._limits, self._new_id, self._note, self._warn = link, limits, new_id, note, warn
         self.site = (site.lat, site.lon)
         self._routes = {route.id: route for route in routes}
-        self.logbook = Logbook(keeper)
+        self.logbook = Logbook(state)
         self.ledger = Ledger(schedules, ZoneInfo(site.time_zone), self.logbook.ledger)
         run = self.logbook.run
         self.phase = Phase.LOCKOUT if run is not None and run.phase == Phase.LOCKOUT else Phase.BOOT
         self.entered_s: float | None = None
+        self._begun = True  # the job of the phase
         self._schedule_due_s = float("-inf")
         self._launch: Launch | None = None  # of the run, unless the agent was restarted since
         self._aboard: mission.Download | None = None  # the mission read back in the air: is it ours?
@@ -182,10 +181,16 @@ class Commander:
         self.link.forget()
 
     def turn(self, now: float, wall: float) -> None:
-        """Take every step that was observed, then do what is due."""
+        """Take every step that was observed, then do what is due; stop where something is to be saved first.
+
+        Save, and turn again: the job of a phase begins only when the disk knows of the phase.
+        """
         if self.entered_s is None:
             self.entered_s = now
         for _ in range(len(Phase)):  # a chain of steps ends: the table has no circle of steps that need no time
+            if self.logbook.unsaved:
+                return
+            self._begin(now)
             if not self._step(now, wall):
                 break
         self._watch(now)
@@ -267,14 +272,13 @@ class Commander:
 
     def _enter(self, to: Phase, cause: str, now: float, wall: float) -> None:
         previous, self.phase, self.entered_s = self.phase, to, now
-        log.info("flight: %s -> %s: %s", previous, to, cause)
+        self._note(f"flight: {previous} -> {to}: {cause}")
         refusal = self._launch.refusal if self._launch and to is Phase.FAILED else None
         self.logbook.enter(to, previous, cause, wall, t=self.link.telemetry(), refusal=refusal)
         run = self.logbook.run
         if run is not None and to is Phase.PAUSED:  # a pause that a restart found began before that
             self.entered_s = now - max(0.0, wall - run.entered_wall_s)
-        if self._launch is not None:
-            self._launch.begin(to, now)
+        self._begun = False
         match to:
             case Phase.LINK_DOWN:
                 self.link.forget()
@@ -288,6 +292,11 @@ class Commander:
                 self._home_by = self._resume_by = None
             case Phase.LANDED | Phase.FAILED:
                 self._launch = None
+
+    def _begin(self, now: float) -> None:
+        if self._launch is not None and not self._begun:
+            self._launch.begin(self.phase, now)
+        self._begun = True
 
     # --- orders in the air ----------------------------------------------------------------------------------------
 
@@ -331,7 +340,7 @@ class Commander:
             self._order = None
             return
         if now - order.at_s > ORDER_S and order.mode not in ("RTL", "LAND"):
-            log.warning("flight: mode %s was ordered and not seen within %g s", order.mode, ORDER_S)
+            self._warn(f"flight: mode {order.mode} was ordered and not seen within {ORDER_S:g} s")
             self._order, self._resume_by = None, None
             self.logbook.amend(paused=self.phase is Phase.PAUSED)
             return

@@ -1,29 +1,52 @@
-"""What must outlive the agent: the run, the ledger, and the events that are owed to the world."""
+"""What must outlive the agent: the run, the ledger, and the events that are owed to the world. Pure.
+
+The keeper of the disk saves what is `unsaved`; a store that fails keeps us on the ground (`fault`), and a flight goes
+on without it.
+"""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from msgspec import structs
+from msgspec import Struct, field, structs
 
 from edge_agent.flight import phases
 from edge_agent.flight.phases import Phase
-from edge_agent.flight.schedule import Missed
-from edge_agent.flight.store import Keeper, Run
+from edge_agent.flight.schedule import LedgerState, Missed
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
-from edge_agent.runtime import DriverError
 
-log = logging.getLogger(__name__)
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One flight of one route, from the order to its end."""
+
+    id: str  # ULID
+    route: str
+    by: str
+    phase: str
+    seq: int = 0  # of the last event
+    digest: str | None = None  # of the mission aboard, once verified
+    first: int = 2  # the first item after take-off
+    last: int = 0  # the item that returns home
+    flew: bool = False
+    paused: bool = False
+    entered_wall_s: float = 0.0  # when `phase` began
+
+
+class State(Struct, kw_only=True):
+    """Everything that is kept."""
+
+    run: Run | None = None
+    ledger: LedgerState = field(default_factory=LedgerState)
+    unsent: list[FlightEvent] = field(default_factory=list)  # handed over at least once, in order
 
 
 class Logbook:
-    """The state and its keeper. A store that fails keeps us on the ground (`fault`); a flight goes on without it."""
+    """The state, and whether the disk has it."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-        self._state = keeper.load()
-        self.ledger = self._state.ledger
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.ledger = state.ledger
+        self.unsaved = False
         self.fault: str | None = None
 
     @property
@@ -38,7 +61,7 @@ class Logbook:
         """The first of `unsent` is in good hands."""
         del self._state.unsent[0]
         if not self._state.unsent:
-            self.save()
+            self.unsaved = True
 
     def open(self, run: Run) -> None:
         """A run begins; its first event saves it."""
@@ -47,7 +70,7 @@ class Logbook:
     def close(self) -> None:
         """The run is over, whatever became of it."""
         self._state.run = None
-        self.save()
+        self.unsaved = True
 
     def amend(self, **fields: Any) -> None:
         """Change the run; saved only where that changes anything."""
@@ -56,7 +79,7 @@ class Logbook:
             return
         self._state.run = structs.replace(run, **fields)
         if self._state.run != run:
-            self.save()
+            self.unsaved = True
 
     def enter(
         self, to: Phase, previous: Phase, cause: str, wall: float, *, t: Telemetry | None, refusal: Refusal | None
@@ -78,7 +101,7 @@ class Logbook:
             )
         )  # fmt: skip
         self._state.run = run if to not in (Phase.LANDED, Phase.FAILED) else None
-        self.save()
+        self.unsaved = True
 
     def miss(self, missed: Missed, run: str, wall: float) -> None:
         """A scheduled flight that nobody flew is an event of a run that never was."""
@@ -90,11 +113,12 @@ class Logbook:
         )  # fmt: skip
 
     def save(self) -> None:
-        try:
-            self._keeper.save(self._state)
-        except DriverError as error:
-            if self.fault is None:
-                log.error("flight: %s", error)
-            self.fault = str(error)
-        else:
-            self.fault = None
+        """Something changed that a restart must know."""
+        self.unsaved = True
+
+    def to_save(self) -> State:
+        """A copy for the disk, which nothing changes while it is written; what changes from now on is unsaved."""
+        self.unsaved = False
+        state, ledger = self._state, self.ledger
+        kept = LedgerState(since=dict(ledger.since), flown=dict(ledger.flown))
+        return State(run=state.run, ledger=kept, unsent=list(state.unsent))

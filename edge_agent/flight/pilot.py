@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -14,7 +16,9 @@ from edge_agent.flight.phases import Phase
 from edge_agent.flight.store import Keeper
 from edge_agent.flight.vehicle import Vehicle
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
-from edge_agent.runtime import Clock, Health
+from edge_agent.runtime import Clock, DriverError, Health
+
+log = logging.getLogger(__name__)
 
 BEAT_S = 15.0
 SILENT_S = 5.0
@@ -37,7 +41,7 @@ class Pilot:
         on_event: Callable[[FlightEvent], Awaitable[None]],
         on_telemetry: Callable[[Telemetry], None],
     ) -> None:
-        self._vehicle, self._clock, self._health = vehicle, clock, health
+        self._vehicle, self._store, self._clock, self._health = vehicle, store, clock, health
         self._on_event, self._on_telemetry = on_event, on_telemetry
         self._routes = tuple(routes)
         self._link = Link(vehicle.system_id)
@@ -47,8 +51,10 @@ class Pilot:
             limits=limits,
             routes=self._routes,
             schedules=schedules,
-            keeper=store,
+            state=store.load(),
             new_id=lambda: str(ULID()),
+            note=log.info,
+            warn=log.warning,
         )
         self._silent_since_s = clock.monotonic()
         self._told_s = float("-inf")
@@ -151,12 +157,15 @@ class Pilot:
                 await self._turn(await self._vehicle.receive(TICK_S))
         finally:
             await self._vehicle.close()
+            await self._save()
 
     async def _turn(self, data: bytes) -> None:
         now, wall = self._now()
         commander, link = self._commander, self._link
         link.receive(data, now)
         commander.turn(now, wall)
+        while await self._save():
+            commander.turn(now, wall)
         link.tick(now)
         if out := link.data_to_send():
             await self._vehicle.send(out)
@@ -164,6 +173,27 @@ class Pilot:
             await self._on_event(commander.logbook.unsent[0])
             commander.logbook.sent()
         self._tell(now)
+
+    async def _save(self) -> bool:
+        """To the disk, beside the loop: False where nothing was to be saved."""
+        book = self._commander.logbook
+        if not book.unsaved:
+            return False
+        writing = asyncio.create_task(asyncio.to_thread(self._store.save, book.to_save()))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])  # a thread cannot be called back, and two must never write at once
+            if writing.exception() is not None:
+                book.save()
+            raise
+        except DriverError as error:
+            if book.fault is None:
+                log.error("flight: %s", error)
+            book.fault = str(error)
+        else:
+            book.fault = None
+        return True
 
     def _tell(self, now: float) -> None:
         self._health.beat("pilot", BEAT_S)

@@ -7,35 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-from msgspec import Struct, field
 
-from edge_agent.flight.schedule import LedgerState
-from edge_agent.messages import FlightEvent
+from edge_agent.flight.logbook import State
 from edge_agent.runtime import DriverError
-
-
-class Run(Struct, frozen=True, kw_only=True):
-    """One flight of one route, from the order to its end."""
-
-    id: str  # ULID
-    route: str
-    by: str
-    phase: str
-    seq: int = 0  # of the last event
-    digest: str | None = None  # of the mission aboard, once verified
-    first: int = 2  # the first item after take-off
-    last: int = 0  # the item that returns home
-    flew: bool = False
-    paused: bool = False
-    entered_wall_s: float = 0.0  # when `phase` began
-
-
-class State(Struct, kw_only=True):
-    """Everything that is kept."""
-
-    run: Run | None = None
-    ledger: LedgerState = field(default_factory=LedgerState)
-    unsent: list[FlightEvent] = field(default_factory=list)  # handed over at least once, in order
 
 
 class Keeper(Protocol):

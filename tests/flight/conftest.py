@@ -10,10 +10,11 @@ import pytest
 
 from edge_agent import config, geo
 from edge_agent.flight.commander import Commander
+from edge_agent.flight.logbook import State
 from edge_agent.flight.mavlink import Link
 from edge_agent.flight.simulator import Autopilot
-from edge_agent.flight.store import State
 from edge_agent.messages import FlightEvent
+from edge_agent.runtime import DriverError
 
 LAT, LON = 30.25, 120.15
 WALL_S = 1_780_000_000.0
@@ -55,6 +56,7 @@ class World:
         self.autopilot = Autopilot(LAT, LON, **autopilot)
         self.keeper = Keeper()
         self.events: list[FlightEvent] = []
+        self.notes: list[str] = []
         self.path: list[tuple[float, float, float]] = []
         self.sent: list[bytes] = []
         self.cut = False  # nothing passes
@@ -65,8 +67,8 @@ class World:
     def start(self) -> None:
         """A new agent on the same disk."""
         self.commander = Commander(
-            Link(1), site=SITE, limits=self.limits, routes=(PATROL,), schedules=self.schedules, keeper=self.keeper,
-            new_id=lambda: next(self.ids),
+            Link(1), site=SITE, limits=self.limits, routes=(PATROL,), schedules=self.schedules,
+            state=self.keeper.load(), new_id=lambda: next(self.ids), note=self.notes.append, warn=self.notes.append,
         )  # fmt: skip
 
     def turn(self) -> None:
@@ -74,6 +76,8 @@ class World:
         link = self.commander.link
         link.receive(self._air(self.autopilot.data_to_send()), self.now)
         self.commander.turn(self.now, self.wall)
+        while self.save():
+            self.commander.turn(self.now, self.wall)
         link.tick(self.now)
         data = link.data_to_send()
         self.sent.append(data)
@@ -81,6 +85,19 @@ class World:
         while self.commander.logbook.unsent:
             self.events.append(self.commander.logbook.unsent[0])
             self.commander.logbook.sent()
+
+    def save(self) -> bool:
+        """What the pilot does between two turns."""
+        book = self.commander.logbook
+        if not book.unsaved:
+            return False
+        try:
+            self.keeper.save(book.to_save())
+        except DriverError as error:
+            book.fault = str(error)
+        else:
+            book.fault = None
+        return True
 
     def live(self) -> None:
         """Time passes for the world, and no agent runs."""
@@ -111,6 +128,7 @@ class World:
         self.until(lambda: not self.commander.blocked(PATROL, self.now))
         run = self.commander.fly("patrol", "test", self.now, self.wall)
         assert isinstance(run, str), run
+        self.save()
         return run
 
     def phases(self) -> list[str]:

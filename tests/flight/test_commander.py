@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import config
+from edge_agent.flight.logbook import State
 from edge_agent.flight.phases import Phase
 from edge_agent.messages import Refusal
 from edge_agent.runtime import DriverError
@@ -271,6 +273,7 @@ def test_events_that_were_not_handed_over_are_after_a_restart(world):
     world.wait(3)
     world.commander.fly("patrol", "test", world.now, world.wall)
     assert [event.phase for event in world.commander.logbook.unsent] == ["gating"]
+    world.save()
     world.start()
     world.turn()
     assert world.phases()[0] == "gating"
@@ -420,6 +423,44 @@ def test_a_store_that_fails_keeps_it_on_the_ground(world, monkeypatch):
     world.wait(10)
     assert "armed" not in world.happened()
     assert "No space left" in str(world.events[-1].refusal)
+
+
+def test_nothing_of_a_phase_is_begun_before_the_disk_knows_of_the_phase(world, monkeypatch):
+    world.fly()
+    world.until("readying")
+    world.sent.clear()
+
+    def full(state: State) -> None:
+        raise DriverError("state.json: No space left on device")
+
+    monkeypatch.setattr(world.keeper, "save", full)  # the last save before arming fails
+    world.wait(20)
+    parser = mavlink.MAVLink(None)
+    commands = [m.command for m in parser.parse_buffer(b"".join(world.sent)) or () if m.get_type() == "COMMAND_LONG"]
+    assert mavlink.MAV_CMD_COMPONENT_ARM_DISARM not in commands
+    assert "armed" not in world.happened()
+    assert world.phases()[-1] == "failed"
+
+
+def test_an_agent_killed_before_its_order_was_saved_flies_nothing(world):
+    world.until("ground")
+    world.wait(3)
+    assert world.commander.fly("patrol", "test", world.now, world.wall) == "RUN0"
+    world.start()
+    world.wait(60)
+    assert world.commander.logbook.run is None
+    assert world.events == []
+
+
+def test_what_is_given_to_the_disk_does_not_change_while_it_is_written(make_world):
+    world = make_world(schedules=[DAILY], wall_s=NOON_S - 30)
+    world.until("ground")
+    book = world.commander.logbook
+    before = book.to_save()
+    copy = msgspec.json.encode(before)
+    world.until("route", within_s=200)
+    assert msgspec.json.encode(before) == copy
+    assert msgspec.json.encode(book.to_save()) != copy
 
 
 def test_a_store_that_fails_in_the_air_does_not_end_the_flight(world, monkeypatch):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import pytest
 
 from edge_agent import config
+from edge_agent.flight.logbook import State
 from edge_agent.flight.pilot import Pilot
 from edge_agent.flight.vehicle import Udp, open_vehicle
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
@@ -34,26 +37,26 @@ class JumpingClock:
 class Deck:
     """A pilot and everything that was told."""
 
-    def __init__(self, vehicle=None, clock=None) -> None:
+    def __init__(self, vehicle=None, clock=None, store=None) -> None:
         self.clock = clock or JumpingClock()
         self.health = Health(self.clock)
+        self.store = store or Keeper()
         self.events: list[FlightEvent] = []
         self.telemetry: list[Telemetry] = []
         vehicle = vehicle or open_vehicle(config.SimulatedVehicle(), SITE, self.clock)
         self.pilot = Pilot(
-            vehicle, site=SITE, limits=config.Limits(), routes=[PATROL], schedules=[], store=Keeper(),
+            vehicle, site=SITE, limits=config.Limits(), routes=[PATROL], schedules=[], store=self.store,
             clock=self.clock, health=self.health, on_event=self.on_event, on_telemetry=self.telemetry.append,
         )  # fmt: skip
 
     async def on_event(self, event: FlightEvent) -> None:
         self.events.append(event)
 
-    async def until(self, done, turns: int = 20_000) -> None:
-        for _ in range(turns):
-            if done():
-                return
+    async def until(self, done, within_s: float = 30.0) -> None:
+        end = time.monotonic() + within_s
+        while not done():
+            assert time.monotonic() < end, self.pilot.status()
             await asyncio.sleep(0)
-        raise AssertionError(self.pilot.status())
 
 
 def ready(deck: Deck) -> bool:
@@ -77,8 +80,8 @@ async def test_a_flight_runs_from_its_order_to_the_ground():
     assert deck.pilot.resume("op") is None
     await deck.until(lambda: deck.events[-1].phase == "route")
     assert deck.pilot.recall("op") is None
-    await deck.until(lambda: deck.pilot.status()["run"] is None)
-    assert deck.events[-1].phase == "landed"
+    await deck.until(lambda: deck.events[-1].phase == "landed")
+    assert deck.pilot.status()["run"] is None
     assert deck.pilot.telemetry.landed
     assert [t.at_s for t in deck.telemetry] == sorted({t.at_s for t in deck.telemetry})
     task.cancel()
@@ -127,3 +130,67 @@ async def test_a_link_that_dies_escapes_as_a_driver_error():
 
     with pytest.raises(DriverError, match="gone"):
         await Deck(Broken("127.0.0.1", 0, 1, listen=True)).pilot.run()
+
+
+class Slow(Keeper):
+    """A disk that takes its time, and knows which thread wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: set[int] = set()
+        self.released = threading.Event()
+        self.released.set()
+
+    def save(self, state: State) -> None:
+        assert self.released.wait(10)
+        self.threads.add(threading.get_ident())
+        super().save(state)
+
+
+async def test_the_disk_is_written_beside_the_loop_which_goes_on_meanwhile():
+    store = Slow()
+    deck = Deck(store=store)
+    task = asyncio.create_task(deck.pilot.run())
+    await deck.until(lambda: ready(deck))
+    store.released.clear()
+    deck.pilot.fly("patrol", "op")
+    for _ in range(100):  # the loop turns; nothing of the flight leaves before the disk has it
+        await asyncio.sleep(0)
+    assert deck.pilot.status()["phase"] == "gating"
+    assert deck.events == []
+    store.released.set()
+    await deck.until(lambda: deck.events and deck.events[-1].phase == "route")
+    assert threading.get_ident() not in store.threads
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_what_was_asked_last_is_on_disk_when_the_part_ends():
+    deck = Deck()
+    task = asyncio.create_task(deck.pilot.run())
+    await deck.until(lambda: ready(deck))
+    run = deck.pilot.fly("patrol", "op")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert deck.store.load().run.id == run
+
+
+async def test_a_part_that_is_ended_while_the_disk_is_slow_leaves_no_writer_behind():
+    store = Slow()
+    deck = Deck(store=store)
+    task = asyncio.create_task(deck.pilot.run())
+    await deck.until(lambda: ready(deck))
+    store.released.clear()
+    deck.pilot.fly("patrol", "op")
+    for _ in range(100):
+        await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not task.done()
+    store.released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert store.load().run.phase == "gating"

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from edge_agent.flight.logbook import Run, State
 from edge_agent.flight.schedule import LedgerState
-from edge_agent.flight.store import Run, State, Store
+from edge_agent.flight.store import Store
 from edge_agent.messages import FlightEvent
 from edge_agent.runtime import DriverError
 
