@@ -284,6 +284,7 @@ class Agent:
 
     async def on_flight(self, event: FlightEvent) -> None:
         """A flight entered a phase."""
+        self._tell_states()
         await self.report("mission", event, wall_s=event.wall_s)
         await self.desk.flown(event)
 

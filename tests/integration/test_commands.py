@@ -61,6 +61,9 @@ plain = true
 """
 
 
+IN_FLIGHT = ("climb", "route", "returning", "landing")
+
+
 class Ears:
     """Hears all that the device says, and holds it to the contract; knows nothing else of edge-agent."""
 
@@ -157,7 +160,8 @@ def test_a_whole_site_is_commanded_by_those_who_may(site: Any) -> None:
         "done",
         answers[0]["run"],
     )
-    ears.wait(lambda t, m: t.endswith("state/flight") and m["data"]["phase"] == "route")
+    run = answers[0]["run"]
+    ears.wait(lambda t, m: t.endswith("state/flight") and m["data"]["run"] == run and m["data"]["phase"] in IN_FLIGHT)
     ears.wait(lambda t, m: t.endswith("state/gps") and (m["data"]["fix"] or 0) >= 3)
 
     # a text, a picture, silence, a flight left out
