@@ -126,6 +126,8 @@ class Uploader:
         self._metered = section.link == "metered"
         self._looked_s = float("-inf")
         evidence.on_new = self._on_new
+        if section.plain:
+            log.warning("evidence: plain = true: pictures and tokens may cross the network in the clear")
 
     def sends_thumbs(self) -> bool:
         """Whether small pictures may go out with their events."""
@@ -140,8 +142,6 @@ class Uploader:
     async def run(self) -> None:
         """Upload until cancelled; `DriverError` when disk, link or centre fail."""
         section, rate = self._section, self._section.max_kib_per_s
-        if section.plain:
-            log.warning("evidence: plain = true: pictures and tokens may cross the network in the clear")
         http = Http(
             await asyncio.to_thread(tls_context, section, self._mqtt),
             plain=section.plain,

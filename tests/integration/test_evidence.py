@@ -140,6 +140,20 @@ async def test_an_agent_killed_at_every_tenth_goes_on_after_its_restart(tmp_path
     assert wire.up < size + 10 * CHUNK_MAX
 
 
+async def test_an_upload_begun_before_a_restart_is_gone_on_with_and_not_begun_again(
+    tmp_path: Path, free_port: int
+) -> None:
+    server, data = peers.FaultyTus(), some(400_000)
+    async with server.serve(free_port):
+        async with device(tmp_path, section(free_port, max_kib_per_s=256)) as dev:
+            await dev.picture("a.jpg", data)
+            await until(lambda: server.uploads and len(server.uploads["u0"]) > 100_000)
+        async with device(tmp_path, section(free_port)) as dev:
+            await until(lambda: dev.states("received"))
+    assert list(server.uploads) == ["u0"]
+    assert server.received < len(data) + CHUNK_MAX
+
+
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 

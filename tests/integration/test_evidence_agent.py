@@ -168,3 +168,18 @@ def test_received_originals_go_by_retention_and_the_others_wait_for_a_centre_tha
         wait(lambda: before.isdisjoint(path.name for path in incidents.glob("*.jpg")), log, 80)
     assert before <= {event["data"]["id"] for event in told(tmp_path, "evidence")}
     assert not told(tmp_path, "gap")
+
+
+def test_an_incident_is_reported_and_spoken_where_its_picture_cannot_be_written(tmp_path: Path) -> None:
+    text = AGENT.format(mqtt=1, keep_days=30, more="")
+    mqtt, rest = text.index("[mqtt]"), text.index("[[detector]]")
+    speaker = 'speakers = ["horn"]\nsay = [{text = "x", lang = "en"}]\n[[speaker]]\nname = "horn"\ntype = "simulated"\n'
+    (tmp_path / "agent.toml").write_text(text[:mqtt] + text[rest:] + speaker)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "incidents").write_text("a file where a directory should be")
+    with running(tmp_path, "run", "-c", "agent.toml"):
+        log = tmp_path / "log"
+        wait(lambda: status(tmp_path).get("evidence", {}).get("lost"), log)
+        assert status(tmp_path)["outbox"]["depth"] >= 2  # the incident, and the gap that says why it has no picture
+        wait(lambda: list((tmp_path / "state" / "speakers" / "horn").glob("*.wav")), log)
+    assert "incidents" in next(line for line in log.read_text().splitlines() if "is lost" in line)
