@@ -83,10 +83,10 @@ class Consumer:
 
     def _subscriptions(self) -> list[str]:
         up = f"{topics.ROOT}/+/up"
+        ours = topics.host(self._name)
         if self._group is None:
-            return [f"{up}/#"]
-        ours = [f"{up}/status", topics.host(self._name)]
-        return [*(f"$share/{self._group}/{up}/{kind}/#" for kind in SHARED), *ours]
+            return [f"{up}/#", ours]
+        return [*(f"$share/{self._group}/{up}/{kind}/#" for kind in SHARED), f"{up}/status", ours]
 
     def _host(self, state: Literal["online", "offline"]) -> bytes:
         time = topics.rfc3339(self._clock.wall())
@@ -121,7 +121,7 @@ class Consumer:
             await self._clock.sleep(PAUSE_S)
 
     def _is_denied(self, message: Message) -> bool:
-        """Whether another member of the group, or its will, says that this centre is offline."""
+        """Whether somebody says that this centre is offline: a member of the group, or the late will of a dead one."""
         if message.topic != topics.host(self._name):
             return False
         try:

@@ -1,6 +1,7 @@
 """The loop of an incident through the command line: listed, dispatched, acknowledged, handled, reported back."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -105,6 +106,17 @@ def test_places_that_never_came_are_named_and_fail_the_check(run_centre: None, t
     [verdict], _ = ask("verify", *db, code=1)
     assert verdict["epochs"][0]["missing"] == [{"first": 2, "last": 2, "reason": None}]
     assert verdict["epochs"][0]["gaps"] == [{"first": 3, "last": 3, "reason": "too large"}]
+
+
+@pytest.mark.skipif(shutil.which("mosquitto_pub") is None, reason="mosquitto-clients is not installed")
+def test_the_late_will_of_a_dead_connection_does_not_stand(run_centre: None, free_port: int) -> None:
+    """The broker may notice only minutes later that the centre's former connection is dead."""
+    will = {"state": "offline", "sess": "of yesterday", "time": "2026-11-22T01:18:03.412Z"}
+    here = ("-h", "127.0.0.1", "-p", str(free_port), "-t", "ea/1/host/hq/state")
+    subprocess.run(["mosquitto_pub", *here, "-q", "1", "-r", "-m", json.dumps(will)], check=True, timeout=10)
+    command = ["mosquitto_sub", *here, "-q", "1", "-C", "2", "-W", "3"]
+    heard = subprocess.run(command, check=False, capture_output=True, text=True, timeout=15).stdout.splitlines()
+    assert json.loads(heard[-1])["state"] == "online", heard
 
 
 def test_a_centre_says_that_it_is_there_and_its_death_is_known(

@@ -114,4 +114,6 @@ def test_the_flow_lists_incidents_and_acknowledges_one(running: tuple[Site, str]
         while get(f"{url}/incidents")[1][0]["state"] != "acknowledged":
             assert time.monotonic() < deadline + 10
             time.sleep(0.05)
+    status, answer = get(f"{url}/acknowledge", {"device": "D-2", "incident": "01JINCIDENT", "by": "li"})
+    assert (status, answer["error"]) == (504, "D-2 did not answer in 10 s")
     assert "state: 'online'" in (tmp_path / "node-red.log").read_text(), "the device's birth"
