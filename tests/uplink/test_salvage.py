@@ -17,8 +17,6 @@ from edge_agent.runtime import SystemClock
 from edge_agent.uplink.outbox import Outbox
 from edge_agent.uplink.salvage import carve, salvage
 
-SEEDS = 200
-
 
 class Left(NamedTuple):
     """What an agent that was killed left on the disk, and what it had been promised for."""
@@ -97,9 +95,13 @@ def test_what_a_kill_left_is_whole(left: Left, copies: Path) -> None:
     assert not list(copies.glob("*.damaged-*"))
 
 
+MANY = pytest.param(range(100), marks=pytest.mark.integration, id="many")  # of each: too slow for `make check`
+
+
 @pytest.mark.parametrize("part", ["", "-wal"])
-def test_a_flipped_bit_loses_nothing_in_silence(left: Left, tmp_path: Path, part: str) -> None:
-    for seed in range(SEEDS // 2):
+@pytest.mark.parametrize("seeds", [pytest.param(range(100, 108), id="few"), MANY])
+def test_a_flipped_bit_loses_nothing_in_silence(left: Left, tmp_path: Path, part: str, seeds: range) -> None:
+    for seed in seeds:
         directory = tmp_path / str(seed)
         shutil.copytree(left.directory, directory)
         flip(directory / f"events.db{part}", random.Random(seed), bits=1 + seed % 3)
@@ -107,8 +109,9 @@ def test_a_flipped_bit_loses_nothing_in_silence(left: Left, tmp_path: Path, part
         shutil.rmtree(directory)
 
 
-def test_a_log_torn_anywhere_loses_nothing_in_silence(left: Left, tmp_path: Path) -> None:
-    for seed in range(40):
+@pytest.mark.parametrize("seeds", [pytest.param(range(100, 105), id="few"), MANY])
+def test_a_log_torn_anywhere_loses_nothing_in_silence(left: Left, tmp_path: Path, seeds: range) -> None:
+    for seed in seeds:
         directory = tmp_path / str(seed)
         shutil.copytree(left.directory, directory)
         log = directory / "events.db-wal"
