@@ -282,7 +282,7 @@ PAYLOADS = st.binary(max_size=120) | FIELDS.map(lambda fields: json.dumps(fields
 TOPICS = st.sampled_from([*(f"ea/1/D-1/down/{name}" for name in DOWN), "ea/1/host/main/state", "ea/1/D-2/down/ack"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TOPICS, PAYLOADS), max_size=12))
 async def test_hostile_bytes_on_every_down_topic_change_nothing(line: Any, said: list[tuple[str, bytes]]) -> None:
     async with line() as it:
