@@ -32,6 +32,7 @@ from edge_agent.messages import (
     Telemetry,
     Tracks,
 )
+from edge_agent.outlook import Outlook
 from edge_agent.runtime import (
     PATIENCE,
     Backoff,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from edge_agent.flight.pilot import Pilot
 
 from edge_agent.topics import Context
-from edge_agent.twin import FlightState, GpsState, PartsState
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,19 @@ class Agent:
         self._make_vision()
         self._make_flight()
         self._make_desk()
+        self.outlook = Outlook(
+            self.settings,
+            health=health,
+            lag=self.lag,
+            outbox=self.outbox,
+            uplink=self.uplink,
+            pilot=self.pilot,
+            evidence=self.evidence,
+            uploader=self.uploader,
+        )
         self._make_metrics()
         self.wishes.apply = self.apply
-        self.parts.append(("control", Control(self.data_dir, self.execute, self.status, self.outbox.retry).run))
+        self.parts.append(("control", Control(self.data_dir, self.execute, self.outlook.status, self.outbox.retry).run))
 
     # --- what is made ---------------------------------------------------------------------------------------------
 
@@ -99,7 +109,10 @@ class Agent:
             ballast_mib=box.ballast_mib,
             clock=self.clock,
         )
-        self.uplink = mqtt and Uplink(
+        self.uplink: Uplink | None = None
+        if mqtt is None:
+            return
+        self.uplink = Uplink(
             mqtt,
             site.device,
             self.outbox,
@@ -112,8 +125,7 @@ class Agent:
             health=self.health,
             on_command=self.execute,
         )
-        if self.uplink:
-            self.parts.append(("uplink", self.uplink.run))
+        self.parts.append(("uplink", self.uplink.run))
 
     def _make_evidence(self) -> None:
         from edge_agent.uplink.evidence import Evidence
@@ -137,7 +149,7 @@ class Agent:
             return
         from edge_agent.uplink.metrics import Exporter
 
-        self.parts.append(("metrics", Exporter(self.settings.metrics.listen, self.snapshot).run))
+        self.parts.append(("metrics", Exporter(self.settings.metrics.listen, self.outlook.snapshot).run))
 
     def _public_key(self) -> str | None:
         """What the centre knows this device by; a key that cannot be used is said, and costs nothing else."""
@@ -284,7 +296,7 @@ class Agent:
 
     async def on_flight(self, event: FlightEvent) -> None:
         """A flight entered a phase."""
-        self._tell_states()
+        self.outlook.look()
         await self.report("mission", event, wall_s=event.wall_s)
         await self.desk.flown(event)
 
@@ -333,42 +345,6 @@ class Agent:
         if self.uplink and settings.mqtt:
             self.uplink.telemetry_period_s = settings.mqtt.telemetry_period_s
 
-    def status(self) -> dict[str, Any]:
-        """What `edge-agent status` shows."""
-        return {
-            "version": __version__,
-            "device": self.settings.site.device,
-            "pid": os.getpid(),
-            "parts": self.health.state,
-            "counts": dict(self.health.counts),
-            "loop_lag_p99_ms": round(self.lag.p99_ms(), 1),
-            "flight": self.pilot.status() if self.pilot else None,
-            "outbox": self.outbox.stats(),
-            "evidence": self.evidence.status() | (self.uploader.status() if self.uploader else {}),
-        }
-
-    def snapshot(self) -> Any:
-        """What Prometheus scrapes."""
-        from edge_agent.uplink.metrics import Snapshot
-
-        window = self.uplink.window if self.uplink else None
-        return Snapshot(
-            version=__version__,
-            device=self.settings.site.device,
-            outbox=self.outbox.stats(),
-            outbox_totals=dict(self.outbox.counts),
-            ballast=self.outbox.ballast,
-            pressure=self.outbox.pressure(),
-            counts=dict(self.health.counts),
-            parts=dict(self.health.state),
-            stuck=len(self.health.stuck()),
-            watched=watchdog_period_s() is not None,
-            lag_p99_s=self.lag.p99_ms() / 1000,
-            connected=bool(self.uplink and self.uplink.connected),
-            window=window.limit if window else 0,
-            in_flight=len(window.in_flight) if window else 0,
-        )
-
     # --- what runs ------------------------------------------------------------------------------------------------
 
     async def _loop(self) -> None:
@@ -378,35 +354,8 @@ class Agent:
             while True:
                 self.health.beat("loop", 10.0)
                 self.health.settle()
-                self._look_at_ballast()
-                self._tell_states()
+                self.outlook.look()
                 await self.clock.sleep(1.0)
-
-    def _look_at_ballast(self) -> None:
-        if self.outbox.ballast == "gone":
-            mib = self.settings.outbox.ballast_mib
-            why = f"the disk is full, or was: free {2 * mib} MiB for the outbox.ballast_mib = {mib} to come back"
-            self.health.set("outbox.ballast", f"failed: {why}")
-        elif self.outbox.ballast == "held":
-            self.health.set("outbox.ballast", "running")
-
-    def _tell_states(self) -> None:
-        """How each group of parts stands, for the retained topics; the uplink tells what has changed."""
-        if not self.uplink:
-            return
-        for group, prefix in (("camera", "camera."), ("speaker", "speaker ")):
-            parts = {
-                name.removeprefix(prefix): how for name, how in self.health.state.items() if name.startswith(prefix)
-            }
-            if parts:
-                self.uplink.state(group, PartsState(parts=parts))
-        if self.pilot is None:
-            return
-        t = self.pilot.telemetry
-        mode, armed, fix = (t.mode, t.armed, t.gps_fix) if t else (None, None, None)
-        phase, run, route = self.pilot.phase, self.pilot.run_id, self.pilot.route_id
-        self.uplink.state("flight", FlightState(phase=phase, mode=mode, armed=armed, run=run, route=route))
-        self.uplink.state("gps", GpsState(fix=fix))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run every part under `supervise` until `stop`; a bug in any of them ends all."""
