@@ -8,17 +8,11 @@ Telemetry never comes here: it is published as it is measured, and what no one t
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import itertools
 import logging
 import os
-import queue
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,36 +28,27 @@ from edge_agent.runtime import Clock, DriverError
 from edge_agent.uplink.commands import INTERRUPTED, OUTLIVE_US
 from edge_agent.uplink.disk import Ballast, Pressure, disk_used, free_bytes, pressure
 from edge_agent.uplink.lanes import Lanes
-from edge_agent.uplink.reader import SCHEMA
-from edge_agent.uplink.rows import Event, Row, Stats, cost, event_of
-from edge_agent.uplink.salvage import salvage
+from edge_agent.uplink.opening import lock, new_epoch, open_store
+from edge_agent.uplink.rows import Event, Row, Stats, cost
 from edge_agent.uplink.store import OutboxFullError, Store
+from edge_agent.uplink.writer import Act, Writer
 
 __all__ = ["LANES", "Outbox", "OutboxFullError", "Pressure", "Row", "Stats"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-BATCH = 256
 STATS_EVERY_S = 1.0
 THUMB_SHARE = 0.9  # of the quota: pictures are refused before events are
 SHED_ROWS = 200  # at most at a time, and at least so much of the quota: one record tells of many
 SHED_SHARE = 0.01
 FULL_BYTES = 1024 * 1024  # with less than this free, what fails fails for want of room
 PUT_OFF_MAX_S = 600.0
-GAPS_MAX = 200  # records about one damaged file; the last of them covers what is left
 
 # Which lane an event of a kind goes by, unless its maker says otherwise: 0 alarms, audit and whatever tells of a loss,
 # 1 detections, 2 missions, evidence and pictures, 3 aggregates. What must make room at the quota goes from lane 3 up.
 LANES = {"fault": 0, "audit": 0, "gap": 0, "det": 1, "voice": 1, "snapshot": 1, "mission": 2, "evidence": 2, "thumb": 2}
 LAST_LANE = 3
-
-
-@dataclass
-class _Job:
-    act: Callable[[], Any]
-    done: asyncio.Future[Any]
-    reads: bool
 
 
 class Outbox:
@@ -86,7 +71,7 @@ class Outbox:
         self._asleep: dict[int, float] = {}  # seq -> wall time until which it is put off
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = _lock(path)
+            self._lock = lock(path)
             try:
                 self._start()
             except BaseException:
@@ -96,9 +81,14 @@ class Outbox:
             self._stats = self._store.stats(clock.wall())
         except (apsw.Error, OSError) as error:
             raise DriverError(f"{path}: {_explain(error)}") from error
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
-        self._thread.start()
+        self._writer = Writer(
+            "outbox",
+            read=self._read,
+            commit=self._commit,
+            now_and_then=self._look_around,
+            every_s=STATS_EVERY_S,
+            close=self._close,
+        )
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -246,43 +236,17 @@ class Outbox:
 
     async def close(self) -> None:
         """Commit what is asked already, then close the file."""
-        self._jobs.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await self._writer.close()
 
     # --- the writer's thread --------------------------------------------------------------------------------------
 
     async def _do(self, act: Callable[[], T], *, fresh: bool = False, reads: bool = False) -> T:
-        if not self._thread.is_alive():
+        if not self._writer.open:
             raise DriverError(f"{self.path}: is closed")
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(act, done, reads))
-        result = await done
+        result = await self._writer.do(act, reads=reads)
         if fresh:
             self.on_fresh()
         return result
-
-    def _run(self) -> None:
-        measured_s = float("-inf")
-        while True:
-            jobs, closing = self._gather()
-            jobs = [job for job in jobs if not job.done.cancelled()]
-            try:
-                self._serve([job for job in jobs if job.reads], self._read)
-                self._serve([job for job in jobs if not job.reads], self._commit)
-                if time.monotonic() - measured_s >= STATS_EVERY_S:
-                    self._look_around()
-                    measured_s = time.monotonic()
-            except BaseException as bug:
-                _hand_over([(job, bug) for job in jobs])
-                raise
-            if closing:
-                self._store.close()
-                os.close(self._lock)
-                return
-
-    def _serve(self, jobs: list[_Job], how: Callable[[list[_Job]], list[Any]]) -> None:
-        if jobs:
-            _hand_over(list(zip(jobs, how(jobs), strict=True)))
 
     def _look_around(self) -> None:
         """Once a second: count, and take the ballast on board again where the disk has room."""
@@ -294,49 +258,35 @@ class Outbox:
             self._store.freeze(False)
             log.info("outbox: the disk has room: the ballast is back")
 
-    def _gather(self) -> tuple[list[_Job], bool]:
-        """What was asked since the last commit, and whether it is the last; nothing after an idle second."""
-        jobs: list[_Job] = []
-        try:
-            job = self._jobs.get(timeout=STATS_EVERY_S)
-            while job is not None and len(jobs) < BATCH - 1:
-                jobs.append(job)
-                job = self._jobs.get_nowait()
-        except queue.Empty:
-            return jobs, False
-        if job is not None:
-            jobs.append(job)
-        return jobs, job is None
-
-    def _read(self, jobs: list[_Job]) -> list[Any]:
+    def _read(self, acts: list[Act]) -> list[Any]:
         outcomes: list[Any] = []
-        for job in jobs:
+        for act in acts:
             try:
-                outcomes.append(job.act())
+                outcomes.append(act())
             except (apsw.Error, ValueError) as error:  # a ValueError: what should be text is none
                 outcomes.append(DriverError(f"{self.path}: {_explain(error)}"))
         return outcomes
 
-    def _commit(self, jobs: list[_Job]) -> list[Any]:
-        """Run the jobs in one transaction; a refusal is one job's own, a disk that fails is everyone's."""
+    def _commit(self, acts: list[Act]) -> list[Any]:
+        """Do them in one transaction; a refusal is one act's own, a disk that fails is everyone's."""
         try:
-            return self._transact(jobs)
+            return self._transact(acts)
         except apsw.Error as error:
             if not (self._is_for_room(error) and self._ballast.drop()):
-                return self._all_failed(jobs, error)
+                return self._all_failed(acts, error)
             log.error("outbox: %s: the ballast is thrown off, nothing but what must be is kept now", _explain(error))
         try:
             self._store.freeze(True)
-            return self._transact(jobs)
+            return self._transact(acts)
         except apsw.Error as error:
-            return self._all_failed(jobs, error)
+            return self._all_failed(acts, error)
 
-    def _transact(self, jobs: list[_Job]) -> list[Any]:
+    def _transact(self, acts: list[Act]) -> list[Any]:
         outcomes: list[Any] = []
         with self._store.commit():
-            for job in jobs:
+            for act in acts:
                 try:
-                    outcomes.append(job.act())
+                    outcomes.append(act())
                 except DriverError as refusal:
                     outcomes.append(refusal)
         return outcomes
@@ -347,8 +297,8 @@ class Outbox:
             return True
         return isinstance(error, apsw.IOError | OSError) and free_bytes(self.path.parent) < FULL_BYTES
 
-    def _all_failed(self, jobs: list[_Job], error: apsw.Error) -> list[Any]:
-        return [DriverError(f"{self.path}: {_explain(error)}")] * len(jobs)
+    def _all_failed(self, acts: list[Act], error: apsw.Error) -> list[Any]:
+        return [DriverError(f"{self.path}: {_explain(error)}")] * len(acts)
 
     def _take(self, limit: int, skip: frozenset[int]) -> list[Row]:
         now = self._clock.wall()
@@ -411,13 +361,23 @@ class Outbox:
 
     def _note(self, kind: str, data: Struct) -> None:
         """Keep an event about the outbox itself; those have room beyond the quota."""
-        self._store.insert(self._event(kind, msgspec.json.encode(data), str(ULID()), 0, None))
+        self._store.insert(self._about(kind, data))
+
+    def _about(self, kind: str, data: Struct) -> Event:
+        return self._event(kind, msgspec.json.encode(data), str(ULID()), 0, None)
 
     def _answer(self, id: str, name: str, by: str, reply: Reply) -> None:
         self._store.answer(id, reply)
         self._note("audit", topics.Answered(command=id, name=name, by=by, reply=reply))
 
     # --- opening --------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Store:
+        return open_store(self.path, self._max_mib, wall_s=self._clock.wall(), note=self._about)
+
+    def _close(self) -> None:
+        self._store.close()
+        os.close(self._lock)
 
     def _start(self) -> None:
         try:
@@ -432,79 +392,13 @@ class Outbox:
             self._close_interrupted_commands()
         self._ballast.make()
 
-    def _open(self) -> Store:
-        if not self.path.exists():
-            return self._create(self._new_epoch(0))
-        if self.path.stat().st_size == 0:
-            return self._replace("it is empty")
-        store = None
-        try:
-            store = Store(self.path, self._max_mib)
-            schema = store.schema()
-            if schema is None:
-                why: str | None = "it holds no tables"
-            elif schema > SCHEMA:
-                store.close()
-                raise DriverError(
-                    f"{self.path}: has schema {schema}, this agent knows {SCHEMA}: use the agent that made it"
-                )
-            else:
-                if schema < SCHEMA:
-                    store.migrate()
-                    log.info("outbox: %s is of schema %d: it is %d from now on", self.path.name, schema, SCHEMA)
-                why = store.faults(self.path)
-                _ = store.unanswered(), store.under_way()  # or it cannot be read
-        except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, ValueError, TypeError) as error:
-            why = str(error)
-        if why is None and store is not None:
-            store.load()
-            return store
-        if store is not None:
-            store.close()
-        return self._replace(why or "it cannot be opened")
-
-    def _create(self, epoch: int, head: bytes | None = None) -> Store:
-        store = Store(self.path, self._max_mib)
-        store.create(epoch, head)
-        return store
-
-    def _replace(self, why: str) -> Store:
-        """Set the damaged file aside and go on in a new one, with every intact event of the old."""
-        aside = self.path.with_name(f"{self.path.name}.damaged-{round(self._clock.wall() * 1000)}")
-        for suffix in ("", "-wal", "-shm", "-mark"):
-            if (part := Path(f"{self.path}{suffix}")).exists():
-                part.rename(f"{aside}{suffix}")
-        found = salvage(aside)
-        store = self._store = self._create(self._new_epoch(found.epoch), found.tip.head if found.tip else None)
-        missing = found.missing()
-        told = (
-            f"{self.path.name} was damaged: {why}; it is kept as {aside.name},"
-            f" {len(found.rows)} intact events are sent anew"
-        )
-        if found.tip is not None:
-            told += f" of {found.tip.kept} that were kept"
-        with store.commit():
-            for row in found.rows:
-                store.insert(event_of(row), row.state, row.why)
-            store.remember(found.commands)
-            for first, last in _at_most(missing, GAPS_MAX):
-                reason = "not found in the damaged file: confirmed before, or lost"
-                self._note("gap", topics.Gap(epoch=found.epoch, first=first, last=last, reason=reason))
-            self._note("fault", topics.Fault(part="outbox", reason=told))
-        log.error("outbox: %s", told)
-        return store
-
     def _renew(self, why: str) -> int:
         """Begin a new epoch in the same file."""
-        epoch = self._new_epoch(self.epoch)
+        epoch = new_epoch(self._clock.wall(), self.epoch)
         self._store.renew(epoch)
         self._note("fault", topics.Fault(part="outbox", reason=f"{why}; epoch {epoch} begins"))
         log.error("outbox: %s; epoch %d begins", why, epoch)
         return epoch
-
-    def _new_epoch(self, last: int) -> int:
-        """Unix milliseconds: unique also where the old file can no longer be read."""
-        return max(round(self._clock.wall() * 1000), last + 1)
 
     def _close_interrupted_commands(self) -> None:
         with self._store.commit():
@@ -517,45 +411,10 @@ class Outbox:
                     self._answer(id, name, by, INTERRUPTED)
 
 
-def _hand_over(outcomes: list[tuple[_Job, Any]]) -> None:
-    """Give a batch of outcomes to those who wait, by one call into their loop."""
-    if outcomes:
-        try:
-            outcomes[0][0].done.get_loop().call_soon_threadsafe(_settle, outcomes)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
-
-
-def _settle(outcomes: list[tuple[_Job, Any]]) -> None:
-    for job, outcome in outcomes:
-        if job.done.done():
-            continue
-        if isinstance(outcome, BaseException):
-            job.done.set_exception(outcome)
-        else:
-            job.done.set_result(outcome)
-
-
-def _lock(path: Path) -> int:
-    """Keep a second agent off this file; the kernel lets go of the lock whatever happens."""
-    fd = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise DriverError(f"{path}: another process uses it") from None
-    return fd
-
-
 def _so_many(rows: list[Row], room_bytes: int) -> list[Row]:
     """The first of these rows that free so much, or all of them."""
     sizes = itertools.accumulate(cost(len(row.body)) for row in rows)
     return rows[: 1 + next((place for place, freed in enumerate(sizes) if freed >= room_bytes), len(rows))]
-
-
-def _at_most(runs: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
-    """These runs, the last of them widened over the rest where they are too many."""
-    return runs if len(runs) <= count else [*runs[: count - 1], (runs[count - 1][0], runs[-1][1])]
 
 
 def _boot_id() -> str:
