@@ -53,7 +53,7 @@ WANTING: Mapping[type[Struct], str] = {
     Dispatch: "flights to a place that no route names",
     Extend: "flights that can be lengthened in the air",
     Talk: "live voice from the network to the speakers",
-    Level: "speakers whose level can be changed while they run",
+    Level: "schedules that belong to patrol levels",
     HotList: "a list of plates that incidents are matched against",
     Zones: "zones that can be moved while the agent runs",
     Clip: "the last minutes of each camera, kept as video",

@@ -311,10 +311,10 @@ class Hush(Asked, frozen=True, tag="hush"):
 
 
 class Level(Asked, frozen=True, tag="level"):
-    """How loud the speakers are, in dB relative to full scale; an empty `speakers` means all of them."""
+    """Switch the patrol level, until a time (RFC 3339) or until the next switch; each level has its own schedules."""
 
-    level_dbfs: Annotated[float, Meta(ge=-40, le=0)]
-    speakers: tuple[str, ...] = ()
+    level: Literal["normal", "raised", "top"]
+    until: str | None = None
 
 
 class HotList(Asked, frozen=True, tag="hot_list"):
@@ -374,8 +374,8 @@ class Handled(Asked, frozen=True, tag="handled"):
     note: Note = ""
 
 
-FlightRequest = Fly | Dispatch | Recall | Land | Pause | Resume | Extend | ClearLockout | Skip
-VoiceRequest = Say | Talk | Hush | Level
+FlightRequest = Fly | Dispatch | Recall | Land | Pause | Resume | Extend | ClearLockout | Level | Skip
+VoiceRequest = Say | Talk | Hush
 SightRequest = Snapshot | Clip | HotList | Zones
 CaseRequest = Acknowledge | Handled
 Request = FlightRequest | VoiceRequest | SightRequest | CaseRequest | CheckConfig

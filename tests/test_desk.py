@@ -58,7 +58,7 @@ LEAST: Mapping[str, Mapping[str, Any]] = {
     "skip": {"schedule": "s"},
     "say": {"text": "x"},
     "talk": {"source": "rtp://192.0.2.1:5004"},
-    "level": {"level_dbfs": -20},
+    "level": {"level": "raised"},
     "hot_list": {"plates": []},
     "zones": {"zones": [{"name": "z", "camera": "c", "polygon": [[0, 0], [1, 0], [1, 1]]}]},
     "clip": {"camera": "c"},

@@ -15,8 +15,8 @@ from edge_agent.topics import Auth
 # What a role may ask for, beyond what the role before it may. `desired` is the document of `down/desired`.
 ROLES: dict[str, frozenset[str]] = {
     "viewer": frozenset({"snapshot", "clip"}),
-    "operator": frozenset({"say", "talk", "hush", "level", "acknowledge", "handled", "recall", "pause", "land"}),
-    "pilot": frozenset({"fly", "dispatch", "resume", "extend", "skip", "clear_lockout"}),
+    "operator": frozenset({"say", "talk", "hush", "acknowledge", "handled", "recall", "pause", "land"}),
+    "pilot": frozenset({"fly", "dispatch", "resume", "extend", "level", "skip", "clear_lockout"}),
     "admin": frozenset({"config", "zones", "hot_list", "desired"}),
 }
 # What the broker's access list alone may let through: it moves nothing, says nothing and changes no setting.
