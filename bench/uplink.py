@@ -266,11 +266,11 @@ def main() -> int:
         sys.exit("the peers are not installed: use `make bench`")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     plan = Plan(args.repeats, args.events, args.backlog, args.outage, frozenset(args.only or PARTS))
-    began_s = time.monotonic()
+    began_s, load = time.monotonic(), os.getloadavg()[1]
     found = asyncio.run(measure(plan))
     found["facts"] = {"command": "make bench" + (f" ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else ""),
                       "seconds": round(time.monotonic() - began_s), "repeats": plan.repeats, "events": plan.events,
-                      "backlog": plan.backlog, "outage": plan.outage}  # fmt: skip
+                      "backlog": plan.backlog, "outage": plan.outage, "load": load}  # fmt: skip
     where = ROOT / "build" / "bench.json"
     where.parent.mkdir(exist_ok=True)
     where.write_text(json.dumps(found, indent=1) + "\n")
