@@ -38,6 +38,12 @@ class Ranges:
         right = [(last + 1, end)] if last < end else []
         self._runs[low:high] = left + right
 
+    def within(self, first: int, last: int) -> list[Run]:
+        """The runs of what is in the set from `first` to `last`."""
+        low = bisect.bisect_left(self._runs, first, key=_last)
+        high = bisect.bisect_right(self._runs, last, key=_first)
+        return [(max(first, begin), min(last, end)) for begin, end in self._runs[low:high]]
+
     def __contains__(self, number: int) -> bool:
         at = bisect.bisect_left(self._runs, number, key=_last)
         return at < len(self._runs) and self._runs[at][0] <= number

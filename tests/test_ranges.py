@@ -20,6 +20,7 @@ def test_runs_are_the_set_that_was_added_and_removed(changes: list[tuple[bool, i
     assert {n for first, last in found.runs for n in range(first, last + 1)} == plain
     assert all(before[1] + 1 < after[0] for before, after in pairwise(found.runs))
     assert {n for n in range(80) if n in found} == plain
+    assert {n for first, last in found.within(20, 40) for n in range(first, last + 1)} == plain & set(range(20, 41))
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(-3, 9))))

@@ -23,7 +23,7 @@ from ulid import ULID
 
 from edge_agent import topics
 from edge_agent.messages import Reply
-from edge_agent.ranges import ranges
+from edge_agent.ranges import Ranges, ranges
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.uplink.commands import INTERRUPTED, OUTLIVE_US
 from edge_agent.uplink.disk import Ballast, Pressure, disk_used, free_bytes, pressure
@@ -68,6 +68,7 @@ class Outbox:
         self._clock, self._max_mib = clock, max_mib
         self._ballast = Ballast(path.with_name("ballast"), ballast_mib)
         self._lanes = Lanes()
+        self._sent = Ranges()  # places that were handed out to be sent since the start, and not confirmed
         self._asleep: dict[int, float] = {}  # seq -> wall time until which it is put off
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -155,6 +156,9 @@ class Outbox:
     async def acked(self, epoch: int, cum: int, sel: Iterable[tuple[int, int]] = ()) -> bool:
         """Delete what the centre has committed; an acknowledgement of another epoch is ignored.
 
+        So is one of what was not sent since the start: the centre cannot have it, or has it from an earlier life, and
+        then it gets it once more.
+
         One of places that were never given means that this disk has forgotten commits: a new epoch begins, so that
         those places are not given twice. Returns False then.
         """
@@ -166,9 +170,10 @@ class Outbox:
                 return self.epoch
             if highest >= self._store.tip.next:
                 return self._renew(f"the centre holds seq {highest}, which was never given here")
-            for first, last in runs:
+            for first, last in itertools.chain.from_iterable(self._sent.within(*run) for run in runs):
                 self.counts["acked"] += self._store.delete(first, last)
                 self._lanes.settle(first, last)
+                self._sent.remove(first, last)
             return epoch
 
         before, self.epoch = self.epoch, await self._do(act)
@@ -307,7 +312,10 @@ class Outbox:
         for seq in due:
             del self._asleep[seq]
         self._lanes.release(due)
-        return self._lanes.take(limit, self._store.page, self._store.tip.next, skip)
+        rows = self._lanes.take(limit, self._store.page, self._store.tip.next, skip)
+        for row in rows:
+            self._sent.add(row.seq, row.seq)
+        return rows
 
     def _event(self, kind: str, body: bytes, id: str, lane: int | None, wall_s: float | None) -> Event:
         return Event(
@@ -396,6 +404,7 @@ class Outbox:
         """Begin a new epoch in the same file."""
         epoch = new_epoch(self._clock.wall(), self.epoch)
         self._store.renew(epoch)
+        self._sent = Ranges()
         self._note("fault", topics.Fault(part="outbox", reason=f"{why}; epoch {epoch} begins"))
         log.error("outbox: %s; epoch %d begins", why, epoch)
         return epoch

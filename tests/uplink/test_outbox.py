@@ -85,15 +85,28 @@ async def test_a_confirmed_event_is_gone_and_its_place_is_never_given_again(open
     async with opened() as outbox:
         for n in range(6):
             await outbox.put("det", b"1", id=f"e{n}")
+        await outbox.take(9)
         assert await outbox.acked(outbox.epoch, 2, [(4, 4), (6, 6)])
         assert await ids(outbox) == ["e2", "e4"]
         assert (await outbox.measure()).acked == 2
     async with opened() as outbox:
         assert await outbox.put("det", b"1", id="later") == 7
+        await outbox.take(9)
         assert await outbox.acked(outbox.epoch, 7)
         assert (await outbox.measure()).acked == 7
     async with opened() as outbox:
         assert await outbox.put("det", b"1", id="last") == 8
+
+
+async def test_an_acknowledgement_of_what_was_never_sent_deletes_nothing(opened: Any) -> None:
+    async with opened() as outbox:
+        for n in range(6):
+            await outbox.put("det", b"1", id=f"e{n}", lane=2)
+        assert [row.seq for row in await outbox.take(2)] == [1, 2]
+        assert await outbox.acked(outbox.epoch, 6)
+        assert await ids(outbox) == ["e2", "e3", "e4", "e5"]
+        assert await outbox.acked(outbox.epoch, 0, [(3, 6)])
+        assert await ids(outbox) == []
 
 
 async def test_an_acknowledgement_of_another_epoch_deletes_nothing(opened: Any) -> None:

@@ -42,6 +42,7 @@ def left(tmp_path_factory: Any) -> Left:
             body = b'{"n":%d,"pad":"%s"}' % (n, b"x" * rng.choice([10, 300, 300, 900, 9000]))
             kept[f"e{n:04}"] = await outbox.put("det", body, id=f"e{n:04}", lane=n % 4)
             if n == 60:
+                await outbox.take(1000)
                 await outbox.acked(outbox.epoch, 40, [(45, 50)])
                 kept = {id: seq for id, seq in kept.items() if seq > 50 or 40 < seq < 45}
             if n == 200:
