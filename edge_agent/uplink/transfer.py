@@ -136,8 +136,9 @@ def tls_context(section: Evidence, mqtt: Mqtt | None) -> ssl.SSLContext:
 
 
 def _low_priority(address: tuple[int, int, int, str, Any]) -> socket.socket:
-    """A socket whose packets carry DSCP CS1; `address` is one row of getaddrinfo."""
+    """A socket whose packets carry DSCP CS1, and that a dead link ends; `address` is one row of getaddrinfo."""
     sock = socket.socket(address[0], address[1], address[2])
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(ANSWER_S * 1000))
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, DSCP_CS1)
     else:

@@ -87,7 +87,7 @@ async def device(directory: Path, section: Section, grants: Grants | None = None
         await made.outbox.close()
 
 
-async def until(condition: Callable[[], Any], deadline_s: float = 30.0) -> None:
+async def until(condition: Callable[[], Any], deadline_s: float = 60.0) -> None:
     deadline = time.monotonic() + deadline_s
     while time.monotonic() < deadline:
         if condition():

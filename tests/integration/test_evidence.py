@@ -20,7 +20,7 @@ from edge_agent.twin import Answer
 from edge_agent.uplink.evidence_upload import CentreGrants
 from edge_agent.uplink.pace import CHUNK_MAX
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 MIB = 1024 * 1024
 
 
