@@ -20,7 +20,7 @@ from edge_agent.vision.kalman import Kalman
 
 CONFIRM_HITS, CONFIRM_S = 3, 0.2  # seen this often over this long, it is an object and gets its id
 LOST_S = 2.0  # not seen for so long, it is gone
-TENTATIVE_S = 0.5  # the same before it is confirmed
+TENTATIVE_S = 1.0  # the same before it is confirmed
 OUTSIDE = 0.9  # with so much of its area beyond the edge while unseen, it has left the picture
 MIN_IOU, MIN_IOU_WEAK = 0.2, 0.4  # of the enlarged boxes; weak detections must fit better
 GROW_PER_S, GROW_YOUNG_PER_S, GROW_MAX = 0.2, 1.0, 0.5  # of a box's own sides; young: its speed is not known yet
