@@ -35,6 +35,7 @@ async def play(scenario: Scenario, directory: Path, events: int, outcome: Outcom
             await world.drained(45 + events / SLOWEST_RATE + scenario.extra_s)
         except TimeoutError as error:
             outcome.failed = str(error)
+            world.notes.append(f"undelivered, not lost: {world.agent.told.get('depth')} are still in the outbox")
         outcome.seconds = time.monotonic() - began_s
         await world.agent.stop()
         await world.centre.stop()
