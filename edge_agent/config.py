@@ -97,6 +97,24 @@ class Limits(Section, frozen=True):
     home_radius_m: Annotated[float, Meta(gt=0, le=1000)] = 30.0
 
 
+class Airframe(Section, frozen=True):
+    """What flying costs this airframe, from a hover test or its maker; the default hovers for 15 minutes.
+
+    The battery's own consumption corrects it in flight, towards dearer only.
+    """
+
+    battery_wh: Annotated[float, Meta(gt=0, le=20_000)] = 100.0
+    hover_w: Annotated[float, Meta(gt=0, le=50_000)] = 400.0
+    climb_w: Annotated[float, Meta(gt=0, le=50_000)] = 520.0  # at `climb_mps`
+    cruise_w: Annotated[float, Meta(gt=0, le=50_000)] = 440.0  # at `cruise_mps` through the air
+    cruise_mps: Speed = 10.0
+    max_air_mps: Annotated[float, Meta(gt=0, le=40)] = 15.0
+    climb_mps: Annotated[float, Meta(gt=0, le=20)] = 2.5
+    descent_mps: Annotated[float, Meta(gt=0, le=20)] = 1.5
+    reserve_pct: Annotated[float, Meta(ge=0, le=90)] = 15.0  # what must be left after landing
+    cells: Annotated[int, Meta(ge=1, le=24)] | None = None  # in series; None: told from the voltage
+
+
 class Waypoint(Section, frozen=True):
     """A place of a route; `alt_m` is above home and falls back to the route's."""
 
@@ -342,6 +360,7 @@ class Agent(Section, frozen=True):
     data_dir: Path
     vehicle: Vehicle | None = None
     limits: Limits = field(default_factory=Limits)
+    airframe: Airframe = field(default_factory=Airframe)
     routes: tuple[Route, ...] = field(default=(), name="route")
     schedules: tuple[Schedule, ...] = field(default=(), name="schedule")
     cameras: tuple[Camera, ...] = field(default=(), name="camera")
@@ -623,6 +642,7 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             f"limits.return_battery_pct: {config.limits.return_battery_pct:g} is not below"
             f" takeoff_battery_pct {config.limits.takeoff_battery_pct:g}: every flight would turn back at once"
         )
+    faults += _airframe_faults(config.airframe)
     if config.mqtt is not None:
         faults += _mqtt_faults(config.mqtt)
     faults += _evidence_faults(config.evidence, config.mqtt)
@@ -673,6 +693,14 @@ def _route_faults(route: Route, config: Agent) -> list[str]:
                     f" limits.max_distance_m is {limits.max_distance_m:g}"
                 )
     return faults
+
+
+def _airframe_faults(frame: Airframe) -> list[str]:
+    return [
+        f"airframe.{key}: {watts:g} is below hover_w {frame.hover_w:g}: nothing is cheaper than hovering here"
+        for key, watts in (("climb_w", frame.climb_w), ("cruise_w", frame.cruise_w))
+        if watts < frame.hover_w
+    ]
 
 
 def _mqtt_faults(mqtt: Mqtt) -> list[str]:

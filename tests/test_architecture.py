@@ -43,6 +43,7 @@ CORES = (
     "twin.py",
     "flight/airframe.py",
     "flight/commander.py",
+    "flight/energy.py",
     "flight/helm.py",
     "flight/launch.py",
     "flight/logbook.py",
