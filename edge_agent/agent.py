@@ -195,6 +195,7 @@ class Agent:
                 open_vehicle(self.settings.vehicle, self.settings.site, self.clock),
                 site=self.settings.site,
                 limits=self.settings.limits,
+                airframe=self.settings.airframe,
                 routes=self.settings.routes,
                 schedules=self.settings.schedules,
                 store=Store(self.data_dir / "flight"),

@@ -94,6 +94,7 @@ class Limits(Section, frozen=True):
     takeoff_battery_pct: Annotated[float, Meta(ge=0, le=100)] = 50.0
     return_battery_pct: Annotated[float, Meta(ge=0, le=100)] = 30.0
     min_satellites: Annotated[int, Meta(ge=0, le=40)] = 6
+    max_hdop: Annotated[float, Meta(gt=0, le=50)] = 2.5
     home_radius_m: Annotated[float, Meta(gt=0, le=1000)] = 30.0
 
 

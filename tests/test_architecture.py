@@ -51,6 +51,8 @@ CORES = (
     "flight/mission.py",
     "flight/phases.py",
     "flight/refusals.py",
+    "flight/facts.py",
+    "flight/gate_rules.py",
     "flight/gates.py",
     "flight/route.py",
     "flight/safety.py",

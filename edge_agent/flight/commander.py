@@ -11,7 +11,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from edge_agent import config, geo
-from edge_agent.flight import gates, helm, mission, phases, safety
+from edge_agent.flight import facts, gates, helm, mission, phases, safety
 from edge_agent.flight.launch import Launch
 from edge_agent.flight.logbook import Logbook, Run, State
 from edge_agent.flight.mavlink import Command, Link
@@ -49,6 +49,7 @@ class Commander:
         *,
         site: config.Site,
         limits: config.Limits,
+        airframe: config.Airframe | None = None,
         routes: Iterable[config.Route],
         schedules: Iterable[config.Schedule],
         state: State,
@@ -56,9 +57,9 @@ class Commander:
         note: Callable[[str], None],
         warn: Callable[[str], None],
     ) -> None:
-        assert site.lat is not None and site.lon is not None  # config.load saw to it: there is a vehicle
         self.link, self._limits, self._new_id, self._note, self._warn = link, limits, new_id, note, warn
-        self.site = (site.lat, site.lon)
+        self._place = None if site.lat is None or site.lon is None else (site.lat, site.lon)
+        self._airframe = airframe or config.Airframe()
         self._routes = {route.id: route for route in routes}
         self.logbook = Logbook(state)
         self.ledger = Ledger(schedules, ZoneInfo(site.time_zone), self.logbook.ledger)
@@ -156,23 +157,14 @@ class Commander:
 
     # --- known ----------------------------------------------------------------------------------------------------
 
-    def blocked(self, route: config.Route, now: float) -> list[Refusal]:
+    def checks(self, route: config.Route | None, now: float) -> list[gates.Check]:
+        """How every gate stands for this route, or for none."""
+        plan = facts.Plan(self._place, self._limits, self._airframe, route, store_fault=self.logbook.fault)
+        return gates.checks(facts.gather(self.link, plan, now))
+
+    def blocked(self, route: config.Route | None, now: float) -> list[Refusal]:
         """Why this route could not be flown now."""
-        ready = gates.Readiness(
-            telemetry=self.link.telemetry(),
-            copter=self.link.copter,
-            prearm_ok=self.link.prearm_ok,
-            complaints=tuple(self.link.said_since(now - 35)),  # it repeats them every 30 s
-            ekf_flags=self.link.ekf_flags,
-            site_lat=self.site[0],
-            site_lon=self.site[1],
-            limits=self._limits,
-            route=route,
-        )
-        found = gates.refusals(ready, now)
-        if self.logbook.fault is not None:
-            found.append(_no("store", self.logbook.fault))
-        return found
+        return [check.refusal() for check in self.checks(route, now) if check.blocks]
 
     # --- what time does -------------------------------------------------------------------------------------------
 
@@ -383,9 +375,9 @@ class Commander:
 
     def distance_home_m(self, t: Telemetry) -> float | None:
         """From home, or from the site's take-off place while home is unknown."""
-        if t.lat is None or t.lon is None:
+        home = self._place if t.home_lat is None or t.home_lon is None else (t.home_lat, t.home_lon)
+        if t.lat is None or t.lon is None or home is None:
             return None
-        home = self.site if t.home_lat is None or t.home_lon is None else (t.home_lat, t.home_lon)
         return geo.distance_m(*home, t.lat, t.lon)
 
 

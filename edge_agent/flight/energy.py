@@ -7,7 +7,7 @@ guess, it guesses dear: an unknown wind blows from ahead on every leg, and no he
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from edge_agent import geo
@@ -215,8 +215,3 @@ def _flown_wh(frame: Airframe, last: Telemetry, t: Telemetry, wind: Wind) -> flo
     climbed_m = max((t.alt_m or 0.0) - (last.alt_m or 0.0), 0.0)
     extra_wh = (frame.climb_w - frame.hover_w) * climbed_m / frame.climb_mps / 3600
     return air_power_w(frame, min(air_mps, frame.max_air_mps)) * lasted_s / 3600 + extra_wh
-
-
-def stops(places: Iterable[tuple[float, float, float, float]], speed_mps: float) -> tuple[Stop, ...]:
-    """(lat, lon, alt_m, hold_s) each, all flown at one speed."""
-    return tuple(Stop(Place(lat, lon, alt_m), speed_mps, hold_s) for lat, lon, alt_m, hold_s in places)

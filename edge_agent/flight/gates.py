@@ -1,134 +1,120 @@
-"""Go or no go: what must hold before the motors start, each with its value, limit, age and remedy. Pure."""
+"""Go or no go: what must hold before the motors start, each with its value, limit, age, source and remedy. Pure.
+
+A gate is a row of `GATES`: what is asked, of which message, and whether waiting may mend it. `checks` asks them all;
+`refusals` is what stands in the way. What is `unknown` stands in the way as well, except where the gate only advises.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from msgspec import structs
+from msgspec import Struct, structs
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from edge_agent import geo
-from edge_agent.config import Limits, Route
-from edge_agent.flight import route as routes
-from edge_agent.messages import Refusal, Telemetry
+from edge_agent.flight import gate_rules as rules
+from edge_agent.flight.facts import Facts
+from edge_agent.flight.gate_rules import Verdict
+from edge_agent.messages import Refusal
 
 FRESH_S = 2.0
-ENDURANCE_S = 900.0  # flying time of a full battery, taken low until a vehicle's own is known
-RESERVE_PCT = 15.0  # what must be left after landing
-
-# What autotest's wait_ready_to_arm asks of EKF_STATUS_REPORT, and what must not be there.
-EKF_NEEDED = (
-    mavlink.EKF_ATTITUDE | mavlink.EKF_VELOCITY_HORIZ | mavlink.EKF_VELOCITY_VERT | mavlink.EKF_POS_HORIZ_REL
-    | mavlink.EKF_POS_HORIZ_ABS | mavlink.EKF_POS_VERT_ABS | mavlink.EKF_PRED_POS_HORIZ_REL
-    | mavlink.EKF_PRED_POS_HORIZ_ABS
-)  # fmt: skip
-EKF_FORBIDDEN = mavlink.EKF_CONST_POS_MODE | mavlink.EKF_UNINITIALIZED | mavlink.EKF_GPS_GLITCHING
 
 
-class Readiness(NamedTuple):
-    """What the gates look at."""
+class Check(Struct, frozen=True, kw_only=True):
+    """How one gate stands. `advice`: it is shown, and stops nothing. `heals`: waiting may mend it."""
 
-    telemetry: Telemetry | None
-    copter: bool  # the heartbeat is ArduPilot's, of a multicopter
-    prearm_ok: bool | None  # None: the autopilot does not report it, or all checks are switched off
-    complaints: tuple[str, ...]  # what the autopilot said of late
-    ekf_flags: int | None
-    site_lat: float
-    site_lon: float
-    limits: Limits
-    route: Route
+    gate: str
+    state: Literal["pass", "fail", "unknown"]
+    reason: str
+    value: str | None = None
+    limit: str | None = None
+    age_s: float | None = None
+    source: str
+    remedy: str | None = None
+    advice: bool = False
+    heals: bool = False
+
+    @property
+    def blocks(self) -> bool:
+        return self.state != "pass" and not self.advice
+
+    def refusal(self) -> Refusal:
+        """This check as the reason why there is no flight."""
+        return Refusal(
+            gate=f"gate.{self.gate}", reason=self.reason, value=self.value, limit=self.limit, age_s=self.age_s,
+            remedy=self.remedy,
+        )  # fmt: skip
 
 
-def refusals(ready: Readiness, now: float) -> list[Refusal]:
-    """Every gate that says no, the one to mend first in front; empty means go."""
-    t = ready.telemetry
+class Gate(NamedTuple):
+    """One question; `source` is the message that answers it, None all of the telemetry."""
+
+    name: str
+    ask: Callable[[Facts], Verdict]
+    source: int | str | None = None
+    heals: bool = False
+    advice: bool = False
+
+
+GATES: tuple[Gate, ...] = (
+    Gate("vehicle", rules.vehicle, mavlink.MAVLINK_MSG_ID_HEARTBEAT),
+    Gate("alone", rules.alone, mavlink.MAVLINK_MSG_ID_HEARTBEAT),
+    Gate("ground", rules.on_ground, mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE),
+    Gate("gps", rules.gps, mavlink.MAVLINK_MSG_ID_GPS_RAW_INT, heals=True),
+    Gate("ekf", rules.ekf, mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT, heals=True),
+    Gate("home", rules.home, mavlink.MAVLINK_MSG_ID_HOME_POSITION),
+    Gate("sensors", rules.sensors, mavlink.MAVLINK_MSG_ID_SYS_STATUS, heals=True),
+    Gate("prearm", rules.prearm, mavlink.MAVLINK_MSG_ID_SYS_STATUS, heals=True),
+    Gate("battery", rules.battery, mavlink.MAVLINK_MSG_ID_BATTERY_STATUS),
+    Gate("voltage", rules.voltage, mavlink.MAVLINK_MSG_ID_SYS_STATUS),
+    Gate("energy", rules.energy, mavlink.MAVLINK_MSG_ID_BATTERY_STATUS),
+    Gate("store", rules.store, "disk"),
+)
+
+
+def checks(facts: Facts) -> list[Check]:
+    """Every gate, in order; before anything was heard, the link alone."""
+    if facts.telemetry is None:
+        return [_link(facts)]
+    return [_link(facts), *(_check(gate, facts) for gate in GATES)]
+
+
+def refusals(facts: Facts) -> list[Refusal]:
+    """Every gate that stands in the way, the one to mend first in front; empty means go."""
+    return [check.refusal() for check in checks(facts) if check.blocks]
+
+
+def _link(facts: Facts) -> Check:
+    t = facts.telemetry
     if t is None:
-        return [_no("link", "the autopilot was not heard yet", remedy="check power, cable and baud rate")]
-    age_s = now - t.at_s
-    found = [gate(ready, t) for gate in _GATES]
-    if age_s > FRESH_S:
-        found.insert(0, _no("link", "telemetry is old", f"{age_s:.1f} s", f"{FRESH_S:g} s", "wait for the link"))
-    return [structs.replace(refusal, age_s=round(age_s, 2)) for refusal in found if refusal is not None]
+        return Check(
+            gate="link", state="fail", reason="the autopilot was not heard yet", source="HEARTBEAT",
+            remedy="check power, cable and baud rate", heals=True,
+        )  # fmt: skip
+    age_s = facts.now - t.at_s
+    found = Check(
+        gate="link", state="pass", reason="telemetry is fresh", value=f"{age_s:.1f} s", limit=f"{FRESH_S:g} s",
+        age_s=round(age_s, 2), source="HEARTBEAT, GLOBAL_POSITION_INT", heals=True,
+    )  # fmt: skip
+    return found if age_s <= FRESH_S else _stale(found)
 
 
-def _vehicle(ready: Readiness, _: Telemetry) -> Refusal | None:
-    return None if ready.copter else _no("vehicle", "not a multicopter under ArduPilot", remedy="check vehicle.url")
+def _stale(check: Check) -> Check:
+    return structs.replace(check, state="fail", reason="telemetry is old", remedy="wait for the link")
 
 
-def _on_ground(_: Readiness, t: Telemetry) -> Refusal | None:
-    if t.landed is True and not t.armed:
-        return None
-    found = f"{'armed' if t.armed else 'disarmed'}, {'on the ground' if t.landed else 'not seen on the ground'}"
-    return _no("ground", "a flight starts disarmed and on the ground", found, remedy="land and disarm")
-
-
-def _gps(ready: Readiness, t: Telemetry) -> Refusal | None:
-    if (t.gps_fix or 0) < mavlink.GPS_FIX_TYPE_3D_FIX:
-        return _no("gps", "no 3D fix", str(t.gps_fix), "3", "wait, under open sky")
-    if (t.satellites or 0) < ready.limits.min_satellites:
-        return _no(
-            "gps", "too few satellites", str(t.satellites), str(ready.limits.min_satellites), "wait, under open sky"
-        )
-    return None
-
-
-def _ekf(ready: Readiness, _: Telemetry) -> Refusal | None:
-    flags = ready.ekf_flags
-    if flags is None or (flags & EKF_NEEDED == EKF_NEEDED and not flags & EKF_FORBIDDEN):
-        return None
-    return _no("ekf", "the position estimate is not good yet", f"{flags:#06x}", f"{EKF_NEEDED:#06x}", "wait")
-
-
-def _prearm(ready: Readiness, _: Telemetry) -> Refusal | None:
-    if ready.prearm_ok:
-        return None
-    if ready.prearm_ok is None:
-        return _no("prearm", "the autopilot does not report its checks", remedy="set ARMING_CHECK to 1")
-    said = "; ".join(text for text in ready.complaints if "Arm" in text) or None
-    return _no("prearm", "the autopilot's own checks fail", said, remedy="mend what it names")
-
-
-def _home(ready: Readiness, t: Telemetry) -> Refusal | None:
-    if t.lat is None or t.lon is None:
-        return _no("home", "no position yet", remedy="wait for the position fix")
-    home_lat, home_lon = (t.lat, t.lon) if t.home_lat is None or t.home_lon is None else (t.home_lat, t.home_lon)
-    for what, lat, lon in (("home", home_lat, home_lon), ("the vehicle", t.lat, t.lon)):
-        away_m = geo.distance_m(ready.site_lat, ready.site_lon, lat, lon)
-        if away_m > ready.limits.home_radius_m:
-            limit = f"{ready.limits.home_radius_m:g} m"
-            remedy = "carry it there, or mend site.lat/site.lon or limits.home_radius_m"
-            return _no("home", f"{what} is away from the site's take-off place", f"{away_m:.0f} m", limit, remedy)
-    return None
-
-
-def _battery(ready: Readiness, t: Telemetry) -> Refusal | None:
-    limit = f"{ready.limits.takeoff_battery_pct:g} %"
-    if t.battery_pct is None:
-        return _no("battery", "its charge is unknown", limit=limit, remedy="set BATT_MONITOR and BATT_CAPACITY")
-    if t.battery_pct < ready.limits.takeoff_battery_pct:
-        return _no("battery", "too low to take off", f"{t.battery_pct:g} %", limit, "charge or change it")
-    return None
-
-
-def _energy(ready: Readiness, t: Telemetry) -> Refusal | None:
-    if t.battery_pct is None:
-        return None  # the battery gate has said so
-    need_pct = routes.duration_s(ready.route, ready.site_lat, ready.site_lon) / ENDURANCE_S * 100 + RESERVE_PCT
-    if t.battery_pct >= need_pct:
-        return None
-    return _no(
-        "energy", f"the route {ready.route.id} needs more than there is", f"{t.battery_pct:g} %", f"{need_pct:.0f} %",
-        "charge, or fly a shorter route",
+def _check(gate: Gate, facts: Facts) -> Check:
+    verdict = gate.ask(facts)
+    number = gate.source if isinstance(gate.source, int) else None
+    age_s = None if isinstance(gate.source, str) else facts.age_s(number)
+    return Check(
+        gate=gate.name, state=verdict.state, reason=verdict.reason, value=verdict.value, limit=verdict.limit,
+        age_s=None if age_s is None else round(age_s, 2), source=_named(gate.source),
+        remedy=verdict.remedy, advice=gate.advice, heals=gate.heals or verdict.state == "unknown",
     )  # fmt: skip
 
 
-_GATES: tuple[Callable[[Readiness, Telemetry], Refusal | None], ...] = (
-    _vehicle, _on_ground, _gps, _ekf, _home, _prearm, _battery, _energy,
-)  # fmt: skip
-
-
-def _no(
-    gate: str, reason: str, value: str | None = None, limit: str | None = None, remedy: str | None = None
-) -> Refusal:
-    return Refusal(gate=f"gate.{gate}", reason=reason, value=value, limit=limit, remedy=remedy)
+def _named(source: int | str | None) -> str:
+    if isinstance(source, int):
+        return str(mavlink.mavlink_map[source].msgname)
+    return source or "telemetry"

@@ -23,6 +23,7 @@ LOST_S = 3.0  # no heartbeat for so long: the link is down
 RESEND_S = 1.0
 TRIES = 5
 TICK_S = 0.1
+MOST_OTHERS = 100
 
 MODES: dict[int, str] = {
     number: entry.name.removeprefix("COPTER_MODE_")
@@ -66,6 +67,15 @@ _WANTED = {*STREAMS, *_TRANSFER, *(
 )}  # fmt: skip
 
 
+class Other(NamedTuple):
+    """Somebody else on this link, as of its last heartbeat; `kind` is a MAV_TYPE."""
+
+    system: int
+    component: int
+    kind: int
+    at_s: float
+
+
 class Text(NamedTuple):
     """A STATUSTEXT and when it came."""
 
@@ -96,8 +106,9 @@ class Command:
 class Link:
     """What this end knows of the autopilot with `system_id`, and what it still owes it."""
 
-    def __init__(self, system_id: int) -> None:
-        self.system_id = system_id
+    def __init__(self, system_id: int, token: int = 0) -> None:
+        """`token` stands in our heartbeats: another with our identity and no such token is a second agent."""
+        self.system_id, self._token = system_id, token
         self._framer = Framer(_WANTED)
         self._sender = Sender(system_id, OURS)
         self._ends = Ends(system_id, AUTOPILOT, system_id, OURS)
@@ -107,6 +118,7 @@ class Link:
         self.transfer: Upload | Download | None = None
         self.texts: deque[Text] = deque(maxlen=30)
         self.reboots = 0
+        self.others: dict[tuple[int, int], Other] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -131,12 +143,15 @@ class Link:
         for system, component, message in self._framer.receive(data):
             if system == self.system_id and component == AUTOPILOT:
                 self._take(message, now)
+            elif message.get_msgId() == mavlink.MAVLINK_MSG_ID_HEARTBEAT:
+                self._meet(Other(system, component, message.type, now), message.custom_mode)
 
     def _take(self, message: Message, now: float) -> None:
         number = message.get_msgId()
         match number:
             case mavlink.MAVLINK_MSG_ID_HEARTBEAT:
                 self._heartbeat(message, now)
+                self._said[number] = (now, message)
             case mavlink.MAVLINK_MSG_ID_COMMAND_ACK:
                 self._ack(message, now)
             case mavlink.MAVLINK_MSG_ID_STATUSTEXT:
@@ -148,6 +163,12 @@ class Link:
                 pass
             case _:
                 self._fact(number, message, now)
+
+    def _meet(self, other: Other, token: int) -> None:
+        """Somebody else's heartbeat, unless a router sends our own back."""
+        ours = (other.system, other.component, token) == (self.system_id, OURS, self._token)
+        if not ours and (len(self.others) < MOST_OTHERS or (other.system, other.component) in self.others):
+            self.others[other.system, other.component] = other
 
     def _heartbeat(self, message: Message, now: float) -> None:
         if self.first_heard_s is None:
@@ -211,6 +232,11 @@ class Link:
     def said_since(self, at_s: float) -> list[str]:
         """The texts of the autopilot since then, warnings and worse."""
         return [t.text for t in self.texts if t.at_s >= at_s and t.severity <= mavlink.MAV_SEVERITY_WARNING]
+
+    @property
+    def said(self) -> dict[int, tuple[float, Message]]:
+        """The last message of each id that is listened to, and when it came."""
+        return dict(self._said)
 
     def fact(self, number: int) -> Message | None:
         """The last message with this id."""
@@ -301,7 +327,7 @@ class Link:
                     mavlink.MAV_TYPE_ONBOARD_CONTROLLER,
                     mavlink.MAV_AUTOPILOT_INVALID,
                     0,
-                    0,
+                    self._token,
                     mavlink.MAV_STATE_ACTIVE,
                     3,
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from ulid import ULID
 
 from edge_agent import config
 from edge_agent.flight.commander import Commander
+from edge_agent.flight.gates import Check
 from edge_agent.flight.mavlink import TICK_S, Link
 from edge_agent.flight.phases import Phase
 from edge_agent.flight.store import Keeper
@@ -33,6 +35,7 @@ class Pilot:
         *,
         site: config.Site,
         limits: config.Limits,
+        airframe: config.Airframe | None = None,
         routes: Iterable[config.Route],
         schedules: Iterable[config.Schedule],
         store: Keeper,
@@ -44,11 +47,12 @@ class Pilot:
         self._vehicle, self._store, self._clock, self._health = vehicle, store, clock, health
         self._on_event, self._on_telemetry = on_event, on_telemetry
         self._routes = tuple(routes)
-        self._link = Link(vehicle.system_id)
+        self._link = Link(vehicle.system_id, secrets.randbits(32))
         self._commander = Commander(
             self._link,
             site=site,
             limits=limits,
+            airframe=airframe,
             routes=self._routes,
             schedules=schedules,
             state=store.load(),
@@ -92,6 +96,10 @@ class Pilot:
     def enable(self, schedule: str, enabled: bool) -> None:
         """Switch a schedule on or off; one that was off owes nothing of that time."""
         self._commander.ledger.enable(schedule, enabled, self._clock.wall())
+
+    def checks(self, route: config.Route | None = None) -> list[Check]:
+        """How every gate stands: for this route, or for none."""
+        return self._commander.checks(route, self._clock.monotonic())
 
     @property
     def run_id(self) -> str | None:

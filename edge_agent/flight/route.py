@@ -8,13 +8,11 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import geo
 from edge_agent.config import Route, Waypoint
+from edge_agent.flight.energy import Place, Stop
 from edge_agent.flight.mission import Item
 
 FRAME = mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT
 GROUND_SPEED = 1  # param1 of DO_CHANGE_SPEED
-
-# ArduCopter's defaults for what a route does not say (WPNAV_SPEED_UP 2.5, LAND_SPEED 0.5 below 10 m, 1.5 above).
-CLIMB_MPS, DESCENT_MPS, TOUCHDOWN_MPS, TOUCHDOWN_BELOW_M = 2.5, 1.5, 0.5, 10.0
 
 
 def mission(route: Route) -> tuple[Item, ...]:
@@ -42,12 +40,12 @@ def length_m(route: Route, lat: float, lon: float) -> float:
     return sum(geo.distance_m(*a, *b) for a, b in pairwise(places))
 
 
-def duration_s(route: Route, lat: float, lon: float) -> float:
-    """How long the flight takes in still air, landing included."""
-    top_m = max(_alt(place, route) for place in route.waypoints)
-    down_s = max(top_m - TOUCHDOWN_BELOW_M, 0) / DESCENT_MPS + min(top_m, TOUCHDOWN_BELOW_M) / TOUCHDOWN_MPS
-    hold_s = sum(place.hold_s for place in route.waypoints)
-    return length_m(route, lat, lon) / route.speed_mps + top_m / CLIMB_MPS + down_s + hold_s
+def stops(route: Route) -> tuple[Stop, ...]:
+    """The places of a route, for what it costs to fly them."""
+    return tuple(
+        Stop(Place(place.lat, place.lon, _alt(place, route)), route.speed_mps, place.hold_s)
+        for place in route.waypoints
+    )
 
 
 def _alt(place: Waypoint, route: Route) -> float:

@@ -1,43 +1,83 @@
-"""Every gate says no to its own fault, with the value, the limit and the age."""
+"""Every gate says no to its own fault, with the value, the limit, the age and the way out."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import config, geo
-from edge_agent.flight import gates, route
-from edge_agent.flight.gates import Readiness
+from edge_agent.flight import gate_rules, gates, route
+from edge_agent.flight.facts import Facts, Plan
+from edge_agent.flight.mavlink import Other
 from edge_agent.messages import Telemetry
 from tests.flight.conftest import LAT, LON, PATROL, waypoint
 
 NOW = 50.0
 GOOD = Telemetry(
     at_s=NOW - 0.5, armed=False, mode="STABILIZE", landed=True, lat=LAT, lon=LON, alt_m=0.0, battery_pct=95.0,
-    gps_fix=3, satellites=12, home_lat=LAT, home_lon=LON,
+    battery_v=16.5, gps_fix=3, satellites=12, home_lat=LAT, home_lon=LON,
 )  # fmt: skip
-READY = Readiness(
-    telemetry=GOOD, copter=True, prearm_ok=True, complaints=(), ekf_flags=0x33F, site_lat=LAT, site_lon=LON,
-    limits=config.Limits(), route=PATROL,
+SENSORS = 0x0220002F  # gyro, accelerometer, compass, barometer, GPS, attitude, battery
+
+
+def heartbeat(system: int = 1, component: int = 1):
+    message = mavlink.MAVLink_heartbeat_message(2, 3, 0, 0, 3, 3)
+    message._header = mavlink.MAVLink_header(0, srcSystem=system, srcComponent=component)
+    return message
+
+
+def status(enabled: int = SENSORS, healthy: int = SENSORS):
+    return mavlink.MAVLink_sys_status_message(SENSORS, enabled, healthy, 0, 16500, -1, 95, 0, 0, 0, 0, 0, 0)
+
+
+def ekf(flags: int = 0x33F, variance: float = 0.1):
+    return mavlink.MAVLink_ekf_status_report_message(flags, 0.1, variance, 0.1, 0.1, 0.1)
+
+
+def gps(hdop: float = 1.2):
+    return mavlink.MAVLink_gps_raw_int_message(0, 3, 0, 0, 0, round(hdop * 100), 100, 0, 0, 12)
+
+
+def said(*messages) -> dict:
+    return {message.get_msgId(): (NOW - 0.5, message) for message in messages}
+
+
+PLAN = Plan(site=(LAT, LON), limits=config.Limits(), airframe=config.Airframe(), route=PATROL)
+READY = Facts(
+    now=NOW, plan=PLAN, telemetry=GOOD, copter=True, prearm_ok=True, complaints=(),
+    said=said(heartbeat(), status(), ekf(), gps()), others=(),
 )  # fmt: skip
 
 
-def failing(now: float = NOW, ready: dict | None = None, **telemetry) -> list[str]:
-    state = READY._replace(telemetry=structs.replace(GOOD, **telemetry), **(ready or {}))
-    return [refusal.gate for refusal in gates.refusals(state, now)]
+def failing(*messages, now: float = NOW, facts: dict | None = None, plan: dict | None = None, **telemetry) -> list[str]:
+    state = READY._replace(
+        now=now, telemetry=structs.replace(GOOD, **telemetry), said={**READY.said, **said(*messages)},
+        plan=PLAN._replace(**(plan or {})), **(facts or {}),
+    )  # fmt: skip
+    return [refusal.gate for refusal in gates.refusals(state)]
 
 
 def test_all_gates_pass_for_a_vehicle_that_is_ready():
     assert failing() == []
 
 
+def test_every_gate_says_what_it_found_and_where_it_looked():
+    for check in gates.checks(READY):
+        assert check.state == "pass", check
+        assert check.reason and check.source, check
+
+
 AWAY = geo.from_local(40, 0, LAT, LON)
 
 
 @pytest.mark.parametrize(
-    ("gate", "telemetry", "ready"),
+    ("gate", "telemetry", "facts"),
     [
         ("gate.vehicle", {}, {"copter": False}),
+        ("gate.alone", {}, {"others": (Other(1, 191, 18, NOW),)}),
         ("gate.ground", {"armed": True}, {}),
         ("gate.ground", {"landed": None}, {}),
         ("gate.ground", {"landed": False}, {}),
@@ -45,31 +85,65 @@ AWAY = geo.from_local(40, 0, LAT, LON)
         ("gate.gps", {"gps_fix": None}, {}),
         ("gate.gps", {"satellites": 5}, {}),
         ("gate.gps", {"satellites": None}, {}),
-        ("gate.ekf", {}, {"ekf_flags": 0x33E}),
-        ("gate.ekf", {}, {"ekf_flags": 0x33F | 128}),
         ("gate.prearm", {}, {"prearm_ok": False}),
         ("gate.prearm", {}, {"prearm_ok": None}),
         ("gate.home", {"lat": None}, {}),
+        ("gate.home", {"home_lat": None}, {}),
+        ("gate.home", {"alt_m": 80.0}, {}),
+        ("gate.home", {"alt_m": -80.0}, {}),
         ("gate.home", {"lat": AWAY[0], "lon": AWAY[1]}, {}),
         ("gate.home", {"home_lat": AWAY[0], "home_lon": AWAY[1]}, {}),
-        ("gate.battery", {"battery_pct": None}, {}),
         ("gate.battery", {"battery_pct": 49.0}, {}),
+        ("gate.voltage", {"battery_pct": 100.0, "battery_v": 15.0}, {}),
     ],
 )
-def test_each_fault_is_refused_by_its_gate(gate, telemetry, ready):
-    assert failing(ready=ready, **telemetry) == [gate]
+def test_each_fault_is_refused_by_its_gate(gate, telemetry, facts):
+    assert failing(facts=facts, **telemetry) == [gate]
 
 
-def test_an_ekf_that_is_not_reported_is_no_fault():
-    assert failing(ready={"ekf_flags": None}) == []
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ("gate.ekf", ekf(0x33E)),
+        ("gate.ekf", ekf(0x33F | 128)),
+        ("gate.ekf", ekf(variance=0.7)),
+        ("gate.gps", gps(hdop=2.6)),
+        ("gate.sensors", status(healthy=SENSORS & ~4)),
+    ],
+)
+def test_each_message_that_tells_of_a_fault_is_refused_by_its_gate(gate, message):
+    assert failing(message) == [gate]
 
 
-def test_an_unknown_home_is_the_place_it_stands_on():
-    assert failing(home_lat=None, home_lon=None) == []
+def test_a_sensor_that_is_switched_off_is_no_fault():
+    assert failing(status(enabled=SENSORS & ~4, healthy=SENSORS & ~4)) == []
+
+
+def test_an_unknown_charge_stops_the_flight_and_waiting_may_tell():
+    facts = READY._replace(telemetry=structs.replace(GOOD, battery_pct=None))
+    unknown = {check.gate: check for check in gates.checks(facts) if check.state == "unknown"}
+    assert set(unknown) == {"battery", "energy"}
+    assert all(check.blocks and check.heals for check in unknown.values())
+
+
+def test_without_a_site_home_alone_says_where_it_stands():
+    far = geo.from_local(5000, 0, LAT, LON)
+    there = {"lat": far[0], "lon": far[1], "home_lat": far[0], "home_lon": far[1]}
+    short = config.Route(id="near", waypoints=(config.Waypoint(lat=far[0], lon=far[1]),))
+    assert failing(plan={"route": short}, **there) == ["gate.home"]
+    assert failing(plan={"site": None, "route": short}, **there) == []
+
+
+def test_a_ground_station_is_welcome():
+    assert failing(facts={"others": (Other(255, 190, mavlink.MAV_TYPE_GCS, NOW),)}) == []
+
+
+def test_a_store_that_fails_keeps_it_on_the_ground():
+    assert failing(plan={"store_fault": "flight/state.json: No space left on device"}) == ["gate.store"]
 
 
 def test_a_refusal_names_value_limit_age_and_remedy():
-    (refusal,) = gates.refusals(READY._replace(telemetry=structs.replace(GOOD, battery_pct=49.0)), NOW)
+    (refusal,) = gates.refusals(READY._replace(telemetry=structs.replace(GOOD, battery_pct=49.0)))
     assert (refusal.value, refusal.limit, refusal.age_s) == ("49 %", "50 %", 0.5)
     assert refusal.remedy == "charge or change it"
 
@@ -79,18 +153,30 @@ def test_old_telemetry_is_refused_first():
 
 
 def test_without_any_telemetry_only_the_link_is_to_blame():
-    assert [r.gate for r in gates.refusals(READY._replace(telemetry=None), NOW)] == ["gate.link"]
+    assert [r.gate for r in gates.refusals(READY._replace(telemetry=None))] == ["gate.link"]
 
 
 def test_what_the_autopilot_complains_about_is_passed_on():
     ready = READY._replace(prearm_ok=False, complaints=("PreArm: Compass not healthy", "Low voltage"))
-    (refusal,) = gates.refusals(ready, NOW)
+    (refusal,) = gates.refusals(ready)
     assert refusal.value == "PreArm: Compass not healthy"
 
 
 def test_a_route_that_costs_more_than_there_is_is_refused():
-    far = config.Route(id="far", waypoints=(waypoint(1900, 0),), alt_m=50, speed_mps=5)
-    assert failing(ready={"route": far}) == ["gate.energy"]
+    far = config.Route(id="far", waypoints=(waypoint(1900, 0),), alt_m=50, speed_mps=3)
+    assert failing(plan={"route": far}) == ["gate.energy"]
+
+
+def test_a_battery_that_was_seen_to_pay_more_flies_less_far():
+    half = config.Route(id="half", waypoints=(waypoint(900, 0),), alt_m=50, speed_mps=8)
+    assert failing(plan={"route": half}) == []
+    assert failing(plan={"route": half, "ratio": 2.5}) == ["gate.energy"]
+
+
+@given(st.floats(2.0, 4.4), st.floats(0.0, 0.5))
+def test_a_fuller_cell_never_shows_less_voltage(cell_v, more):
+    low, high = gate_rules.lipo_pct(cell_v), gate_rules.lipo_pct(cell_v + more)
+    assert 0 <= low <= high <= 100
 
 
 # --- route ----------------------------------------------------------------------------------------------------------

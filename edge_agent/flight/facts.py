@@ -1,0 +1,81 @@
+"""What the gates look at: everything known of vehicle, place and run at one instant, with its age. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from edge_agent.config import Airframe, Limits, Route
+from edge_agent.flight.energy import Wind
+from edge_agent.flight.frames import Message
+from edge_agent.flight.mavlink import Link, Other
+from edge_agent.messages import Telemetry
+
+COMPLAINT_S = 35.0  # ArduPilot repeats its PreArm texts every 30 s
+OTHER_S = 5.0  # a controller that was not heard for so long has left
+
+
+class Plan(NamedTuple):
+    """What the flight asks of vehicle and place; without a site, only the vehicle's own home says where it stands."""
+
+    site: tuple[float, float] | None
+    limits: Limits
+    airframe: Airframe
+    route: Route | None = None
+    wind: Wind = Wind(0.0)
+    store_fault: str | None = None  # why the state of a flight cannot be saved
+    ratio: float = 1.0  # what the battery was seen to pay for the airframe's profile
+
+
+class Facts(NamedTuple):
+    """One look at everything; None is not known."""
+
+    now: float
+    plan: Plan
+    telemetry: Telemetry | None
+    copter: bool
+    prearm_ok: bool | None  # None: the autopilot does not report it, or all checks are switched off
+    complaints: tuple[str, ...]
+    said: dict[int, tuple[float, Message]]  # the last message of each id, and when it came
+    others: tuple[Other, ...]  # who else speaks on this link
+
+    def age_s(self, number: int | None) -> float | None:
+        """How old the newest message of this id is; of the telemetry as a whole for None."""
+        if number is None or number not in self.said:
+            return None if self.telemetry is None else self.now - self.telemetry.at_s
+        return self.now - self.said[number][0]
+
+    def message(self, number: int) -> Message | None:
+        found = self.said.get(number)
+        return found[1] if found else None
+
+    @property
+    def t(self) -> Telemetry:
+        assert self.telemetry is not None  # the gates after `link` are asked only when something was heard
+        return self.telemetry
+
+
+def gather(link: Link, plan: Plan, now: float) -> Facts:
+    """What the link knows, for one plan."""
+    return Facts(
+        now=now,
+        plan=plan,
+        telemetry=link.telemetry(),
+        copter=link.copter,
+        prearm_ok=link.prearm_ok,
+        complaints=tuple(dict.fromkeys(link.said_since(now - COMPLAINT_S))),
+        said=link.said,
+        others=tuple(other for other in link.others.values() if now - other.at_s < OTHER_S),
+    )
+
+
+def agents(others: Sequence[Other], system_id: int, component: int) -> tuple[Other, ...]:
+    """Other companions that speak under our own identity on this vehicle: a second agent."""
+    return tuple(other for other in others if (other.system, other.component) == (system_id, component))
+
+
+def stations(others: Sequence[Other]) -> tuple[Other, ...]:
+    """Ground stations on this link."""
+    return tuple(other for other in others if other.kind == mavlink.MAV_TYPE_GCS)
