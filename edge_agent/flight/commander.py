@@ -11,7 +11,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from edge_agent import config, geo
-from edge_agent.flight import facts, gates, helm, mission, phases, safety
+from edge_agent.flight import facts, gates, helm, mission, phases, safety, transfer
 from edge_agent.flight.launch import Launch
 from edge_agent.flight.logbook import Logbook, Run, State
 from edge_agent.flight.mavlink import Command, Link
@@ -69,7 +69,7 @@ class Commander:
         self._begun = True  # the job of the phase
         self._schedule_due_s = float("-inf")
         self._launch: Launch | None = None  # of the run, unless the agent was restarted since
-        self._aboard: mission.Download | None = None  # the mission read back in the air: is it ours?
+        self._aboard: transfer.Download | None = None  # the mission read back in the air: is it ours?
         self._aboard_s = 0.0
         self._ours = False
         self._order: Order | None = None

@@ -8,10 +8,10 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent.config import Limits
 from edge_agent.flight import mavlink as link_core
-from edge_agent.flight import mission, safety
+from edge_agent.flight import mission, params, safety, transfer
 from edge_agent.messages import Refusal
 
-Job = link_core.Command | mission.Upload | mission.Download | Refusal
+Job = link_core.Command | transfer.Upload | transfer.Download | params.Set | Refusal
 
 
 def order(link: link_core.Link, command: safety.Command, limits: Limits, now: float) -> Job:
@@ -32,6 +32,14 @@ def order(link: link_core.Link, command: safety.Command, limits: Limits, now: fl
             return link.command(mavlink.MAV_CMD_DO_SET_MODE, custom, number, now=now, wanted=lambda: link.mode != mode)
         case safety.UploadMission(items=items):
             return link.upload(items, now)
+        case safety.UploadFence(items=items):
+            return link.upload(items, now, mission.FENCE)
+        case safety.UploadRally(items=items):
+            return link.upload(items, now, mission.RALLY)
+        case safety.EnableFence():
+            return link.command(mavlink.MAV_CMD_DO_FENCE_ENABLE, 1, now=now)
+        case safety.SetParam(name=name, value=value):
+            return link.set_param(name, value, now)
         case safety.SetCurrent(seq=seq):
             return link.command(mavlink.MAV_CMD_DO_SET_MISSION_CURRENT, seq, now=now)
         case safety.StartMission():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from edge_agent import config
-from edge_agent.flight import helm, mission, route, safety
+from edge_agent.flight import helm, mission, params, route, safety, transfer
 from edge_agent.flight.mavlink import Command, Link
 from edge_agent.flight.phases import Phase, Work
 from edge_agent.messages import Refusal
@@ -77,9 +77,12 @@ class Launch:
                 return "failed"
             case Command(state=state):
                 return "done" if state == "accepted" else "running"
-            case mission.Upload() as upload:
+            case params.Set(state=state) as setting:
+                self.detail = setting.detail
+                return state
+            case transfer.Upload() as upload:
                 return self._uploaded(upload, now)
-            case mission.Download() as download:
+            case transfer.Download() as download:
                 return self._compared(download)
 
     def _do(self, command: safety.Command, now: float) -> None:
@@ -94,7 +97,7 @@ class Launch:
         self._job_s = now
         self._do(safety.UploadMission(self.items), now)
 
-    def _uploaded(self, upload: mission.Upload, now: float) -> Work:
+    def _uploaded(self, upload: transfer.Upload, now: float) -> Work:
         """An upload whose ACK is missing is done as well: reading it back tells."""
         if upload.state != "failed":
             return "running" if upload.state == "running" else "done"
@@ -105,7 +108,7 @@ class Launch:
             self._upload(now)
         return "running"
 
-    def _compared(self, download: mission.Download) -> Work:
+    def _compared(self, download: transfer.Download) -> Work:
         if download.state == "running":
             return "running"
         difference = mission.compare(self.items, download.items) if download.state == "done" else download.detail

@@ -6,13 +6,15 @@ Bytes in by `receive`, time in by `tick`, bytes out by `data_to_send`. Nothing h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
+from edge_agent.flight import params
 from edge_agent.flight.frames import Framer, Message, Sender
-from edge_agent.flight.mission import Download, Ends, Item, Upload
+from edge_agent.flight.mission import MISSION, Item
+from edge_agent.flight.transfer import Download, Ends, Upload
 from edge_agent.messages import Telemetry
 
 AUTOPILOT = 1  # MAV_COMP_ID_AUTOPILOT1
@@ -64,7 +66,11 @@ _TRANSFER = (
 )
 _WANTED = {*STREAMS, *_TRANSFER, *(
     mavlink.MAVLINK_MSG_ID_HEARTBEAT, mavlink.MAVLINK_MSG_ID_COMMAND_ACK, mavlink.MAVLINK_MSG_ID_STATUSTEXT,
+    mavlink.MAVLINK_MSG_ID_PARAM_VALUE,
 )}  # fmt: skip
+
+_T = TypeVar("_T", Upload, Download)
+_P = TypeVar("_P", params.Read, params.ReadAll, params.Set)
 
 
 class Other(NamedTuple):
@@ -112,10 +118,12 @@ class Link:
         self._framer = Framer(_WANTED)
         self._sender = Sender(system_id, OURS)
         self._ends = Ends(system_id, AUTOPILOT, system_id, OURS)
+        self._to = (system_id, AUTOPILOT)
         self._out: list[bytes] = []
         self._heartbeat_due_s = 0.0
         self._commands: dict[int, Command] = {}
         self.transfer: Upload | Download | None = None
+        self._param_jobs: list[params.Job] = []
         self.texts: deque[Text] = deque(maxlen=30)
         self.reboots = 0
         self.others: dict[tuple[int, int], Other] = {}
@@ -134,7 +142,11 @@ class Link:
         self._said: dict[int, tuple[float, Message]] = {}
         self._asked_s: dict[int, float] = {}
         self._commands.clear()
-        self.transfer = None
+        for job in (*self._param_jobs, *([self.transfer] if self.transfer else [])):
+            job.abandon("the link is a new one, or the autopilot restarted")
+        self.transfer, self._param_jobs = None, []
+        self.params: dict[str, float] = {}  # every value that was said, ours to ask or not
+        self.watched: params.Read | None = None  # the settings that safety hangs on, asked for once
 
     # --- in -------------------------------------------------------------------------------------------------------
 
@@ -159,6 +171,10 @@ class Link:
             case _ if number in _TRANSFER:
                 if self.transfer is not None:
                     self.transfer.receive(message, now)
+            case mavlink.MAVLINK_MSG_ID_PARAM_VALUE:
+                self.params[message.param_id] = message.param_value
+                for job in self._param_jobs:
+                    job.receive(message, now)
             case mavlink.MAVLINK_MSG_ID_BATTERY_STATUS if message.id != 0:
                 pass
             case _:
@@ -310,13 +326,35 @@ class Link:
         command.due_s = now
         return command
 
-    def upload(self, items: Sequence[Item], now: float) -> Upload:
-        self.transfer = upload = Upload(self._ends, items, now)
-        return upload
+    def upload(self, items: Sequence[Item], now: float, kind: int = MISSION) -> Upload:
+        """Put a mission, a fence or rally points aboard; what was being transferred is abandoned."""
+        return self._begin(Upload(self._ends, items, now, kind))
 
-    def download(self, now: float) -> Download:
-        self.transfer = download = Download(self._ends, now)
-        return download
+    def download(self, now: float, kind: int = MISSION) -> Download:
+        """Read what is aboard; what was being transferred is abandoned."""
+        return self._begin(Download(self._ends, now, kind))
+
+    def _begin(self, transfer: _T) -> _T:
+        if self.transfer is not None:
+            self.transfer.abandon("another transfer took its place")
+        self.transfer = transfer
+        return transfer
+
+    def read_params(self, names: Iterable[str], now: float) -> params.Read:
+        """Read parameters by name; names that this firmware does not know end as missing."""
+        return self._add(params.Read(self._to, names, now))
+
+    def read_all_params(self, now: float) -> params.ReadAll:
+        """Read every parameter: about 1,400, some seconds over USB and a minute over a radio."""
+        return self._add(params.ReadAll(self._to, now))
+
+    def set_param(self, name: str, value: float, now: float) -> params.Set:
+        """Set a parameter and read it back."""
+        return self._add(params.Set(self._to, name, value, now))
+
+    def _add(self, job: _P) -> _P:
+        self._param_jobs.append(job)
+        return job
 
     def tick(self, now: float) -> None:
         """Do what is due: our heartbeat, streams that stay away, commands and transfers without an answer."""
@@ -339,12 +377,20 @@ class Link:
             self._press(command, now)
         if self.transfer is not None:
             self.transfer.tick(now)
+        if self.watched is None:
+            self.watched = self.read_params(params.WATCHED, now)
+        for job in self._param_jobs:
+            job.tick(now)
 
     def data_to_send(self) -> bytes:
         """The bytes that are owed to the wire."""
         if self.transfer is not None:
             for message in self.transfer.messages():
                 self._send(message)
+        for job in self._param_jobs:
+            for message in job.messages():
+                self._send(message)
+        self._param_jobs = [job for job in self._param_jobs if job.state == "running"]
         out, self._out = self._out, []
         return b"".join(out)
 

@@ -1,30 +1,22 @@
-"""The mission protocol (https://mavlink.io/en/services/mission.html) as ArduPilot speaks it, sans-I/O.
+"""What a mission, a fence and a list of rally points are made of, and what ArduPilot keeps of them. Pure.
 
-A transfer is told what arrives and what time it is, and says what to send. An upload's own verdict is never proof:
-`compare` what a download brings back.
+An upload's own verdict is never proof: `compare` what a download brings back.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Literal
+import math
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from edge_agent.flight.frames import Message
-
-State = Literal["running", "done", "unsettled", "failed"]
-
-# ArduPilot asks again for an item after 1 s and gives up after 8 s (MissionItemProtocol.h).
-UPLOAD_GIVE_UP_S = 9.0
-FINAL_ACK_S = 2.5  # all items are sent and it asks for nothing more: the ACK is lost, a download settles it
-COUNT_RESEND_S = 1.5
-COUNT_TRIES = 6
-REQUEST_RESEND_S = 0.7
-REQUEST_TRIES = 16  # longer than ArduPilot keeps an upload open that nobody feeds
+MISSION, FENCE, RALLY = (
+    mavlink.MAV_MISSION_TYPE_MISSION, mavlink.MAV_MISSION_TYPE_FENCE, mavlink.MAV_MISSION_TYPE_RALLY,
+)  # fmt: skip
+KINDS: dict[int, str] = {MISSION: "mission", FENCE: "fence", RALLY: "rally"}
 
 # What read-back turns our frames into: the _INT frames come back as their plain twins.
 _FRAMES = {
@@ -32,11 +24,10 @@ _FRAMES = {
     mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT: mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT,
     mavlink.MAV_FRAME_GLOBAL_TERRAIN_ALT_INT: mavlink.MAV_FRAME_GLOBAL_TERRAIN_ALT,
 }
-_PLACES = (mavlink.MAV_CMD_NAV_WAYPOINT, mavlink.MAV_CMD_NAV_TAKEOFF, mavlink.MAV_CMD_NAV_LAND)
 
 
 class Item(Struct, frozen=True, kw_only=True):
-    """One mission item; `x`/`y` are degrees × 1e7, `z` metres in `frame`."""
+    """One item; `x`/`y` are degrees × 1e7, `z` metres in `frame`."""
 
     seq: int
     frame: int
@@ -50,193 +41,110 @@ class Item(Struct, frozen=True, kw_only=True):
     z: float = 0.0
 
 
-class Ends(Struct, frozen=True):
-    """The two ends of a transfer: the autopilot's ids, and ours."""
-
-    system: int
-    component: int
-    our_system: int
-    our_component: int
-
-    def is_ours(self, message: Message) -> bool:
-        """ACKs and requests for other clients, and for fence or rally, are common on a shared link."""
-        ours = (self.our_system, self.our_component, mavlink.MAV_MISSION_TYPE_MISSION)
-        return (message.target_system, message.target_component, message.mission_type) == ours
+Kept = tuple[int | float, ...]
 
 
-def normalise(item: Item) -> tuple[int | float, ...]:
+def _whole(value: float) -> int:
+    """A float as C stores it in a whole number; ArduPilot takes NaN for nothing."""
+    return 0 if math.isnan(value) else int(value)
+
+
+def _sign(value: float) -> int:
+    return -1 if value < 0 else 1
+
+
+def _turns(item: Item) -> Kept:
+    """LOITER_TURNS packs turns and radius into a byte each: less than a turn in 256ths, over 255 m in tens."""
+    turns = int(item.p1 * 256) / 256 if 0 < item.p1 < 1 else min(255, _whole(item.p1))
+    radius = abs(item.p3)
+    radius = int(radius) if radius <= 255 else min(255, int(radius * 0.1)) * 10
+    return (turns, radius * _sign(item.p3), int(item.p4 > 0))
+
+
+def _params(*names: str) -> Callable[[Item], Kept]:
+    return lambda item: tuple(round(getattr(item, name), 3) for name in names)
+
+
+def _none(_: Item) -> Kept:
+    return ()
+
+
+def _p1(item: Item) -> Kept:
+    return (_whole(item.p1),)
+
+
+# What ArduCopter keeps of each command beside its place: AP_Mission::mavlink_int_to_mission_cmd.
+_PLACES: dict[int, Callable[[Item], Kept]] = {
+    mavlink.MAV_CMD_NAV_WAYPOINT: _p1,  # no radius, no yaw
+    mavlink.MAV_CMD_NAV_SPLINE_WAYPOINT: _p1,
+    mavlink.MAV_CMD_NAV_TAKEOFF: _p1,
+    mavlink.MAV_CMD_NAV_LAND: _p1,
+    mavlink.MAV_CMD_NAV_LOITER_UNLIM: lambda i: (_whole(i.p3),),
+    mavlink.MAV_CMD_NAV_LOITER_TURNS: _turns,
+    mavlink.MAV_CMD_NAV_LOITER_TIME: lambda i: (_whole(i.p1), _sign(i.p3), int(i.p4 > 0)),
+    mavlink.MAV_CMD_NAV_LOITER_TO_ALT: lambda i: (_whole(i.p2), int(i.p4 > 0)),
+    mavlink.MAV_CMD_DO_SET_ROI: _p1,
+    mavlink.MAV_CMD_DO_LAND_START: _none,
+    mavlink.MAV_CMD_DO_RETURN_PATH_START: _none,
+}
+_ACTIONS: dict[int, Callable[[Item], Kept]] = {
+    mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH: _none,
+    mavlink.MAV_CMD_NAV_DELAY: _params("p1", "p2", "p3", "p4"),
+    mavlink.MAV_CMD_CONDITION_DELAY: _params("p1"),
+    mavlink.MAV_CMD_CONDITION_DISTANCE: _params("p1"),
+    mavlink.MAV_CMD_CONDITION_YAW: _params("p1", "p2", "p3", "p4"),
+    mavlink.MAV_CMD_DO_JUMP: lambda i: (_whole(i.p1), _whole(i.p2)),
+    mavlink.MAV_CMD_DO_CHANGE_SPEED: _params("p1", "p2", "p3"),
+    mavlink.MAV_CMD_DO_MOUNT_CONTROL: _params("p1", "p2", "p3"),
+    mavlink.MAV_CMD_DO_SET_CAM_TRIGG_DIST: lambda i: (round(i.p1, 3), int(i.p3 != 0)),
+    mavlink.MAV_CMD_DO_FENCE_ENABLE: _p1,
+}
+_POLYGONS = (
+    mavlink.MAV_CMD_NAV_FENCE_POLYGON_VERTEX_INCLUSION,
+    mavlink.MAV_CMD_NAV_FENCE_POLYGON_VERTEX_EXCLUSION,
+)
+_CIRCLES = (mavlink.MAV_CMD_NAV_FENCE_CIRCLE_INCLUSION, mavlink.MAV_CMD_NAV_FENCE_CIRCLE_EXCLUSION)
+
+
+def normalise(item: Item) -> Kept:
     """An item as ArduCopter keeps it: it drops and rounds what it has no use for, and says nothing about it.
 
-    AP_Mission::mavlink_int_to_mission_cmd: WAYPOINT keeps only param1, as whole seconds; altitudes become cm.
+    Altitudes become centimetres (whole metres for rally points), and a fence has neither heights nor frames
+    (MissionItemProtocol_Fence.cpp, MissionItemProtocol_Rally.cpp). Of a command that is not known here nothing is
+    taken to be dropped.
     """
-    p = (round(item.p1, 3), round(item.p2, 3), round(item.p3, 3), round(item.p4, 3))
-    if item.command not in _PLACES:
-        kept = {mavlink.MAV_CMD_DO_CHANGE_SPEED: p[:3]}.get(item.command, ())
-        return (item.seq, item.command, *kept)
-    hold = (int(item.p1),) if item.command == mavlink.MAV_CMD_NAV_WAYPOINT else ()
-    return (item.seq, item.command, _FRAMES.get(item.frame, item.frame), *hold, item.x, item.y, round(item.z * 100))
+    where = (item.seq, item.command)
+    frame = _FRAMES.get(item.frame, item.frame)
+    if item.command in _PLACES:
+        return (*where, frame, *_PLACES[item.command](item), item.x, item.y, round(item.z * 100))
+    if item.command in _ACTIONS:
+        return (*where, *_ACTIONS[item.command](item))
+    if item.command in _POLYGONS:
+        return (*where, _whole(item.p1), item.x, item.y)
+    if item.command in _CIRCLES:
+        return (*where, round(item.p1, 3), item.x, item.y)
+    if item.command == mavlink.MAV_CMD_NAV_RALLY_POINT:
+        return (*where, frame, item.x, item.y, _whole(item.z))
+    return (*where, frame, *(round(p, 3) for p in (item.p1, item.p2, item.p3, item.p4)), item.x, item.y, item.z)
 
 
-def digest(items: Sequence[Item]) -> str:
-    """SHA-256 over the normalised items; item 0 is home, which the autopilot writes itself."""
-    return hashlib.sha256(json.dumps([normalise(item) for item in items if item.seq > 0]).encode()).hexdigest()
+def digest(items: Sequence[Item], fence: Sequence[Item] = (), rally: Sequence[Item] = ()) -> str:
+    """SHA-256 over what is aboard, normalised; the mission's item 0 is home, which the autopilot writes itself."""
+    parts = [[normalise(item) for item in items if item.seq > 0]]
+    if fence or rally:
+        parts += [[normalise(item) for item in fence], [normalise(item) for item in rally]]
+    return hashlib.sha256(json.dumps(parts if len(parts) > 1 else parts[0]).encode()).hexdigest()
 
 
-def compare(sent: Sequence[Item], held: Sequence[Item]) -> str | None:
+def compare(sent: Sequence[Item], held: Sequence[Item], kind: int = MISSION) -> str | None:
     """None where the autopilot holds what was sent, else the first difference; 1 cm of altitude is its rounding."""
     if len(sent) != len(held):
         return f"{len(held)} items aboard, {len(sent)} were sent"
-    for ours, theirs in zip(sent[1:], held[1:], strict=True):
+    first = 1 if kind == MISSION else 0  # a mission's item 0 is home
+    for ours, theirs in zip(sent[first:], held[first:], strict=True):
         a, b = normalise(ours), normalise(theirs)
         if ours.command in _PLACES and len(a) == len(b) and abs(a[-1] - b[-1]) <= 1:
             a, b = a[:-1], b[:-1]
         if a != b:
-            return f"item {ours.seq}: aboard {b}, sent {a}"
+            return f"{KINDS[kind]} item {ours.seq}: aboard {b}, sent {a}"
     return None
-
-
-class _Transfer:
-    """What both directions have in common: `state`, `detail`, and the messages that are meant for us."""
-
-    def __init__(self, ends: Ends, now: float) -> None:
-        self._ends = ends
-        self._tries, self._due = 0, now
-        self._out: list[Message] = []
-        self.state: State = "running"
-        self.detail = ""
-
-    def receive(self, message: Message, now: float) -> None:
-        if self.state == "running" and self._ends.is_ours(message):
-            self._heed(message, now)
-
-    def messages(self) -> list[Message]:
-        """What to send now."""
-        out, self._out = self._out, []
-        return out
-
-    def _heed(self, message: Message, now: float) -> None:
-        raise NotImplementedError
-
-
-class Upload(_Transfer):
-    """Puts a mission aboard: we announce, the autopilot asks item by item, and acknowledges at the end.
-
-    `done`: acknowledged; `unsettled`: all was sent and the ACK is missing; `failed`: `detail` says why. While
-    it runs the mission aboard is a mix of old and new (the count truncates at once): never arm on it.
-    """
-
-    def __init__(self, ends: Ends, items: Sequence[Item], now: float) -> None:
-        super().__init__(ends, now)
-        self._items = items
-        self._asked: set[int] = set()
-        self._heard = now
-        self.tick(now)
-
-    def _heed(self, message: Message, now: float) -> None:
-        match message.get_msgId():
-            case mavlink.MAVLINK_MSG_ID_MISSION_REQUEST | mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT:
-                if message.seq < len(self._items):
-                    self._asked.add(message.seq)
-                    self._heard = now
-                    self._out.append(_item_message(self._ends, self._items[message.seq]))
-            case mavlink.MAVLINK_MSG_ID_MISSION_ACK:
-                self._ack(message.type)
-
-    def tick(self, now: float) -> None:
-        if self.state != "running":
-            return
-        if self._asked:
-            quiet_s = now - self._heard
-            if len(self._asked) == len(self._items) and quiet_s > FINAL_ACK_S:
-                self.state, self.detail = "unsettled", "the final ACK is missing"
-            elif quiet_s > UPLOAD_GIVE_UP_S:
-                self.state, self.detail = "failed", f"the autopilot stopped asking after {len(self._asked)} items"
-        elif now >= self._due:
-            if self._tries == COUNT_TRIES:
-                self.state, self.detail = "failed", "the autopilot does not ask for the mission"
-                return
-            self._tries += 1
-            self._due = now + COUNT_RESEND_S
-            self._out.append(
-                mavlink.MAVLink_mission_count_message(self._ends.system, self._ends.component, len(self._items), 0)
-            )
-
-    def _ack(self, result: int) -> None:
-        if result == mavlink.MAV_MISSION_INVALID_SEQUENCE:
-            return  # ArduPilot's answer to an item that arrived twice; its transfer goes on
-        if result == mavlink.MAV_MISSION_ERROR and not self._asked:
-            return  # its answer to an item that arrived after the end: an echo of the upload before
-        if result != mavlink.MAV_MISSION_ACCEPTED:
-            self.state, self.detail = "failed", _name("MAV_MISSION_RESULT", result)
-        elif len(self._asked) == len(self._items):
-            self.state = "done"
-        # An ACCEPTED before the last item was asked for belongs to an earlier transfer.
-
-
-class Download(_Transfer):
-    """Reads the mission aboard, item 0 included: `items` once `state` is `done`. Harmless at any time."""
-
-    def __init__(self, ends: Ends, now: float) -> None:
-        super().__init__(ends, now)
-        self._count: int | None = None
-        self.items: list[Item] = []
-        self.tick(now)
-
-    def _heed(self, message: Message, now: float) -> None:
-        match message.get_msgId():
-            case mavlink.MAVLINK_MSG_ID_MISSION_COUNT if self._count is None:
-                self._count = message.count
-                self._next(now)
-            case mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT if self._count is not None and message.seq == len(self.items):
-                self.items.append(item_of(message))
-                self._next(now)
-            case mavlink.MAVLINK_MSG_ID_MISSION_ACK if message.type != mavlink.MAV_MISSION_ACCEPTED:
-                # An upload is under way (DENIED, it ends within 8 s), or an echo of one that is over: ask again.
-                self.detail = _name("MAV_MISSION_RESULT", message.type)
-
-    def tick(self, now: float) -> None:
-        if self.state != "running" or now < self._due:
-            return
-        if self._tries == REQUEST_TRIES:
-            what = "the mission's length" if self._count is None else f"item {len(self.items)} of {self._count}"
-            self.state = "failed"
-            self.detail = f"the autopilot does not send {what}" + (f" ({self.detail})" if self.detail else "")
-            return
-        self._tries += 1
-        self._due = now + REQUEST_RESEND_S
-        to = self._ends.system, self._ends.component
-        if self._count is None:
-            self._out.append(mavlink.MAVLink_mission_request_list_message(*to, 0))
-        else:
-            self._out.append(mavlink.MAVLink_mission_request_int_message(*to, len(self.items), 0))
-
-    def _next(self, now: float) -> None:
-        self._tries, self._due = 0, now
-        if len(self.items) == self._count:
-            self.state = "done"
-            to = self._ends.system, self._ends.component
-            self._out.append(mavlink.MAVLink_mission_ack_message(*to, mavlink.MAV_MISSION_ACCEPTED, 0))
-        else:
-            self.tick(now)
-
-
-def item_of(message: Message) -> Item:
-    """A MISSION_ITEM_INT as an item."""
-    p = (message.param1, message.param2, message.param3, message.param4)
-    return Item(
-        seq=message.seq, frame=message.frame, command=message.command,
-        p1=p[0], p2=p[1], p3=p[2], p4=p[3], x=message.x, y=message.y, z=message.z,
-    )  # fmt: skip
-
-
-def _item_message(ends: Ends, item: Item) -> Message:
-    """ArduPilot asks with MISSION_REQUEST even today; the INT item is the answer that keeps the centimetres."""
-    return mavlink.MAVLink_mission_item_int_message(
-        ends.system, ends.component, item.seq, item.frame, item.command, 0, 1,
-        item.p1, item.p2, item.p3, item.p4, item.x, item.y, item.z, mavlink.MAV_MISSION_TYPE_MISSION,
-    )  # fmt: skip
-
-
-def _name(enum: str, value: int) -> str:
-    entry = mavlink.enums[enum].get(value)
-    return entry.name if entry else f"{enum} {value}"

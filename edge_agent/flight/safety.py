@@ -25,6 +25,13 @@ _FRAME = mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT
 _TAKEOFF, _WAYPOINT = mavlink.MAV_CMD_NAV_TAKEOFF, mavlink.MAV_CMD_NAV_WAYPOINT
 _SPEED, _RETURN = mavlink.MAV_CMD_DO_CHANGE_SPEED, mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH
 
+_POLYGONS = (
+    mavlink.MAV_CMD_NAV_FENCE_POLYGON_VERTEX_INCLUSION,
+    mavlink.MAV_CMD_NAV_FENCE_POLYGON_VERTEX_EXCLUSION,
+)
+_CIRCLES = (mavlink.MAV_CMD_NAV_FENCE_CIRCLE_INCLUSION, mavlink.MAV_CMD_NAV_FENCE_CIRCLE_EXCLUSION)
+LARGEST = 3.4e38  # of a 32-bit float, nearly
+
 
 class Arm(Struct, frozen=True, tag=True):
     """Start the motors. There is no forced variant: the magic 21196 cannot be said."""
@@ -46,6 +53,29 @@ class UploadMission(Struct, frozen=True, tag=True):
     items: tuple[Item, ...]
 
 
+class UploadFence(Struct, frozen=True, tag=True):
+    """Replace the fence aboard; none of its items clears it."""
+
+    items: tuple[Item, ...]
+
+
+class UploadRally(Struct, frozen=True, tag=True):
+    """Replace the rally points aboard."""
+
+    items: tuple[Item, ...]
+
+
+class EnableFence(Struct, frozen=True, tag=True):
+    """Switch the fence on, until the next start of the autopilot. There is no way to switch it off."""
+
+
+class SetParam(Struct, frozen=True, tag=True):
+    """Set a parameter of the autopilot, by its name."""
+
+    name: str
+    value: float
+
+
 class SetCurrent(Struct, frozen=True, tag=True):
     """Make a mission item the current one."""
 
@@ -56,7 +86,10 @@ class StartMission(Struct, frozen=True, tag=True):
     """Fly the mission aboard."""
 
 
-Command = Arm | Disarm | SetMode | UploadMission | SetCurrent | StartMission
+Command = (
+    Arm | Disarm | SetMode | UploadMission | UploadFence | UploadRally | EnableFence | SetParam | SetCurrent
+    | StartMission
+)  # fmt: skip
 
 
 def permit(command: Command, telemetry: Telemetry | None, limits: Limits, now: float) -> Refusal | None:
@@ -79,6 +112,14 @@ def permit(command: Command, telemetry: Telemetry | None, limits: Limits, now: f
             return _mode(mode, telemetry)
         case UploadMission(items=items):
             return _grounded("upload", telemetry) or _mission(items, telemetry, limits)
+        case UploadFence(items=items):
+            return _grounded("upload", telemetry) or _fence(items)
+        case UploadRally(items=items):
+            return _grounded("upload", telemetry) or _rally(items, telemetry, limits)
+        case EnableFence():
+            return _grounded("fence", telemetry)
+        case SetParam(name=name, value=value):
+            return _grounded("param", telemetry) or _param(name, value)
         case SetCurrent():
             return _grounded("current", telemetry)
         case StartMission():
@@ -120,7 +161,7 @@ def _start(t: Telemetry) -> Refusal | None:
 def _grounded(gate: str, t: Telemetry) -> Refusal | None:
     if t.armed or t.landed is not True:
         found = f"{'armed' if t.armed else 'disarmed'}, {'landed' if t.landed else 'not landed'}"
-        return _no(gate, "the mission is changed only on the ground and disarmed", found, "disarmed, landed")
+        return _no(gate, "what is aboard is changed only on the ground and disarmed", found, "disarmed, landed")
     return None
 
 
@@ -151,6 +192,48 @@ def _mission(items: Sequence[Item], t: Telemetry, limits: Limits) -> Refusal | N
         if away_m > limits.max_distance_m:
             limit = f"{limits.max_distance_m:g} m"
             return _no("mission", f"item {item.seq}: too far from home", f"{away_m:.0f} m", limit)
+    return None
+
+
+def _fence(items: Sequence[Item]) -> Refusal | None:
+    """Polygons of three or more corners that stand together and name their number, and circles with a radius."""
+    polygon, left = (0, 0.0), 0
+    for at, item in enumerate(items):
+        if item.seq != at or item.command not in (*_POLYGONS, *_CIRCLES):
+            return _no("fence", f"item {at}: no part of a fence, or not in order", str(item.command))
+        if not item.p1 > 0:
+            return _no("fence", f"item {at}: neither a number of corners nor a radius", f"{item.p1:g}")
+        if not left and item.command in _CIRCLES:
+            continue
+        if not left:
+            polygon, left = (item.command, item.p1), int(item.p1)
+        if item.p1 < 3 or (item.command, item.p1) != polygon:
+            return _no("fence", f"item {at}: its polygon is broken, or has fewer than three corners", f"{item.p1:g}")
+        left -= 1
+    return _no("fence", "its last polygon lacks corners", str(left), "0") if left else None
+
+
+def _rally(items: Sequence[Item], t: Telemetry, limits: Limits) -> Refusal | None:
+    """Places to return to that are as near and as high as any other place of a flight."""
+    for at, item in enumerate(items):
+        if t.home_lat is None or t.home_lon is None:
+            return _no("rally", "home is unknown, so no distance can be checked", remedy="wait for the position fix")
+        if (item.seq, item.command, item.frame) != (at, mavlink.MAV_CMD_NAV_RALLY_POINT, _FRAME):
+            return _no("rally", f"item {at}: no rally point at a height above home, or not in order")
+        if not limits.min_alt_m <= item.z <= limits.max_alt_m:
+            limit = f"{limits.min_alt_m:g}..{limits.max_alt_m:g} m"
+            return _no("rally", f"item {at}: height out of limits", f"{item.z:g} m", limit, "limits.max_alt_m")
+        away_m = geo.distance_m(t.home_lat, t.home_lon, item.x / 1e7, item.y / 1e7)
+        if away_m > limits.max_distance_m:
+            return _no("rally", f"item {at}: too far from home", f"{away_m:.0f} m", f"{limits.max_distance_m:g} m")
+    return None
+
+
+def _param(name: str, value: float) -> Refusal | None:
+    if not 0 < len(name) <= 16 or not name.isascii():
+        return _no("param", "no parameter has such a name", name, "1 to 16 letters")
+    if not abs(value) <= LARGEST:
+        return _no("param", f"{name} can only be a finite 32-bit number", f"{value:g}")
     return None
 
 

@@ -12,11 +12,14 @@ from edge_agent.flight.airframe import Body
 from edge_agent.flight.frames import Message
 from edge_agent.flight.mavlink import MODE_NUMBERS
 from edge_agent.flight.mission import Item
+from edge_agent.flight.param_server import DEFAULTS
 
 READY_S = 2.0  # GPS and EKF are good so long after the start
 BATTERY_LOW_PCT = 20.0
 GROUND_MSL_M = 50.0
 _EKF_GOOD = 0x33F  # EKF_STATUS_REPORT of a healthy EKF with a position
+
+_FENCE_POLYGON = 4  # the bit of FENCE_TYPE
 
 
 class State(Struct, kw_only=True):
@@ -31,6 +34,10 @@ class State(Struct, kw_only=True):
     idle_s: float = 0.0  # armed on the ground, and nothing flies
     home: tuple[float, float] = (0.0, 0.0)  # north_m, east_m
     items: list[Item] = field(default_factory=list)
+    fence: list[Item] = field(default_factory=list)
+    rally: list[Item] = field(default_factory=list)
+    params: dict[str, float] = field(default_factory=lambda: dict(DEFAULTS))
+    fence_on: bool = False
     seq: int = 0
     started: bool = False  # the mission runs
     started_s: float = 0.0
@@ -48,6 +55,12 @@ def prearm(s: State) -> str:
     if s.body.battery_pct < BATTERY_LOW_PCT:
         return "Battery 1 below minimum arming capacity"
     return ""
+
+
+def fence_present(s: State) -> bool:
+    """AC_Fence::present: heights and the circle around home are there by their type, polygons by their corners."""
+    kinds = int(s.params["FENCE_TYPE"])
+    return bool(kinds & ~_FENCE_POLYGON) or bool(kinds & _FENCE_POLYGON and s.fence)
 
 
 def place(s: State) -> tuple[float, float]:
@@ -74,10 +87,12 @@ def heartbeat(s: State) -> Message:
 
 def sys_status(s: State) -> Message:
     prearm_bit = mavlink.MAV_SYS_STATUS_PREARM_CHECK
-    present = prearm_bit | mavlink.MAV_SYS_STATUS_SENSOR_GPS | mavlink.MAV_SYS_STATUS_SENSOR_BATTERY
+    fence_bit = mavlink.MAV_SYS_STATUS_GEOFENCE if fence_present(s) else 0
+    present = prearm_bit | mavlink.MAV_SYS_STATUS_SENSOR_GPS | mavlink.MAV_SYS_STATUS_SENSOR_BATTERY | fence_bit
+    enabled = present & ~(0 if s.fence_on and s.params["FENCE_ACTION"] else fence_bit)
     health = present & ~(prearm_bit if prearm(s) else 0)
     millivolts, percent = round(s.body.voltage * 1000), int(s.body.battery_pct)
-    return mavlink.MAVLink_sys_status_message(present, present, health, 100, millivolts, -1, percent, 0, 0, 0, 0, 0, 0)
+    return mavlink.MAVLink_sys_status_message(present, enabled, health, 100, millivolts, -1, percent, 0, 0, 0, 0, 0, 0)
 
 
 def battery(s: State) -> Message:

@@ -16,7 +16,9 @@ from edge_agent.flight import airframe, sim_messages
 from edge_agent.flight.airframe import Aim, Body
 from edge_agent.flight.frames import Framer, Message, Sender
 from edge_agent.flight.mavlink import AUTOPILOT, MODES
+from edge_agent.flight.mission import FENCE, RALLY
 from edge_agent.flight.mission_server import MissionServer
+from edge_agent.flight.param_server import ParamServer
 from edge_agent.flight.sim_messages import BATTERY_LOW_PCT, MAKERS, State
 
 STEP_S = 0.05
@@ -44,7 +46,12 @@ _MISSION = (
     mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT,
     mavlink.MAVLINK_MSG_ID_MISSION_CLEAR_ALL,
 )
-_WANTED = (*_MISSION, mavlink.MAVLINK_MSG_ID_COMMAND_LONG, mavlink.MAVLINK_MSG_ID_MISSION_ACK)
+_PARAMS = (
+    mavlink.MAVLINK_MSG_ID_PARAM_REQUEST_LIST,
+    mavlink.MAVLINK_MSG_ID_PARAM_REQUEST_READ,
+    mavlink.MAVLINK_MSG_ID_PARAM_SET,
+)
+_WANTED = (*_MISSION, *_PARAMS, mavlink.MAVLINK_MSG_ID_COMMAND_LONG, mavlink.MAVLINK_MSG_ID_MISSION_ACK)
 
 
 class Autopilot:
@@ -77,6 +84,14 @@ class Autopilot:
         self._position_s = s.time_s
         self._complained_s = float("-inf")
         self.missions = MissionServer(s.items, lambda: sim_messages.home_item(s), self._send)
+        self._lists = (
+            self.missions,
+            MissionServer(s.fence, lambda: sim_messages.home_item(s), self._send, FENCE),
+            MissionServer(s.rally, lambda: sim_messages.home_item(s), self._send, RALLY),
+        )
+        s.params["SYSID_THISMAV"] = float(system_id)
+        self._params = ParamServer(s.params, self._send)
+        self._fence_enable = s.params["FENCE_ENABLE"]
         self.happenings: list[dict[str, Any]] = []
         self._happen("resumed" if state else "booted")
 
@@ -98,7 +113,10 @@ class Autopilot:
                 )
             elif number in _MISSION:
                 locked = self.state.armed and self.state.started
-                self.missions.receive(frame, self.state.time_s, locked=locked)
+                for one in self._lists:
+                    one.receive(frame, self.state.time_s, locked=locked)
+            elif number in _PARAMS:
+                self._params.receive(frame.message)
 
     def leave(self, source: int) -> None:
         """A client went away; half a frame of its is nothing to wait for."""
@@ -131,7 +149,7 @@ class Autopilot:
             s.idle_s = 0.0
             airframe.move(s.body, self._aim(), self.wind, dt)
             self._check_battery()
-        self.missions.tick(s.time_s)
+        self._keep_house()
         if self.missions.received:
             self.missions.received = False
             s.seq, s.started = 0, False
@@ -140,6 +158,16 @@ class Autopilot:
         if s.time_s - self._position_s >= 1.0:
             self._position_s = s.time_s
             self._happen("position")
+
+    def _keep_house(self) -> None:
+        s = self.state
+        for one in self._lists:
+            one.tick(s.time_s)
+        self._params.tick()
+        s.params |= {"MIS_TOTAL": len(s.items), "FENCE_TOTAL": len(s.fence), "RALLY_TOTAL": len(s.rally)}
+        if s.params["FENCE_ENABLE"] != self._fence_enable:  # a change of the setting counts, not the setting
+            self._fence_enable = s.params["FENCE_ENABLE"]
+            s.fence_on = self._fence_enable == 1
 
     def _lie(self, dt: float) -> None:
         body = self.state.body
@@ -261,6 +289,8 @@ class Autopilot:
             case mavlink.MAV_CMD_DO_PAUSE_CONTINUE:
                 done = s.mode == "AUTO" and not s.body.on_ground
                 s.paused = done and m.param1 == 0
+            case mavlink.MAV_CMD_DO_FENCE_ENABLE:
+                done, s.fence_on = True, m.param1 == 1
             case mavlink.MAV_CMD_SET_MESSAGE_INTERVAL:
                 done = self._set_interval(int(m.param1), m.param2)
             case mavlink.MAV_CMD_REQUEST_MESSAGE:

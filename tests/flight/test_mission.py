@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from edge_agent.flight import mission, route
+from edge_agent.flight import route, transfer
 from edge_agent.flight.frames import Frame
-from edge_agent.flight.mission import Download, Ends, Item, Upload, compare, digest
+from edge_agent.flight.mission import Item, compare, digest
 from edge_agent.flight.mission_server import MissionServer
+from edge_agent.flight.transfer import Download, Ends, Upload
 from tests.flight.conftest import PATROL
 
 ENDS = Ends(1, 1, 1, 191)
@@ -61,7 +62,7 @@ class Wire:
         return [message for _, message in due]
 
 
-def transfer(wire: Wire) -> bool:
+def transferred(wire: Wire) -> bool:
     """Upload, read back, compare, three times at most: what the pilot does."""
     for _ in range(3):
         wire.now += 3
@@ -82,7 +83,7 @@ def test_over_a_lossy_link_no_transfer_claims_a_mission_that_is_not_aboard(loss)
     good = 0
     for seed in range(100):
         wire = Wire(seed, loss)
-        if transfer(wire):
+        if transferred(wire):
             good += 1
             assert aboard_is_ours(wire), f"seed {seed}"
     assert good >= (100 if loss < 0.2 else 95)
@@ -138,7 +139,7 @@ def test_an_ack_for_somebody_else_or_for_a_fence_is_not_ours(stray):
 def test_a_refusal_ends_an_upload_and_is_named():
     upload = Upload(ENDS, ITEMS, 0.0)
     upload.receive(ack(mavlink.MAV_MISSION_DENIED), 0.1)
-    assert (upload.state, upload.detail) == ("failed", "MAV_MISSION_DENIED")
+    assert (upload.state, upload.detail) == ("failed", "MAV_MISSION_DENIED: another ground station is uploading")
 
 
 def test_items_are_answered_as_int_items_whichever_way_they_are_asked_for():
@@ -252,4 +253,4 @@ def test_a_count_beyond_the_capacity_has_no_space():
 
 
 def test_an_upload_is_given_up_only_after_arducopter_has_given_it_up():
-    assert mission.UPLOAD_GIVE_UP_S > 8.0  # longer than ArduPilot's own patience
+    assert transfer.UPLOAD_GIVE_UP_S > 8.0  # longer than ArduPilot's own patience
