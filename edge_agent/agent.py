@@ -93,7 +93,8 @@ class Agent:
         )
         self._make_metrics()
         self.wishes.apply = self.apply
-        self.parts.append(("control", Control(self.data_dir, self.execute, self.outlook.status, self.outbox.retry).run))
+        control = Control(self.data_dir, self.execute, self.outlook.status, self.outbox.retry, self.desk.became)
+        self.parts.append(("control", control.run))
 
     # --- what is made ---------------------------------------------------------------------------------------------
 

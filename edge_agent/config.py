@@ -254,13 +254,17 @@ Rule = ForbiddenZone | Dwell
 # --- speakers -----------------------------------------------------------------------------------------------------
 
 
+RtpCodec = Literal["pcmu", "pcma", "g722", "opus"]
+
+
 class RtpSpeaker(Section, frozen=True, tag_field="type", tag="rtp"):
-    """RTP to a unicast or multicast address, G.711, 20 ms a packet."""
+    """RTP to a unicast or multicast address, 20 ms a packet; with `rtcp`, reports on the port above."""
 
     name: Id
     host: str
     port: Annotated[int, Meta(ge=1024, le=65534)]
-    codec: Literal["pcmu", "pcma"] = "pcmu"
+    codec: RtpCodec = "pcmu"
+    rtcp: bool = False
     ttl: Annotated[int, Meta(ge=0, le=255)] = 1
     interface: str | None = None  # the local address that multicast leaves by
 

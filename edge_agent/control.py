@@ -9,11 +9,11 @@ import struct
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from edge_agent.messages import Reply, Request
+from edge_agent.messages import Reply, Request, Spoken
 from edge_agent.runtime import DriverError
 
 SOCKET = "control.sock"
@@ -31,7 +31,14 @@ class RetryEvents(msgspec.Struct, frozen=True, tag_field="name", tag="retry-even
     ids: tuple[str, ...] | None = None
 
 
-Question = Request | Status | RetryEvents
+class Became(msgspec.Struct, frozen=True, tag_field="name", tag="became"):
+    """What became of an announcement? The answer waits until it is over, at most `wait_s`."""
+
+    run: str
+    wait_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
+
+
+Question = Request | Status | RetryEvents | Became
 
 
 @contextmanager
@@ -53,8 +60,10 @@ class Control:
         execute: Callable[[Request, str], Awaitable[Reply]],
         status: Callable[[], dict[str, Any]],
         retry: Callable[[tuple[str, ...] | None], Awaitable[int]],
+        became: Callable[[str, float], Awaitable[tuple[Spoken, ...] | None]],
     ) -> None:
         self._data_dir, self._execute, self._status, self._retry = data_dir, execute, status, retry
+        self._became = became
 
     async def run(self) -> None:
         """Serve until cancelled; the socket is open to this user alone."""
@@ -95,6 +104,8 @@ class Control:
                 return {"retried": await self._retry(question.ids)}
             except DriverError as error:
                 return Reply(state="failed", reason=str(error))
+        if isinstance(question, Became):
+            return {"spoken": await self._became(question.run, question.wait_s)}
         return await self._execute(question, by)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, assert_never, get_args
 
@@ -52,12 +53,14 @@ from edge_agent.messages import (
 WANTING: Mapping[type[Struct], str] = {
     Dispatch: "flights to a place that no route names",
     Extend: "flights that can be lengthened in the air",
-    Talk: "live voice from the network to the speakers",
     Level: "schedules that belong to patrol levels",
     HotList: "a list of plates that incidents are matched against",
     Zones: "zones that can be moved while the agent runs",
     Clip: "the last minutes of each camera, kept as video",
 }
+
+
+KEPT_RUNS = 100  # announcements whose end may still be asked for
 
 
 class Pilot(Protocol):
@@ -101,13 +104,14 @@ class Desk:
         self._settings, self._pilot, self._grounded = settings, pilot, grounded
         self._announcer, self._cases, self._wishes, self._newest = announcer, cases, wishes, newest
         self._now, self._report, self._tell = now, report, tell
-        self._saying: dict[str, dict[str, str | None]] = {}  # announcement: speaker: None, or what became of it
+        self._spoken: dict[str, dict[str, Spoken | None]] = {}  # announcement: speaker: what became of it, if it has
+        self._ended = asyncio.Condition()
 
     async def execute(self, request: Request, by: str) -> Reply:
         """One request; whoever asks, the pilot's gates and the announcer's queue decide. Raises DriverError."""
         match request:
-            case Say():
-                return self._say(request, by)
+            case Say() | Talk():
+                return self._speak(request, by)
             case Hush():
                 return self._hush(by)
             case Acknowledge() | Handled():
@@ -116,7 +120,7 @@ class Desk:
                 return await self._snap(request, by)
             case CheckConfig():
                 return self._check(request)
-            case Dispatch() | Extend() | Talk() | Level() | HotList() | Zones() | Clip():
+            case Dispatch() | Extend() | Level() | HotList() | Zones() | Clip():
                 return _rejected(f"not available on this device yet: it needs {WANTING[type(request)]}")
             case Fly() | Recall() | Land() | Pause() | Resume() | ClearLockout() | Skip():
                 return self._steer(self._pilot, request, by) if self._pilot else _rejected(self._grounded)
@@ -150,18 +154,33 @@ class Desk:
 
     async def spoken(self, spoken: Spoken) -> None:
         """An announcement ended on one speaker; on the last of them whoever asked for it is told."""
-        speakers = self._saying.get(spoken.announcement)
-        if speakers is None:
+        speakers = self._spoken.get(spoken.announcement)
+        if speakers is None or speakers.get(spoken.speaker):
             return
-        speakers[spoken.speaker] = _became(spoken)
-        if None in speakers.values():
+        speakers[spoken.speaker] = spoken
+        records = [record for record in speakers.values() if record is not None]
+        if len(records) < len(speakers):
             return
-        del self._saying[spoken.announcement]
-        bad = [f"{name}: {what}" for name, what in speakers.items() if what != "delivered"]
+        async with self._ended:
+            self._ended.notify_all()
+        bad = [f"{record.speaker}: {_became(record)}" for record in records if record.outcome != "delivered"]
         await self._tell(
             spoken.announcement,
             Reply(state="failed" if bad else "done", reason="; ".join(bad) or None, run=spoken.announcement),
         )
+
+    async def became(self, run: str, wait_s: float) -> tuple[Spoken, ...] | None:
+        """What became of an announcement on each speaker, as far as it is over after `wait_s`; `None`: never heard of.
+
+        The last `KEPT_RUNS` that were asked for here are known.
+        """
+        speakers = self._spoken.get(run)
+        if speakers is None:
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s), self._ended:
+                await self._ended.wait_for(lambda: None not in speakers.values())
+        return tuple(record for record in speakers.values() if record is not None)
 
     # --- each -----------------------------------------------------------------------------------------------------
 
@@ -194,14 +213,15 @@ class Desk:
                 return _rejected(f"not available on this device yet: it needs {WANTING[type(request)]}")
         return _refused(refusal) if refusal else Reply(state="accepted")
 
-    def _say(self, request: Say, by: str) -> Reply:
-        names = request.speakers or tuple(speaker.name for speaker in self._settings.speakers)
+    def _speak(self, request: Say | Talk, by: str) -> Reply:
         if not self._settings.speakers:
             return _rejected("this device has no [[speaker]]")
         now, _ = self._now()
         announcement = Announcement(
             id=str(ULID()),
-            phrases=(Phrase(text=request.text, lang=request.lang),),
+            phrases=(Phrase(text=request.text, lang=request.lang),) if isinstance(request, Say) else (),
+            source=request.source if isinstance(request, Talk) else None,
+            for_s=request.for_s if isinstance(request, Talk) else 0.0,
             speakers=request.speakers,
             cls="live",
             at_s=now,
@@ -210,7 +230,10 @@ class Desk:
         )
         if refusal := self._announcer.offer(announcement):
             return _refused(refusal)
-        self._saying[announcement.id] = dict.fromkeys(names)
+        names = request.speakers or tuple(speaker.name for speaker in self._settings.speakers)
+        self._spoken[announcement.id] = dict.fromkeys(names)
+        while len(self._spoken) > KEPT_RUNS:
+            del self._spoken[next(iter(self._spoken))]
         return Reply(state="accepted", run=announcement.id)
 
     def _hush(self, by: str) -> Reply:

@@ -141,6 +141,7 @@ class Snapped(Struct, frozen=True, kw_only=True):
 # --- spoken -------------------------------------------------------------------------------------------------------
 
 AnnouncementClass = Literal["stop_all", "live", "danger", "rule", "scheduled", "test"]
+Proof = Literal["none", "accepted", "delivered", "playing", "tested", "heard"]  # each says more than the one before
 
 
 class Phrase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,7 +152,10 @@ class Phrase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Announcement(Struct, frozen=True, kw_only=True):
-    """What to say on which speakers, why, and until when it is still true."""
+    """What to say on which speakers, why, and until when it is still true.
+
+    With a `source` (`rtp://HOST:PORT`) there are no phrases: a live voice is put through for at most `for_s`.
+    """
 
     id: str  # ULID
     phrases: tuple[Phrase, ...]
@@ -162,6 +166,8 @@ class Announcement(Struct, frozen=True, kw_only=True):
     by: str  # the rule, operator or command that asked
     incident: str | None = None
     track: str | None = None  # "camera/track": the cool-down key
+    source: str | None = None
+    for_s: float = 0.0
 
 
 class Spoken(Struct, frozen=True, kw_only=True):
@@ -170,15 +176,17 @@ class Spoken(Struct, frozen=True, kw_only=True):
     announcement: str
     speaker: str
     outcome: Literal["delivered", "refused", "failed", "interrupted"]
-    proof: Literal["none", "accepted", "delivered", "playing", "tested", "heard"]
+    proof: Proof
     text: str
     by: str
     wall_s: float
     duration_s: float = 0.0
-    sha256: str | None = None  # of the PCM that was sent
+    sha256: str | None = None  # of the PCM that was sent; of a live voice, of what came
     detail: str | None = None
     incident: str | None = None
     refusal: Refusal | None = None
+    cls: AnnouncementClass | None = None
+    latency_ms: float | None = None  # from the moment it was asked for to the first sound that was sent
 
 
 # --- flown --------------------------------------------------------------------------------------------------------
@@ -299,7 +307,10 @@ class Say(Asked, frozen=True, tag="say"):
 
 
 class Talk(Asked, frozen=True, tag="talk"):
-    """Put a live voice through: RTP from `source` (`rtp://HOST:PORT`) for at most `for_s`."""
+    """Put a live voice through: RTP (PCMU or PCMA) from `source` (`rtp://HOST:PORT`) for at most `for_s`.
+
+    PORT is also where the device listens: on HOST where that is its own address or a group, else for HOST alone.
+    """
 
     source: Annotated[str, Meta(pattern=r"^rtp://[^/\s]+:\d{1,5}$", max_length=200)]
     for_s: Seconds = 60.0

@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from edge_agent import control
-from edge_agent.messages import Fly, Recall, Reply, Request, Say
+from edge_agent.messages import Fly, Recall, Reply, Request, Say, Spoken
 from edge_agent.runtime import DriverError
+
+SPOKEN = Spoken(announcement="R1", speaker="horn", outcome="delivered", proof="heard", text="x", by="y", wall_s=1.0)
 
 
 @contextlib.asynccontextmanager
@@ -27,7 +29,10 @@ async def serving(directory: Path, asked: list[tuple[Request, str]]) -> AsyncIte
             raise DriverError("the disk is full")
         return len(ids or "abc")
 
-    part = control.Control(directory, execute, lambda: {"device": "EA-1"}, retry)
+    async def became(run: str, wait_s: float) -> tuple[Spoken, ...] | None:
+        return (SPOKEN,) if (run, wait_s) == ("R1", 2.0) else None
+
+    part = control.Control(directory, execute, lambda: {"device": "EA-1"}, retry, became)
     task = asyncio.get_running_loop().create_task(part.run())
     while not (directory / control.SOCKET).exists():
         await asyncio.sleep(0.01)
@@ -52,6 +57,13 @@ async def test_a_request_is_executed_and_its_asker_is_named(tmp_path: Path) -> N
         assert (await ask(tmp_path, control.RetryEvents(ids=("full",))))["reason"] == "the disk is full"
         await ask(tmp_path, Say(text="你好"))
     assert asked == [(Fly(route="bank"), f"local:{os.getuid()}"), (Say(text="你好"), f"local:{os.getuid()}")]
+
+
+async def test_what_became_of_an_announcement_can_be_asked(tmp_path: Path) -> None:
+    async with serving(tmp_path, []):
+        (spoken,) = (await ask(tmp_path, control.Became(run="R1", wait_s=2.0)))["spoken"]
+        assert (spoken["speaker"], spoken["outcome"], spoken["proof"]) == ("horn", "delivered", "heard")
+        assert (await ask(tmp_path, control.Became(run="R2"))) == {"spoken": None}
 
 
 async def test_the_socket_is_ours_alone_and_goes_with_the_agent(tmp_path: Path) -> None:

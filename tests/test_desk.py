@@ -310,6 +310,6 @@ async def test_settings_are_checked_and_not_applied(world: World) -> None:
 
 def test_what_a_device_says_that_it_can_do_is_what_it_does(tmp_path: Path, world: World) -> None:
     assert set(world.desk.caps()) == {
-        *("fly", "recall", "land", "pause", "resume", "clear_lockout", "skip", "say", "hush"),
+        *("fly", "recall", "land", "pause", "resume", "clear_lockout", "skip", "say", "talk", "hush"),
         *("acknowledge", "handled", "config"),
     }

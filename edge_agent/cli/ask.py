@@ -1,4 +1,4 @@
-"""`edge-agent status`, `fly`, `recall`, `say` and the like: ask a running agent through its local socket."""
+"""`edge-agent status`, `fly`, `recall`, `hush` and the like: ask a running agent through its local socket."""
 
 from __future__ import annotations
 
@@ -25,10 +25,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--when", metavar="TIME", help="the planned time as RFC 3339 (default: the next one)")
     if command == "snapshot":
         parser.add_argument("--camera", metavar="NAME", help="which [[camera]] (default: the only one)")
-    if command == "say":
-        parser.add_argument("text", help="what to say")
-        parser.add_argument("--lang", choices=("cmn", "en"), default="cmn", help="Mandarin or English")
-        parser.add_argument("--speaker", action="append", default=[], metavar="NAME", help="may stand more than once")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-c", "--config", type=Path, metavar="FILE", help="the running agent's configuration")
     where.add_argument("--data-dir", type=Path, metavar="DIR", help="or its data directory")
@@ -67,8 +63,6 @@ def _question(args: argparse.Namespace) -> control.Question:
             return messages.Resume()
         case "land":
             return messages.Land()
-        case "say":
-            return messages.Say(text=args.text, lang=args.lang, speakers=tuple(args.speaker))
         case "skip":
             return messages.Skip(schedule=args.schedule, when=args.when)
         case "clear-lockout":

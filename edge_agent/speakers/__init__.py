@@ -1,44 +1,67 @@
 """An incident becomes a voice: what is said, where and when, and the drivers that send it.
 
-`announcer` queues and records, `voice` turns text into clips, and each driver plays a clip on one kind of speaker.
+`announcer` queues and records, `voice` turns text into clips, `live` carries a voice that is being spoken, and each
+driver plays both on one kind of speaker.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never, get_args
 
 from msgspec import Struct
 
 from edge_agent import config
+from edge_agent.messages import Proof
 from edge_agent.runtime import Clock
 
 if TYPE_CHECKING:
+    from edge_agent.speakers.live import Live
     from edge_agent.speakers.sound import Clip
 
-Proof = Literal["none", "accepted", "delivered", "playing", "tested", "heard"]
+PROOFS: tuple[Proof, ...] = get_args(Proof)  # from nothing to heard
+Ready = Callable[[], Awaitable[None]]
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
-    """How one clip ended on one speaker: `played_s` of it went out; `proof` is what the far end has confirmed."""
+    """How one clip or talk ended on one speaker: `played_s` of it went out; `proof` is what the far end confirmed."""
 
     finished: bool
     played_s: float
     proof: Proof
     late_ms: float = 0.0  # by how much the worst step missed its time
+    first_s: float | None = None  # monotonic, when the first sound was sent
 
 
 class Speaker(Protocol):
-    """A loudspeaker; it plays one clip at a time and keeps no connection between clips."""
+    """A loudspeaker; it plays one sound at a time and keeps no connection between sounds."""
 
     name: str
+    rate_hz: int  # of the clips that it takes
+    best: Proof  # the most that it can ever prove
 
-    async def play(self, clip: Clip, announcement: str, /) -> Delivery:
-        """Play to the end, or until `stop` or cancelled; `DriverError` names the speaker and its address."""
+    async def play(self, clip: Clip, announcement: str, /, ready: Ready | None = None) -> Delivery:
+        """Play to the end, or until `stop` or cancelled; `DriverError` names the speaker and its address.
+
+        With `ready` it first makes its connection, then awaits it: so a group begins in step.
+        """
+        ...
+
+    async def live(self, voice: Live, announcement: str, /, ready: Ready | None = None) -> Delivery:
+        """Put a voice through until it ends; otherwise as `play`."""
         ...
 
     async def stop(self) -> None:
-        """End the sound within 20 ms: the running `play` returns, not finished. Without one it does nothing."""
+        """Fade out within 60 ms: the running `play` or `live` returns, not finished. Without one it does nothing."""
+        ...
+
+    async def volume(self, percent: float) -> None:
+        """How loud from now on, 0..100; `DriverError` where the device refuses."""
+        ...
+
+    async def health(self) -> None:
+        """Ask the device, silently, whether it could play now; `DriverError` says why not."""
         ...
 
 

@@ -12,9 +12,12 @@ from msgspec.structs import replace
 
 from edge_agent.messages import Announcement, Phrase, Refusal, Spoken
 from edge_agent.runtime import Clock, DriverError, Health
-from edge_agent.speakers import Speaker
+from edge_agent.speakers import Delivery, Speaker
+from edge_agent.speakers.listen import listening
+from edge_agent.speakers.live import Live
 from edge_agent.speakers.queue import Queue, Turn
 from edge_agent.speakers.sound import Clip
+from edge_agent.speakers.together import Seat, Together
 
 COOL_DOWN_S = 60.0  # between two warnings of one track
 STOP_S = 1.0  # a driver that has not stopped after this is cancelled
@@ -28,7 +31,7 @@ class Renderer(Protocol):
     """What makes clips of phrases (`voice.Voice`)."""
 
     async def check(self) -> None: ...
-    async def render(self, phrases: tuple[Phrase, ...]) -> Clip: ...
+    async def render(self, phrases: tuple[Phrase, ...], rate_hz: int = ...) -> Clip: ...
 
 
 class Announcer:
@@ -99,9 +102,13 @@ class Announcer:
             self._refused(announcement, refusal)
 
     async def _say(self, announcement: Announcement) -> None:
-        """Render, then play on all speakers together."""
+        """Render, or listen to a live voice, then play on all speakers together."""
         try:
-            clip = await self._voice.render(announcement.phrases)
+            if announcement.source is not None:
+                async with listening(announcement.source, announcement.for_s, self._clock) as voice:
+                    return await self._on_all(announcement, dict.fromkeys(announcement.speakers, voice))
+            rates = {name: self._speakers[name].rate_hz for name in announcement.speakers}
+            clips = {rate: await self._voice.render(announcement.phrases, rate) for rate in {*rates.values()}}
         except ValueError as error:
             refusal = Refusal(gate="text", reason=str(error))
             for name in announcement.speakers:
@@ -112,28 +119,35 @@ class Announcer:
                 self._ended(replace(self._record(announcement, name, "failed"), detail=str(error)))
         else:
             self._health.set("voice", "running")
-            async with asyncio.TaskGroup() as group:
-                for name in announcement.speakers:
-                    group.create_task(self._play(announcement, name, clip))
+            await self._on_all(announcement, {name: clips[rate] for name, rate in rates.items()})
 
-    async def _play(self, announcement: Announcement, name: str, clip: Clip) -> None:
-        record = self._record(announcement, name, "interrupted")
+    async def _on_all(self, announcement: Announcement, sounds: Mapping[str, Clip | Live]) -> None:
+        together = Together(len(sounds))
+        async with asyncio.TaskGroup() as group:
+            for name, sound in sounds.items():
+                group.create_task(self._play(announcement, name, sound, together.seat()))
+
+    async def _play(self, announcement: Announcement, name: str, sound: Clip | Live, seat: Seat) -> None:
+        record, speaker = self._record(announcement, name, "interrupted"), self._speakers[name]
         if name in self._queue.stopping:  # before its first sound
+            seat.leave()
             return self._ended(record)
+        limit_s = (announcement.for_s if isinstance(sound, Live) else sound.duration_s * 1.5) + 10
         try:
-            async with asyncio.timeout(clip.duration_s * 1.5 + 10) as self._limits[name]:
-                delivery = await self._speakers[name].play(clip, announcement.id)
+            async with asyncio.timeout(limit_s) as self._limits[name]:
+                if isinstance(sound, Live):
+                    delivery = await speaker.live(sound, announcement.id, seat.ready)
+                else:
+                    delivery = await speaker.play(sound, announcement.id, seat.ready)
         except (DriverError, TimeoutError) as error:
             detail = str(error) or f"speaker {name}: did not end in time"
             self._health.set(f"speaker {name}", f"failed: {detail}")
             return self._ended(replace(record, outcome="failed", detail=detail))
         finally:
+            seat.leave()
             self._limits.pop(name, None)
         self._health.set(f"speaker {name}", "running")
-        record = replace(record, proof=delivery.proof, duration_s=delivery.played_s)
-        if delivery.finished:
-            record = replace(record, outcome="delivered", sha256=clip.sha256)
-        return self._ended(record)
+        return self._ended(_result(record, announcement, sound, delivery))
 
     async def _stop(self, name: str) -> None:
         if (limit := self._limits.get(name)) is not None:
@@ -159,10 +173,11 @@ class Announcer:
             speaker=speaker,
             outcome=outcome,
             proof="none",
-            text=" ".join(phrase.text for phrase in announcement.phrases),
+            text=" ".join(phrase.text for phrase in announcement.phrases) or f"live voice from {announcement.source}",
             by=announcement.by,
             wall_s=self._clock.wall(),
             incident=announcement.incident,
+            cls=announcement.cls,
         )
 
     def _keep(self, record: Spoken) -> None:
@@ -189,3 +204,16 @@ class Announcer:
             self._health.set("voice", f"failed: {error}")
         else:
             self._health.set("voice", "running")
+
+
+def _result(record: Spoken, announcement: Announcement, sound: Clip | Live, delivery: Delivery) -> Spoken:
+    """The record of a sound that went out, as far as it did."""
+    record = replace(record, proof=delivery.proof, duration_s=delivery.played_s)
+    if delivery.first_s is not None:
+        record = replace(record, latency_ms=round((delivery.first_s - announcement.at_s) * 1000, 1))
+    if isinstance(sound, Live):
+        if delivery.finished and not sound.heard_s:
+            return replace(record, outcome="failed", proof="none", duration_s=0.0, detail=sound.why)
+        record = replace(record, sha256=sound.sha256, detail=sound.why)
+        return replace(record, outcome="delivered") if delivery.finished else record
+    return replace(record, outcome="delivered", sha256=sound.sha256) if delivery.finished else record

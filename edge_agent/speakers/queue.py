@@ -118,7 +118,7 @@ class Queue:
                 pronounceable(phrase.text, phrase.lang)
         except ValueError as error:
             return Refusal(gate="text", reason=str(error))
-        if not announcement.phrases:
+        if not announcement.phrases and announcement.source is None:
             return Refusal(gate="text", reason="there is no phrase to say")
         if announcement.track is not None and any(
             (other.by, other.track) == (announcement.by, announcement.track) for other in ahead

@@ -14,7 +14,7 @@ import pytest
 from edge_agent import config
 from edge_agent.messages import Announcement, Phrase, Spoken
 from edge_agent.runtime import DriverError, Health, SystemClock
-from edge_agent.speakers import Delivery, announcer
+from edge_agent.speakers import Delivery, Ready, announcer
 from edge_agent.speakers.announcer import Announcer
 from edge_agent.speakers.simulated import SimulatedSpeaker
 from edge_agent.speakers.sound import Clip
@@ -39,7 +39,7 @@ class Tone:
         if isinstance(self.broken, DriverError):
             raise self.broken
 
-    async def render(self, phrases: tuple[Phrase, ...]) -> Clip:
+    async def render(self, phrases: tuple[Phrase, ...], rate_hz: int = 8000) -> Clip:
         if self.broken:
             raise self.broken
         await asyncio.sleep(self.slow_s)
@@ -49,10 +49,12 @@ class Tone:
 class Faulty:
     """A speaker that fails, hangs, or hangs even when it is asked to stop."""
 
+    rate_hz, best = 8000, "heard"
+
     def __init__(self, name: str, fault: str) -> None:
         self.name, self.fault, self.plays = name, fault, 0
 
-    async def play(self, clip: Clip, announcement: str, /) -> Delivery:
+    async def play(self, clip: Clip, announcement: str, /, ready: Ready | None = None) -> Delivery:
         self.plays += 1
         if self.fault == "fails":
             raise DriverError(f"speaker {self.name}: no route")
