@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import math
 import os
 import re
 import stat
@@ -22,6 +21,8 @@ from edge_agent import geo
 from edge_agent.calendar import rule_fault
 from edge_agent.messages import Phrase
 from edge_agent.phrases import phrase_faults
+from edge_agent.plans.judge import route_faults
+from edge_agent.plans.model import Fence, Rally
 
 EX_CONFIG = 78  # sysexits.h: the service manager must not restart us on it
 
@@ -44,6 +45,7 @@ Lat = Annotated[float, Meta(ge=-90, le=90)]
 Lon = Annotated[float, Meta(ge=-180, le=180)]
 Alt = Annotated[float, Meta(gt=0, le=500)]
 Speed = Annotated[float, Meta(gt=0, le=30)]
+Positive = Annotated[float, Meta(gt=0)]
 Secret = Annotated[str, Meta(pattern=r"^(credential:[A-Za-z0-9_.-]+|[^\x00]+)$")]  # a file, or credential:NAME
 
 
@@ -125,13 +127,34 @@ class Waypoint(Section, frozen=True):
     hold_s: Annotated[float, Meta(ge=0, le=600)] = 0.0
 
 
+class Survey(Section, frozen=True):
+    """How the areas and lines of a map are flown over: the camera's angle of view, or its sensor and lens; overlap."""
+
+    hfov_deg: Annotated[float, Meta(ge=1, le=150)] | None = None
+    sensor_mm: tuple[Positive, Positive] | None = None
+    focal_mm: Positive | None = None
+    pixels: tuple[Annotated[int, Meta(gt=0)], Annotated[int, Meta(gt=0)]] = (16, 9)
+    front_overlap: Annotated[float, Meta(ge=0, le=0.95)] = 0.7
+    side_overlap: Annotated[float, Meta(ge=0, le=0.95)] = 0.3
+    corridor_m: Annotated[float, Meta(ge=0, le=1000)] = 0.0  # the width of ground to be seen along a line
+    angle_deg: Annotated[float, Meta(ge=-360, le=360)] | None = None  # of the strips, clockwise from north
+
+
 class Route(Section, frozen=True):
-    """A named path that starts and ends at home."""
+    """A named path that starts and ends at home: `waypoints`, or a `file` that is read when the config is.
+
+    The file is a QGroundControl `.plan`, `QGC WPL 110`, GeoJSON or KML. A `speed_mps`, `fence` or `rally` given here
+    goes before the file's.
+    """
 
     id: Id
-    waypoints: Annotated[tuple[Waypoint, ...], Meta(min_length=1, max_length=500)]
+    waypoints: Annotated[tuple[Waypoint, ...], Meta(max_length=500)] = ()
+    file: Path | None = None
     alt_m: Alt = 30.0
     speed_mps: Speed = 8.0
+    fence: Fence = Fence()
+    rally: Annotated[tuple[Rally, ...], Meta(max_length=10)] = ()
+    survey: Survey | None = None
 
 
 class Schedule(Section, frozen=True):
@@ -405,6 +428,8 @@ def parse(text: str, file: Path) -> Agent:
     _resolve_secrets(table, base)
     config, faults = _convert(copy.deepcopy(table), base)
     if config is not None:
+        config, unread = _read_routes(config, table)
+        faults += unread
         faults += _cross_check(config, table)
     if faults or config is None:
         raise ConfigError(file, faults)
@@ -424,7 +449,11 @@ def dump(config: Agent) -> str:
             case _:
                 return value
 
-    return tomli_w.dumps(plain(msgspec.to_builtins(config, enc_hook=str)))
+    table = msgspec.to_builtins(config, enc_hook=str)
+    for route in table["route"]:
+        if route["file"] is not None:  # its waypoints are the file's
+            del route["waypoints"]
+    return tomli_w.dumps(plain(table))
 
 
 def read_secret(secret: str) -> str:
@@ -488,6 +517,46 @@ def _convert(table: dict[str, Any], base: Path) -> tuple[Agent | None, list[str]
             if not steps or not _remove(table, steps):
                 break
     return None, faults
+
+
+def _read_routes(config: Agent, table: dict[str, Any]) -> tuple[Agent, list[str]]:
+    """The routes that name a file, with what the file says; one that cannot be read keeps no waypoint."""
+    given, faults, routes = table.get("route"), list[str](), list[Route]()
+    for index, route in enumerate(config.routes):
+        where = f"route[{route.id}]"
+        if (route.file is None) == (not route.waypoints):
+            faults.append(f"{where}: give either `waypoints` or a `file`")
+        if route.file is None or route.waypoints:
+            routes.append(route)
+            continue
+        said = given[index] if isinstance(given, list) and len(given) == len(config.routes) else {}
+        found = read_route(route, keep_speed="speed_mps" in said)
+        faults += [f"{where}.file: {fault}" for fault in found] if isinstance(found, list) else []
+        routes.append(route if isinstance(found, list) else found)
+    return msgspec.structs.replace(config, routes=tuple(routes)), faults
+
+
+def read_route(route: Route, *, keep_speed: bool) -> Route | list[str]:
+    """A route with what its file says, or every fault of the file."""
+    from edge_agent.plans import files
+    from edge_agent.plans.model import PlanError
+
+    assert route.file is not None
+    try:
+        plan = files.read(route.file, files.survey_of(route.survey or Survey(), route.alt_m))
+    except PlanError as error:
+        return str(error).splitlines()
+    except ValueError as error:
+        return [f"survey: {error}"]
+    if not plan.places:
+        return [f"{route.file}: no place to fly to"]
+    return msgspec.structs.replace(
+        route,
+        waypoints=tuple(Waypoint(lat=p.lat, lon=p.lon, alt_m=p.alt_m, hold_s=p.hold_s) for p in plan.places),
+        speed_mps=route.speed_mps if keep_speed or plan.speed_mps is None else plan.speed_mps,
+        fence=route.fence or plan.fence,
+        rally=route.rally or plan.rally,
+    )
 
 
 def _resolve_secrets(table: dict[str, Any], base: Path) -> None:
@@ -640,8 +709,9 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         faults += _schedule_faults(schedule)
     if (config.routes or config.schedules) and not vehicle:
         faults.append("vehicle: required with a [[route]] or a [[schedule]]")
+    take_off = None if config.site.lat is None or config.site.lon is None else (config.site.lat, config.site.lon)
     for route in config.routes:
-        faults += _route_faults(route, config)
+        faults += [f"route[{route.id}].{fault}" for fault in route_faults(route, take_off, config.limits)]
     if config.limits.return_battery_pct >= config.limits.takeoff_battery_pct:
         faults.append(
             f"limits.return_battery_pct: {config.limits.return_battery_pct:g} is not below"
@@ -678,26 +748,6 @@ def _schedule_faults(schedule: Schedule) -> list[str]:
         return [f"{where}.dtstart: required with `rrule` (local time, as 2026-11-22T21:30)"]
     fault = rule_fault(schedule.rrule, schedule.dtstart)
     return [f"{where}.{fault}"] if fault else []
-
-
-def _route_faults(route: Route, config: Agent) -> list[str]:
-    faults: list[str] = []
-    limits, site = config.limits, config.site
-    for number, point in enumerate(route.waypoints):
-        where = f"route[{route.id}].waypoints[{number}]"
-        alt_m = point.alt_m if point.alt_m is not None else route.alt_m
-        if point.lat == 0 and point.lon == 0:
-            faults.append(f"{where}: 0/0 is the sea off Ghana, not a waypoint")
-        if not limits.min_alt_m <= alt_m <= limits.max_alt_m:
-            faults.append(f"{where}.alt_m: {alt_m:g} is outside limits {limits.min_alt_m:g}..{limits.max_alt_m:g} m")
-        if site.lat is not None and site.lon is not None:
-            away_m = geo.distance_m(site.lat, site.lon, point.lat, point.lon)
-            if not math.isfinite(away_m) or away_m > limits.max_distance_m:
-                faults.append(
-                    f"{where}: {away_m:.0f} m from the take-off place,"
-                    f" limits.max_distance_m is {limits.max_distance_m:g}"
-                )
-    return faults
 
 
 def _airframe_faults(frame: Airframe) -> list[str]:
