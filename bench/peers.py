@@ -1,7 +1,7 @@
-"""How others send: paho and aiomqtt at QoS 1, from memory, counted at their PUBACKs; prints one line of JSON.
+"""How others send and receive: paho and aiomqtt at QoS 1, from memory; prints one line of JSON.
 
 Each is used as its documentation shows it, with `--window` messages on their way at a time; nothing is on disk, and a
-PUBACK says only that the broker has it.
+PUBACK says only that the broker has it. `paho-listen` is the other end: it prints "ready", then when it had the last.
 """
 
 from __future__ import annotations
@@ -16,8 +16,38 @@ import time
 TOPIC = "ea/1/peer/up/ev/det"
 
 
+def paho_listen(args: argparse.Namespace) -> float:
+    """Subscribe at QoS 1 and count; returns when the last of `events` was there, by the monotonic clock."""
+    import paho.mqtt.client as mqtt
+
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    all_there = threading.Event()
+    heard = 0
+
+    def on_message(*_: object) -> None:
+        nonlocal heard
+        heard += 1
+        if heard == args.events:
+            all_there.set()
+
+    client.on_connect = lambda *_: client.subscribe(TOPIC, 1)
+    client.on_subscribe = lambda *_: print("ready", flush=True)
+    client.on_message = on_message
+    client.connect("127.0.0.1", args.port)
+    client.loop_start()
+    if not all_there.wait(600):
+        raise SystemExit(f"{heard} of {args.events} arrived")
+    ended_s = time.monotonic()
+    client.disconnect()
+    client.loop_stop()
+    return ended_s
+
+
 def paho_(args: argparse.Namespace) -> float:
-    """`publish` with a semaphore of `window`; with a window of 1 the usual `publish().wait_for_publish()`."""
+    """`publish` with a semaphore of `window`, or with a window of 1 the usual `publish().wait_for_publish()`.
+
+    Returns when the first was sent.
+    """
     import paho.mqtt.client as mqtt
 
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
@@ -46,14 +76,13 @@ def paho_(args: argparse.Namespace) -> float:
             free.acquire()
             client.publish(TOPIC, body, 1)
     all_there.wait(600)
-    took_s = time.monotonic() - began_s
     client.disconnect()
     client.loop_stop()
-    return took_s
+    return began_s
 
 
 async def aiomqtt_(args: argparse.Namespace) -> float:
-    """`await client.publish()` in `window` tasks."""
+    """`await client.publish()` in `window` tasks; returns when the first was sent."""
     import aiomqtt
 
     body = b"x" * args.body_bytes
@@ -70,20 +99,23 @@ async def aiomqtt_(args: argparse.Namespace) -> float:
         async with asyncio.TaskGroup() as group:
             for _ in range(args.window):
                 group.create_task(send())
-        return time.monotonic() - began_s
+        return began_s
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("peer", choices=["paho", "aiomqtt"])
+    parser.add_argument("peer", choices=["paho", "aiomqtt", "paho-listen"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--window", type=int, default=20)
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--body-bytes", type=int, default=400)
     args = parser.parse_args()
-    took_s = paho_(args) if args.peer == "paho" else asyncio.run(aiomqtt_(args))
+    if args.peer == "paho-listen":
+        at_s = paho_listen(args)
+    else:
+        at_s = paho_(args) if args.peer == "paho" else asyncio.run(aiomqtt_(args))
     cpu_s = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    print(json.dumps({"rate": args.events / took_s, "cpu_us": cpu_s / args.events * 1e6}))
+    print(json.dumps({"at_s": at_s, "cpu_us": cpu_s / args.events * 1e6}))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,9 @@ sys.path[:0] = [str(ROOT / "tests" / "faults"), str(ROOT / "bench")]
 
 from performance import page  # noqa: E402  # beside this file, which is a script
 from proxy import Proxy  # noqa: E402
-from world import Broker, Setup, World  # noqa: E402
+from world import DEVICE, Broker, Setup, World  # noqa: E402
+
+from edge_agent.topics import encode_event  # noqa: E402
 
 SITE = ROOT / "build" / "bench" / "site"
 PROFILE = ("max_inflight_messages 200", "max_queued_messages 100000", "max_packet_size 262144")
@@ -81,30 +83,42 @@ async def ours(events: int, delay_s: float) -> dict[str, float]:
 
 
 async def peer(name: str, window: int, events: int, delay_s: float) -> dict[str, float]:
-    """A peer of peers.py, to a subscriber that does nothing but confirm."""
+    """From a peer's first `publish` until a paho subscriber has the last message; nothing of it is ever on disk."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         broker = Broker(Path(directory) / "broker", PROFILE)
         await broker.start()
-        command = [sys.executable, str(ROOT / "bench" / "reader.py"), str(broker.port)]
-        reader = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        reader = await _peer("paho-listen", broker.port, events)
         try:
             assert reader.stdout
             await reader.stdout.readline()
             async with Proxy(broker.port, delay_s=delay_s) as proxy:
                 port = proxy.port if delay_s else broker.port
-                command = [sys.executable, str(ROOT / "bench" / "peers.py"), name, "--port", str(port)]
-                command += ["--window", str(window), "--events", str(events), "--body-bytes", str(BODY_BYTES)]
-                child = await asyncio.create_subprocess_exec(
-                    *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(SITE)}
-                )
-                told, complaint = await child.communicate()
-                if child.returncode:
-                    raise RuntimeError(f"{name}: {complaint.decode()}")
+                child = await _peer(name, port, events, window)
+                (told, complaint), (heard, missed) = await asyncio.gather(child.communicate(), reader.communicate())
+                if child.returncode or reader.returncode:
+                    raise RuntimeError(f"{name}: {(complaint + missed).decode()}")
         finally:
-            reader.kill()
-            await reader.wait()
+            for process in (reader, child):
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
             await broker.kill()
-        return dict(json.loads(told))
+        sent, received = json.loads(told), json.loads(heard)
+        rate = events / (received["at_s"] - sent["at_s"])
+        return {"rate": rate, "cpu_us": sent["cpu_us"], "far_cpu_us": received["cpu_us"]}
+
+
+async def _peer(name: str, port: int, events: int, window: int = 20) -> asyncio.subprocess.Process:
+    command = [sys.executable, str(ROOT / "bench" / "peers.py"), name, "--port", str(port), "--window", str(window)]
+    command += ["--events", str(events), "--body-bytes", str(_wire_bytes())]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return await asyncio.create_subprocess_exec(*command, **pipes, env=os.environ | {"PYTHONPATH": str(SITE)})
+
+
+def _wire_bytes() -> int:
+    """What one of our events is on the wire, envelope and all: a peer sends as much."""
+    facts = {"id": "e000000", "wall_s": 0.0, "boot": "b" * 36, "epoch": 1795310000, "seq": 10_000, "mono_us": 10**10}
+    return len(encode_event(device=DEVICE, kind="det", data=b"x" * BODY_BYTES, prev="sha256:" + "0" * 64, **facts))
 
 
 NEAR = {  # name: (peer, window, share of the events)

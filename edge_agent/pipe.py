@@ -1,7 +1,8 @@
-"""MQTT as a pipe: one connection to a broker from CONNECT to its end; paho-mqtt runs it in a thread of its own.
+"""MQTT as a pipe: one connection to a broker from CONNECT to its end; paho-mqtt encodes and decodes, in our loop.
 
-paho's callbacks only hand over to the event loop, because an exception in one would kill its thread. A connection is
-never revived: what paho still held in memory must die with it, since the outbox will send it again.
+paho is driven from outside (`loop_read`, `loop_write`, `loop_misc`): a thread of its own costs as much again as the
+rest of a message. A connection is never revived: what paho still held in memory must die with it, since the outbox
+will send it again.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -36,10 +35,13 @@ UNSUPPORTED_VERSION = 0x84
 PUBACK = PacketTypes.PUBACK
 
 HANDSHAKE_S = 10.0
+GOODBYE_S = 2.0
 SESSION_S = 86_400  # the broker keeps a device's commands that long; each has an expiry of its own
 MAX_PACKET_BYTES = 262_144
 INBOX = 2000
 MAX_IN_FLIGHT = 1000
+READS = 64  # packets at a time, then others want the loop too
+MISC_S = 1.0  # how often paho is asked to keep the connection alive
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -121,7 +123,7 @@ class Broker:
             await asyncio.to_thread(client.connect, section.host, section.port, section.keep_alive_s, **options)
         except OSError as error:
             raise DriverError(f"{self.name}: {error}") from error
-        client.loop_start()
+        pipe.attach()
         return pipe
 
     def _client(self, client_id: str, five: bool, clean_session: bool | None) -> Client:
@@ -174,13 +176,25 @@ class Pipe:
         self._loop = asyncio.get_running_loop()
         self._steps: asyncio.Queue[list[int]] = asyncio.Queue()  # reason codes of CONNACK, then of the SUBACK
         self._over = asyncio.Event()
-        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._calling = False
+        self._heard = 0  # packets
+        self._misc: asyncio.TimerHandle | None = None
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
+
+    def attach(self) -> None:
+        """Drive the client from this loop; it has its socket."""
+        client, link = self._client, self._client.socket()
+        assert link is not None
+        client.on_socket_register_write = self._on_want_write
+        client.on_socket_unregister_write = self._on_written
+        client.on_socket_close = self._on_close
+        self._loop.add_reader(link, self._guarded, self._read)
+        if client.want_write():
+            self._on_want_write(client, None, link)
+        self._misc = self._loop.call_later(MISC_S, self._guarded, self._look_after)
 
     async def connack(self) -> int:
         """The broker's answer to our CONNECT."""
@@ -224,16 +238,13 @@ class Pipe:
         return info.mid
 
     async def close(self) -> None:
-        """Say goodbye if there is someone to say it to, and end the thread."""
+        """Say goodbye if there is someone to say it to; one that is frozen is not waited for."""
         self._client.disconnect()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(GOODBYE_S):
                 await self._over.wait()
-        if (link := self._client.socket()) is not None:  # the broker is frozen: do not wait for it
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(link.fileno())) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
+        self._detach()
         self._client.drop_out_messages()
-        await asyncio.to_thread(self._client.loop_stop)
 
     async def _step(self, what: str) -> list[int]:
         wanted = asyncio.ensure_future(self._steps.get())
@@ -248,72 +259,102 @@ class Pipe:
             wanted.cancel()
             over.cancel()
 
-    # --- in the loop ----------------------------------------------------------------------------------------------
+    # --- driving paho ---------------------------------------------------------------------------------------------
 
-    def _arrived(self, message: Message) -> None:
-        if len(self.messages) < INBOX:
-            self.messages.append(message)
-        else:
-            self.dropped += 1
-        self._wake.set()
+    def _guarded(self, step: Callable[[], object]) -> None:
+        """What paho trips over in a broker's bytes ends the connection, and nothing else."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  # its parsers raise whatever the bytes make them raise
+            self._finished(0, f"it sent what cannot be read: {error!r}")
+            self._detach()
 
-    def _confirmed(self, mid: int, code: int) -> None:
-        self._in_flight.discard(mid)
-        self.pubacks.append((mid, code))
-        self._wake.set()
+    def _read(self) -> None:
+        for _ in range(READS):
+            before = self._heard
+            self._client.loop_read()
+            if self._heard == before:
+                return
+        if isinstance(link := self._client.socket(), ssl.SSLSocket) and link.pending():
+            self._loop.call_soon(self._guarded, self._read)  # the system's socket has nothing more to announce
 
-    def _finished(self, code: int, why: str) -> None:
-        hint = f"; {hung_up(code)}" if code >= 0x80 else ""
-        self.ended, self.ended_code = DriverError(f"{self._name}: connection lost: {why}{hint}"), code
-        self._over.set()
-        self._wake.set()
+    def _write(self) -> None:
+        self._client.loop_write()
 
-    def _call(self) -> None:
-        self._calling = False  # first: whatever is handed over from now on calls again
-        while self._calls:
-            call, values = self._calls.popleft()
-            call(*values)
+    def _look_after(self) -> None:
+        self._client.loop_misc()
+        if self.ended is None:
+            self._misc = self._loop.call_later(MISC_S, self._guarded, self._look_after)
 
-    # --- in paho's thread: only hand over -------------------------------------------------------------------------
+    def _detach(self) -> None:
+        if self._misc is not None:
+            self._misc.cancel()
+        if (link := self._client.socket()) is not None:
+            self._loop.remove_reader(link)
+            self._loop.remove_writer(link)
+            link.close()
 
-    def _hand(self, call: Callable[..., None], *values: Any) -> None:
-        """Many at a time cost one turn of the loop, in the order in which they came."""
-        self._calls.append((call, values))
-        if not self._calling:
-            self._calling = True
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-                self._loop.call_soon_threadsafe(self._call)
+    # --- what paho calls --------------------------------------------------------------------------------------------
+
+    def _on_want_write(self, _: Client, __: Any, link: Any) -> None:
+        self._loop.add_writer(link, self._guarded, self._write)
+
+    def _on_written(self, _: Client, __: Any, link: Any) -> None:
+        self._loop.remove_writer(link)
+
+    def _on_close(self, _: Client, __: Any, link: Any) -> None:
+        self._loop.remove_reader(link)
 
     def _on_connect(self, _: Client, __: Any, ___: ConnectFlags, reason: ReasonCode, facts: Properties | None) -> None:
+        self._heard += 1
         self.max_packet_bytes = min(MAX_PACKET_BYTES, getattr(facts, "MaximumPacketSize", MAX_PACKET_BYTES))
         self._receive_maximum = min(MAX_IN_FLIGHT, getattr(facts, "ReceiveMaximum", MAX_IN_FLIGHT))
-        self._hand(self._steps.put_nowait, [reason.value])
+        self._steps.put_nowait([reason.value])
 
     def _on_subscribe(self, _: Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None) -> None:
-        self._hand(self._steps.put_nowait, [reason.value for reason in reasons])
+        self._heard += 1
+        self._steps.put_nowait([reason.value for reason in reasons])
 
     def _on_disconnect(
         self, _: Client, __: Any, ___: DisconnectFlags, reason: ReasonCode, ____: Properties | None
     ) -> None:
-        self._hand(self._finished, reason.value, str(reason))
+        self._finished(reason.value, str(reason))
 
     def _on_publish(self, _: Client, __: Any, mid: int, reason: ReasonCode, ___: Properties) -> None:
-        self._hand(self._confirmed, mid, reason.value)
+        self._heard += 1
+        if mid in self._in_flight:
+            self._in_flight.discard(mid)
+            self.pubacks.append((mid, reason.value))
+        self._wake.set()
 
     def _on_message(self, _: Client, __: Any, message: MQTTMessage) -> None:
+        self._heard += 1
         try:
             topic = message.topic
         except UnicodeDecodeError:
             return
-        message_ = Message(
-            topic=topic,
-            payload=bytes(message.payload),
-            retained=message.retain,
-            response_topic=getattr(message.properties, "ResponseTopic", None),
-            correlation=getattr(message.properties, "CorrelationData", None),
-            expiry_s=getattr(message.properties, "MessageExpiryInterval", None),
-        )
-        self._hand(self._arrived, message_)
+        if len(self.messages) < INBOX:
+            facts = message.properties
+            self.messages.append(
+                Message(
+                    topic=topic,
+                    payload=bytes(message.payload),
+                    retained=message.retain,
+                    response_topic=getattr(facts, "ResponseTopic", None),
+                    correlation=getattr(facts, "CorrelationData", None),
+                    expiry_s=getattr(facts, "MessageExpiryInterval", None),
+                )
+            )
+        else:
+            self.dropped += 1
+        self._wake.set()
+
+    def _finished(self, code: int, why: str) -> None:
+        if self.ended is None:
+            hint = f"; {hung_up(code)}" if code >= 0x80 else ""
+            self.ended, self.ended_code = DriverError(f"{self._name}: connection lost: {why}{hint}"), code
+        self._over.set()
+        self._wake.set()
 
 
 def _properties(packet: int, facts: Mapping[str, object]) -> Properties:

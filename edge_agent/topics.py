@@ -107,7 +107,7 @@ def split(topic: str) -> tuple[str, list[str]] | None:
 def rfc3339(wall_s: float) -> str:
     """Unix time as RFC 3339 in UTC with milliseconds."""
     seconds, ms = divmod(round(wall_s * 1000), 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{ms:03d}Z"  # strftime takes four times as long
 
 
 def unix_s(text: str) -> float:

@@ -22,7 +22,7 @@ from edge_agent.twin import Host
 log = logging.getLogger(__name__)
 
 BATCH = 500
-BATCH_S = 0.1  # as long as more arrives; a pause ends a batch
+BATCH_S = 0.02  # as long as more arrives; a pause ends a batch
 PAUSE_S = 0.01
 ACK_EXPIRY_S = 3600
 SHARED = ("ev", "thumb", "tele")

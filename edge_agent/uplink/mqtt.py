@@ -48,6 +48,7 @@ OVERHEAD_BYTES = 256  # of a PUBLISH beyond topic and payload, generously
 TELE_EXPIRY_S = 30
 ASK_S = 60
 TQ_HOLDS_S = 60.0
+TQ_EVERY_S = 1.0
 RESULT_EXPIRY_S = 3600
 STRANGE_TRIES = 5
 LATER_REMEDY = "check its access list and its quotas"
@@ -99,9 +100,12 @@ class Uplink:
         self._pipe: Pipe | None = None
         self._session = ""
         self._unconfirmed: dict[int, int] = {}  # message id -> seq, until its PUBACK
+        self._acks: list[topics.Ack] = []  # of this epoch, to be carried out
+        self._settling: set[int] = set()  # confirmed, and not deleted yet
         self._strange: Counter[int] = Counter()  # seq -> how often the broker refused it for no clear reason
         self._one_by_one = 0  # while positive, one at a time: the broker hung up over a message and we look which
         self._told_s: dict[str, float] = {}
+        self._tq, self._tq_s = time_quality(), clock.monotonic()
         outbox.on_fresh = self._wake.set
         if section.ack == "broker":
             log.warning('mqtt.ack = "broker": events are deleted once the broker has them; no centre confirms any')
@@ -190,16 +194,28 @@ class Uplink:
             await pipe.close()
 
     async def _work(self, pipe: Pipe) -> None:
-        while True:
-            self._wake.clear()
-            self._health.beat("uplink", 3 * IDLE_S)
-            self._obey.reap()
-            while pipe.messages:
-                await self._receive(pipe, pipe.messages.popleft())
-            await self._take_pubacks(pipe)
-            pipe.check()
-            await self._send(pipe)
-            await self._rest()
+        confirming: asyncio.Task[None] | None = None
+        try:
+            while True:
+                self._wake.clear()
+                self._health.beat("uplink", 3 * IDLE_S)
+                self._obey.reap()
+                while pipe.messages:
+                    await self._receive(pipe, pipe.messages.popleft())
+                if confirming is not None and confirming.done():
+                    confirming = confirming.result()
+                if confirming is None and self._acks:
+                    confirming = asyncio.create_task(self._confirm(pipe))
+                    confirming.add_done_callback(lambda _: self._wake.set())
+                await self._take_pubacks(pipe)
+                pipe.check()
+                await self._send(pipe)
+                await self._rest()
+        finally:
+            if confirming is not None:
+                confirming.cancel()
+            self._acks.clear()
+            self._settling.clear()
 
     async def _rest(self) -> None:
         due_s = self._window.next_due_s()
@@ -238,7 +254,7 @@ class Uplink:
             room = min(room, 1 - len(self._unconfirmed))
         if room <= 0:
             return
-        rows = await self._outbox.take(min(room, AT_ONCE), skip=self._window.in_flight)
+        rows = await self._outbox.take(min(room, AT_ONCE), skip=[*self._window.in_flight, *self._settling])
         if len(rows) == AT_ONCE:
             self._wake.set()  # there is more, but others want the loop too
         for row in rows:
@@ -276,9 +292,13 @@ class Uplink:
 
     def _time_quality(self, row: Row) -> topics.TimeQuality | UnsetType:
         """How good the clock is now, for an event of now; what it was for an older one nobody knows any more."""
-        age_s = self._clock.monotonic() - (row.mono_us or 0) / 1e6
-        known = row.mono_us is not None and row.boot == self._outbox.boot and age_s <= TQ_HOLDS_S
-        return time_quality() if known else UNSET
+        now = self._clock.monotonic()
+        age_s = now - (row.mono_us or 0) / 1e6
+        if row.mono_us is None or row.boot != self._outbox.boot or age_s > TQ_HOLDS_S:
+            return UNSET
+        if now - self._tq_s >= TQ_EVERY_S:
+            self._tq, self._tq_s = time_quality(), now
+        return self._tq
 
     def _facts_of(self, row: Row) -> dict[str, Any]:
         if row.kind == "thumb":
@@ -333,7 +353,7 @@ class Uplink:
     async def _receive(self, pipe: Pipe, message: Message) -> None:
         match topics.split(message.topic):
             case (self._device, ["down", "ack"]):
-                await self._take_ack(pipe, message.payload)
+                await self._take_ack(message.payload)
             case (self._device, ["down", "cmd", name]):
                 self._take_command(pipe, name, message)
             case (self._device, ["down", "res"]):
@@ -343,17 +363,27 @@ class Uplink:
             case ("host", [centre, "state"]):
                 self._take_host(centre, message.payload)
 
-    async def _take_ack(self, pipe: Pipe, payload: bytes) -> None:
+    async def _take_ack(self, payload: bytes) -> None:
         ack = decoded(payload, topics.Ack, "an acknowledgement")
         if ack is None or ack.epoch != self._outbox.epoch:
             return
         for nack in ack.nack:
             await self._outbox.nacked(nack.seq, f"the centre cannot take it: {nack.why}")
         self._window.settled(nack.seq for nack in ack.nack)
-        self._window.heard(ack.cum, ack.sel, self._clock.monotonic())
+        self._settling.update(self._window.heard(ack.cum, ack.sel, self._clock.monotonic()))
         if ack.all:
             self._window.missing()
-        if not await self._outbox.acked(ack.epoch, ack.cum, ack.sel):
+        self._acks.append(ack)
+
+    async def _confirm(self, pipe: Pipe) -> None:
+        """Delete what the centre has, by one commit for all that it has said, while more is sent."""
+        acks, settling = self._acks, self._settling
+        self._acks, epoch = [], acks[0].epoch
+        before = set(settling)
+        sel = [run for ack in acks for run in ack.sel]
+        kept = await self._outbox.acked(epoch, max(ack.cum for ack in acks), sel)
+        settling -= before
+        if not kept:
             self._window.lost()
             await self._be_born(pipe)
 

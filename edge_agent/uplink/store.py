@@ -50,7 +50,7 @@ CREATE TABLE command(id TEXT PRIMARY KEY, name TEXT NOT NULL, by TEXT NOT NULL, 
 """
 _INSERT = (
     "INSERT INTO event(seq, id, lane, kind, content_type, wall_s, boot, body, crc, state, why, prev, mono_us)"
-    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    " VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO NOTHING"
 )
 
 
@@ -153,12 +153,14 @@ class Store(Reader):
 
     def insert(self, event: Event, state: int = WAITS, why: str | None = None) -> int:
         """Keep an event; the same id gives the same seq."""
-        if (seq := self.find(event.id)) is not None:
-            return seq
         seq, tip = self.tip.next, self.tip
         facts = (event.id, event.lane, event.kind, event.content_type, event.wall_s, event.boot, event.body)
         row = Row(seq, *facts, 0, state, why, tip.head, event.mono_us)
         self.db.execute(_INSERT, (seq, *facts, row.checksum(), state, why, tip.head, event.mono_us))
+        if not self.db.changes():
+            known = self.find(event.id)
+            assert known is not None
+            return known
         self.tip = Tip(epoch=tip.epoch, next=seq + 1, kept=tip.kept + 1, low=tip.low, head=row.link())
         self._room_bytes -= cost(len(event.body))
         self._frozen_bytes -= cost(len(event.body))

@@ -74,16 +74,20 @@ class Window:
             del self._flights[seq]
         return late
 
-    def heard(self, cum: int, sel: Iterable[tuple[int, int]], now: float | None = None) -> None:
-        """The centre confirmed all places up to `cum` and the ranges `sel`; with `now` the window learns from it."""
+    def heard(self, cum: int, sel: Iterable[tuple[int, int]], now: float | None = None) -> list[int]:
+        """The centre confirmed all places up to `cum` and the ranges `sel`; with `now` the window learns from it.
+
+        Returns those that were on their way.
+        """
         full = len(self._flights) >= self._limit
         chosen = ranges(sel)
-        confirmed = [seq for seq in (*self._flights, *self._tries) if seq <= cum or seq in chosen]
+        confirmed = [seq for seq in self._flights.keys() | self._tries if seq <= cum or seq in chosen]
         once = [seq for seq in confirmed if seq in self._flights and self._tries.get(seq) == 1]  # Karn: not a repeat
         took_s = None if now is None else min((now - self._flights[seq].sent_s for seq in once), default=None)
         self.settled(confirmed)
         if now is not None and took_s is not None:
             self._learn(took_s, len(once) if full else 0, now)
+        return confirmed
 
     def _learn(self, took_s: float, more: int, now: float) -> None:
         self.srtt_s = took_s if self.srtt_s is None else 0.875 * self.srtt_s + 0.125 * took_s

@@ -1,0 +1,104 @@
+"""The pipe against a broker that is bytes on a socket: nothing gets stuck, whatever it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from edge_agent.config import Mqtt
+from edge_agent.pipe import Broker, Pipe
+from edge_agent.runtime import DriverError
+
+CONNACK = b"\x20\x03\x00\x00\x00"  # MQTT 5, 3.2: no session, success, no properties
+SUBACK = b"\x90\x04\x00\x01\x00\x01"  # 3.9: packet 1, no properties, granted QoS 1
+PUBLISH = b"\x30\x07\x00\x03a/b\x00x"  # 3.3: QoS 0, topic a/b, no properties, payload x
+
+
+async def connected(section: Mqtt, wake: asyncio.Event) -> Pipe:
+    return await Broker(section).connect("me", ["a/b"], wake)
+
+
+async def serve(answer: bytes, tls: ssl.SSLContext | None = None, *, stays: bool = True) -> tuple[asyncio.Server, int]:
+    """A broker that lets everyone in, agrees to one SUBSCRIBE, and says `answer` with the same breath."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(CONNACK)
+        await reader.read(4096)
+        writer.write(SUBACK + answer)
+        if stays:
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
+    return server, server.sockets[0].getsockname()[1]
+
+
+async def until(there: Callable[[], bool], wake: asyncio.Event) -> None:
+    async with asyncio.timeout(10):
+        while not there():
+            wake.clear()
+            await wake.wait()
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x30\x04\x00\xff\xffa", b"\x40\x01\x00", b"\xf0\x00", b"\x30\x06\x00\x03a/b\x7f", b"\x3f\xff\xff\xff\xff\xff"],
+)
+async def test_bytes_that_are_no_mqtt_end_the_connection_and_not_the_loop(garbage: bytes) -> None:
+    server, port = await serve(garbage)
+    wake = asyncio.Event()
+    async with server:
+        pipe = await connected(Mqtt(host="127.0.0.1", port=port, plain=True, version="5"), wake)
+        await until(lambda: pipe.ended is not None, wake)
+        with pytest.raises(DriverError, match="connection lost"):
+            pipe.check()
+        await pipe.close()
+
+
+async def test_a_burst_within_one_tls_record_is_read_to_its_end(tmp_path: Path) -> None:
+    """The system announces a record once; what TLS has decrypted already it announces no more."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*_certificate(tmp_path))
+    server, port = await serve(PUBLISH * 1000, tls)
+    wake = asyncio.Event()
+    async with server:
+        section = Mqtt(host="127.0.0.1", port=port, version="5", ca_file=tmp_path / "cert.pem")
+        pipe = await connected(section, wake)
+        await until(lambda: len(pipe.messages) == 1000, wake)
+        await pipe.close()
+
+
+async def test_a_broker_that_goes_without_a_word_is_told_of() -> None:
+    server, port = await serve(b"", stays=False)
+    wake = asyncio.Event()
+    async with server:
+        pipe = await connected(Mqtt(host="127.0.0.1", port=port, plain=True, version="5"), wake)
+        await until(lambda: pipe.ended is not None, wake)
+        await pipe.close()
+
+
+def _certificate(directory: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")]), datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (directory / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (directory / "key.pem").write_bytes(key.private_bytes(*form))
+    return directory / "cert.pem", directory / "key.pem"
