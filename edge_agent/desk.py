@@ -140,7 +140,7 @@ class Desk:
     async def flown(self, event: FlightEvent) -> None:
         """A flight entered a phase: whoever asked for it is told."""
         match event.phase:
-            case "landed":
+            case "landed" | "checked":
                 reply = Reply(state="done", reason=event.cause, run=event.run, phase=event.phase)
             case "failed" | "lockout":
                 reply = Reply(

@@ -198,6 +198,7 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     at_s: float
     armed: bool
     mode: str
+    boot_s: float | None = None  # the vehicle's own clock, since it was switched on
     landed: bool | None = None
     lat: float | None = None
     lon: float | None = None
@@ -213,6 +214,8 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     home_lon: float | None = None
     mission_seq: int | None = None
     mission_total: int | None = None
+    margin_pct: float | None = None  # of the battery, beyond the way home and the reserve
+    to_go_m: float | None = None  # along the rest of the mission, home included
 
 
 class FlightEvent(Struct, frozen=True, kw_only=True):

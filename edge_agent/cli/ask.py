@@ -1,4 +1,4 @@
-"""`edge-agent status`, `fly`, `recall`, `hush` and the like: ask a running agent through its local socket."""
+"""`edge-agent status`, `pause`, `hush` and the like: ask a running agent through its local socket."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ PLACES = (Path("agent.toml"), Path("/etc/edge-agent/agent.toml"))
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of whichever of these commands it is."""
     command = parser.get_default("command")
-    if command == "fly":
-        parser.add_argument("route", help="the id of a [[route]] of the configuration")
     if command == "skip":
         parser.add_argument("schedule", help="the id of a [[schedule]] of the configuration")
         parser.add_argument("--when", metavar="TIME", help="the planned time as RFC 3339 (default: the next one)")
@@ -33,8 +31,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit 0 where it was done or accepted, 1 where it was refused, 69 where no agent answers, 78 on a bad config."""
+    return put(args, _question(args))
+
+
+def put(args: argparse.Namespace, question: control.Question) -> int:
+    """Put one question to the running agent and print its answer; the exit code as above."""
     try:
-        answer = control.ask(find_data_dir(args), _question(args))
+        answer = control.ask(find_data_dir(args), question)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG
@@ -53,10 +56,6 @@ def main(args: argparse.Namespace) -> int:
 
 def _question(args: argparse.Namespace) -> control.Question:
     match args.command:
-        case "fly":
-            return messages.Fly(route=args.route)
-        case "recall":
-            return messages.Recall()
         case "pause":
             return messages.Pause()
         case "resume":

@@ -10,8 +10,11 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from msgspec import structs
+
 from edge_agent import config, geo
-from edge_agent.flight import facts, gates, helm, mission, phases, safety, transfer
+from edge_agent.flight import budget, facts, gates, helm, mission, phases, safety, transfer
+from edge_agent.flight.budget import Budget
 from edge_agent.flight.launch import Launch
 from edge_agent.flight.logbook import Logbook, Run, State
 from edge_agent.flight.mavlink import Command, Link
@@ -59,7 +62,7 @@ class Commander:
     ) -> None:
         self.link, self._limits, self._new_id, self._note, self._warn = link, limits, new_id, note, warn
         self._place = None if site.lat is None or site.lon is None else (site.lat, site.lon)
-        self._airframe = airframe or config.Airframe()
+        self.budget = Budget(airframe or config.Airframe())
         self._routes = {route.id: route for route in routes}
         self.logbook = Logbook(state)
         self.ledger = Ledger(schedules, ZoneInfo(site.time_zone), self.logbook.ledger)
@@ -80,8 +83,8 @@ class Commander:
 
     # --- asked ----------------------------------------------------------------------------------------------------
 
-    def fly(self, route_id: str, by: str, now: float, wall: float) -> str | Refusal:
-        """Start a run of a route; returns its id, or why not."""
+    def fly(self, route_id: str, by: str, now: float, wall: float, *, rehearse: bool = False) -> str | Refusal:
+        """Start a run of a route; returns its id, or why not. To `rehearse` is to do all of it but arm."""
         route = self._routes.get(route_id)
         if route is None:
             known = ", ".join(sorted(self._routes)) or "none is configured"
@@ -90,7 +93,7 @@ class Commander:
             return not_now("fly", self.phase, {Phase.GROUND})
         if blocked := self.blocked(route, now):
             return blocked[0]
-        run = Run(id=self._new_id(), route=route.id, by=by, phase=Phase.GROUND)
+        run = Run(id=self._new_id(), route=route.id, by=by, phase=Phase.GROUND, rehearsal=rehearse)
         self.logbook.open(run)
         self._launch = Launch(self.link, self._limits, route, lambda at_s: self.blocked(route, at_s))
         self._home_by, self._order, self._resume_by, self._low_s = None, None, None, None
@@ -110,6 +113,14 @@ class Commander:
         if self.phase not in RECALLABLE:
             return not_now("recall", self.phase, RECALLABLE)
         self._home_by = (by, f"recalled by {by}")
+        return None
+
+    def adopt(self, by: str, now: float, wall: float) -> Refusal | None:
+        """Take on a flight that is none of ours, so that it can be called home: somebody who may says so."""
+        if self.phase is not Phase.FOREIGN:
+            return not_now("adopt", self.phase, {Phase.FOREIGN})
+        self.logbook.open(Run(id=self._new_id(), route="foreign", by=by, phase=Phase.YIELDED, flew=True))
+        self._enter(Phase.ATTACHING, f"adopted by {by}", now, wall)
         return None
 
     def land(self, by: str, now: float) -> Refusal | None:
@@ -155,16 +166,33 @@ class Commander:
         self.logbook.save()
         return None
 
+    @property
+    def digest(self) -> str | None:
+        """What names the mission aboard, once it was read back."""
+        run = self.logbook.run
+        return run.digest if run else None
+
     # --- known ----------------------------------------------------------------------------------------------------
 
     def checks(self, route: config.Route | None, now: float) -> list[gates.Check]:
         """How every gate stands for this route, or for none."""
-        plan = facts.Plan(self._place, self._limits, self._airframe, route, store_fault=self.logbook.fault)
+        plan = facts.Plan(
+            self._place, self._limits, self.budget.frame, route, self.budget.wind, self.logbook.fault, self.budget.ratio
+        )
         return gates.checks(facts.gather(self.link, plan, now))
 
     def blocked(self, route: config.Route | None, now: float) -> list[Refusal]:
         """Why this route could not be flown now."""
         return [check.refusal() for check in self.checks(route, now) if check.blocks]
+
+    def telemetry(self) -> Telemetry | None:
+        """What the vehicle says, and what follows from it: the margin and the way that is left."""
+        t, run = self.link.telemetry(), self.logbook.run
+        if t is None:
+            return None
+        items = self._launch.items if self._launch else tuple(self._aboard.items) if self._aboard else ()
+        to_go_m = budget.to_go_m(items, t) if run is not None and self.phase in phases.IN_FLIGHT else None
+        return structs.replace(t, margin_pct=self.budget.margin_pct(t), to_go_m=to_go_m)
 
     # --- what time does -------------------------------------------------------------------------------------------
 
@@ -214,6 +242,7 @@ class Commander:
             link=link.alive(now),
             settled=self._settled(now),
             run=run is not None,
+            rehearsal=run is not None and run.rehearsal,
             flew=run is not None and run.flew,
             paused=run is not None and run.paused,
             resumed=self._resume_by is not None,
@@ -282,7 +311,7 @@ class Commander:
                 self._aboard, self._aboard_s = None, now
             case Phase.RETURNING | Phase.LANDING | Phase.YIELDED:
                 self._home_by = self._resume_by = None
-            case Phase.LANDED | Phase.FAILED:
+            case Phase.LANDED | Phase.CHECKED | Phase.FAILED:
                 self._launch = None
 
     def _begin(self, now: float) -> None:
@@ -308,6 +337,8 @@ class Commander:
                     self._home_by = ("pilot", f"battery {t.battery_pct:g} %, limit {limit:g} %")
             else:
                 self._low_s = None
+            if (spent := self.budget.take(t, now)) and self._home_by is None:
+                self._home_by = ("pilot", spent)
             if phases.overdue(self.phase, now - self.entered_s):
                 self._home_by = ("pilot", f"{self.phase} for {now - self.entered_s:.0f} s")
         if self._home_by is not None and (self._order is None or self._order.mode != "RTL"):
@@ -347,7 +378,7 @@ class Commander:
         if self._order is not None and self._order.mode == seen.mode:
             return self._order.why
         if seen.mode == "AUTO":
-            return "the mission leads home" if seen.homing else "the mission aboard is not the one verified"
+            return phases.LEADS_HOME if seen.homing else "the mission aboard is not the one verified"
         said = self.link.said_since(now - FAILSAFE_S)
         return f"mode {seen.mode}: autopilot: {said[-1]}" if said else f"mode {seen.mode}, set by another controller"
 

@@ -22,7 +22,7 @@ HOVER_RESERVE_S = 120.0  # what stays in the battery is at least that much hover
 
 LEARN_AFTER_PCT = 4.0  # of the battery, before what it was seen to pay says anything
 LEARNED = (0.7, 4.0)  # a ratio outside of these is a broken sensor, not an airframe
-LONGEST_GAP_S = 5.0
+LONGEST_GAP_S = 10.0
 
 
 class Place(NamedTuple):
@@ -210,7 +210,9 @@ class Meter:
 
 def _flown_wh(frame: Airframe, last: Telemetry, t: Telemetry, wind: Wind) -> float:
     """What the profile says of the time between two samples."""
-    lasted_s = min(max(t.at_s - last.at_s, 0.0), LONGEST_GAP_S)
+    clocks = (t.boot_s, last.boot_s)  # the vehicle's own where it tells: a simulated one may live faster than we do
+    lasted_s = t.at_s - last.at_s if None in clocks else (t.boot_s or 0.0) - (last.boot_s or 0.0)
+    lasted_s = min(max(lasted_s, 0.0), LONGEST_GAP_S)
     air_mps = max(t.speed_mps or 0.0, wind.speed_mps if wind.from_deg is not None else 0.0)
     climbed_m = max((t.alt_m or 0.0) - (last.alt_m or 0.0), 0.0)
     extra_wh = (frame.climb_w - frame.hover_w) * climbed_m / frame.climb_mps / 3600

@@ -19,6 +19,7 @@ def order(link: link_core.Link, command: safety.Command, limits: Limits, now: fl
     vehicle is seen not to have done it.
     """
     refusal = safety.permit(command, link.telemetry(), limits, now)
+    link.orders.append((command, refusal))
     if refusal is not None:
         return refusal
     match command:

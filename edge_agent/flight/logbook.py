@@ -27,6 +27,7 @@ class Run(Struct, frozen=True, kw_only=True):
     digest: str | None = None  # of the mission aboard, once verified
     first: int = 2  # the first item after take-off
     last: int = 0  # the item that returns home
+    rehearsal: bool = False  # never to be armed
     flew: bool = False
     paused: bool = False
     entered_wall_s: float = 0.0  # when `phase` began
@@ -100,7 +101,7 @@ class Logbook:
                 battery_pct=t.battery_pct if t else None, refusal=refusal,
             )
         )  # fmt: skip
-        self._state.run = run if to not in (Phase.LANDED, Phase.FAILED) else None
+        self._state.run = run if to not in (Phase.LANDED, Phase.CHECKED, Phase.FAILED) else None
         self.unsaved = True
 
     def miss(self, missed: Missed, run: str, wall: float) -> None:

@@ -26,6 +26,7 @@ RESEND_S = 1.0
 TRIES = 5
 TICK_S = 0.1
 MOST_OTHERS = 100
+SIGN = "EDGEAGENT"  # the name under which agents make themselves known to each other
 
 MODES: dict[int, str] = {
     number: entry.name.removeprefix("COPTER_MODE_")
@@ -65,7 +66,8 @@ _TRANSFER = (
     mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT,
 )
 _WANTED = {*STREAMS, *_TRANSFER, *(
-    mavlink.MAVLINK_MSG_ID_HEARTBEAT, mavlink.MAVLINK_MSG_ID_COMMAND_ACK, mavlink.MAVLINK_MSG_ID_STATUSTEXT,
+    mavlink.MAVLINK_MSG_ID_HEARTBEAT, mavlink.MAVLINK_MSG_ID_NAMED_VALUE_INT, mavlink.MAVLINK_MSG_ID_COMMAND_ACK,
+    mavlink.MAVLINK_MSG_ID_STATUSTEXT,
     mavlink.MAVLINK_MSG_ID_PARAM_VALUE,
 )}  # fmt: skip
 
@@ -125,6 +127,7 @@ class Link:
         self.transfer: Upload | Download | None = None
         self._param_jobs: list[params.Job] = []
         self.texts: deque[Text] = deque(maxlen=30)
+        self.orders: deque[tuple[object, object]] = deque(maxlen=100)  # ordered, and its refusal, for the record
         self.reboots = 0
         self.others: dict[tuple[int, int], Other] = {}
         self.forget()
@@ -157,6 +160,8 @@ class Link:
                 self._take(message, now)
             elif message.get_msgId() == mavlink.MAVLINK_MSG_ID_HEARTBEAT:
                 self._meet(Other(system, component, message.type, now), message.custom_mode)
+            elif message.get_msgId() == mavlink.MAVLINK_MSG_ID_NAMED_VALUE_INT and message.name == SIGN:
+                self._meet(Other(system, component, mavlink.MAV_TYPE_ONBOARD_CONTROLLER, now), message.value)
 
     def _take(self, message: Message, now: float) -> None:
         number = message.get_msgId()
@@ -301,6 +306,7 @@ class Link:
             at_s=min(self.heard_s, place_s),
             armed=self.armed,
             mode=self.mode,
+            boot_s=place.time_boot_ms / 1000 if place else None,
             landed=self.landed,
             lat=place.lat / 1e7 if place and located else None,
             lon=place.lon / 1e7 if place and located else None,
@@ -370,6 +376,8 @@ class Link:
                     3,
                 )
             )
+            if self.alive(now):  # ArduPilot keeps heartbeats from a link of the same identity; this it forwards to all
+                self._send(mavlink.MAVLink_named_value_int_message(0, SIGN.encode(), self._token))
         if not self.alive(now):
             return
         self._ask_for_streams(now)

@@ -35,14 +35,18 @@ class Phase(StrEnum):
     ABORTING = "aborting"  # armed on the ground, and shall not fly
     FOREIGN = "foreign"  # armed, and no flight of ours
     LANDED = "landed"  # ends a run: on the ground, disarmed
+    CHECKED = "checked"  # ends a dry run: all gates pass, the mission is aboard, nothing was armed
     FAILED = "failed"  # ends a run: it never flew
     LOCKOUT = "lockout"  # ends a run: disarmed in the air; a person clears it
 
 
-RUN_ENDS = frozenset({Phase.LANDED, Phase.FAILED, Phase.LOCKOUT})
+RUN_ENDS = frozenset({Phase.LANDED, Phase.CHECKED, Phase.FAILED, Phase.LOCKOUT})
 BEFORE_ARMING = frozenset({Phase.GATING, Phase.UPLOADING, Phase.VERIFYING, Phase.READYING})
 IN_FLIGHT = frozenset({Phase.CLIMB, Phase.ROUTE, Phase.PAUSED, Phase.RETURNING, Phase.LANDING, Phase.YIELDED})
 LOOKING = frozenset({Phase.BOOT, Phase.ATTACHING, Phase.LINK_DOWN})  # says nothing about the run itself
+
+LEADS_HOME = "the mission leads home"
+PLANNED = (LEADS_HOME, "attached: on the way home")  # causes of a return that nobody asked for
 
 RETURN_MODES = ("RTL", "SMART_RTL", "AUTO_RTL")
 HOLD_MODES = ("BRAKE", "LOITER")
@@ -56,6 +60,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     link: bool = True
     settled: bool = False  # enough was heard since the link came up to say what this flight is
     run: bool = False  # a run of ours is open
+    rehearsal: bool = False  # a dry run: it ends before arming
     flew: bool = False  # it had left the ground
     paused: bool = False  # we asked it to hold
     resumed: bool = False  # a person asked to go on after YIELDED
@@ -128,7 +133,7 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         Step(Phase.RETURNING, "attached: mode {mode}", lambda s: s.settled and s.mode in RETURN_MODES),
         Step(Phase.PAUSED, "attached: still held", lambda s: s.settled and s.paused and s.mode in HOLD_MODES),
         Step(Phase.YIELDED, "attached: {mode}, not our mission", lambda s: s.settled and not _flies_ours(s)),
-        Step(Phase.RETURNING, "attached: on the way home", lambda s: s.settled and s.homing),
+        Step(Phase.RETURNING, PLANNED[1], lambda s: s.settled and s.homing),
         Step(Phase.CLIMB, "attached: climbing", lambda s: s.settled and s.seq < s.first),
         Step(Phase.ROUTE, "attached: on the route", lambda s: s.settled),
     ),
@@ -144,6 +149,7 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
     ),
     Phase.VERIFYING: (
         _LOST, _USURPED, _WORK_FAILED,
+        Step(Phase.CHECKED, "dry run: the mission aboard is the one sent", lambda s: s.rehearsal and s.work == "done"),
         Step(Phase.READYING, "the mission aboard is the one sent", lambda s: s.work == "done"),
         Step(Phase.UPLOADING, "the mission aboard differs: {detail}", lambda s: s.work == "mismatch"),
     ),
@@ -200,6 +206,7 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         Step(Phase.YIELDED, "left the ground although it should not", lambda s: s.up and s.alt_m > LIFTED_ALT_M),
     ),
     Phase.LANDED: (Step(Phase.GROUND, "ready", lambda s: s.link),),
+    Phase.CHECKED: (Step(Phase.GROUND, "ready", lambda s: s.link),),
     Phase.FAILED: (Step(Phase.ATTACHING, "look again", lambda _: True),),
     Phase.LOCKOUT: (),
 }  # fmt: skip

@@ -6,15 +6,19 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from ulid import ULID
 
 from edge_agent import config
+from edge_agent.flight.claim import claim
 from edge_agent.flight.commander import Commander
 from edge_agent.flight.gates import Check
 from edge_agent.flight.mavlink import TICK_S, Link
 from edge_agent.flight.phases import Phase
+from edge_agent.flight.recorder import Recorder
+from edge_agent.flight.scribe import Scribe
 from edge_agent.flight.store import Keeper
 from edge_agent.flight.vehicle import Vehicle
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
@@ -41,13 +45,14 @@ class Pilot:
         store: Keeper,
         clock: Clock,
         health: Health,
+        recorder: Recorder | None = None,
         on_event: Callable[[FlightEvent], Awaitable[None]],
         on_telemetry: Callable[[Telemetry], None],
     ) -> None:
         self._vehicle, self._store, self._clock, self._health = vehicle, store, clock, health
         self._on_event, self._on_telemetry = on_event, on_telemetry
         self._routes = tuple(routes)
-        self._link = Link(vehicle.system_id, secrets.randbits(32))
+        self._link = Link(vehicle.system_id, secrets.randbits(31))
         self._commander = Commander(
             self._link,
             site=site,
@@ -60,6 +65,7 @@ class Pilot:
             note=log.info,
             warn=log.warning,
         )
+        self._scribe = Scribe(recorder, clock, health) if recorder else None
         self._silent_since_s = clock.monotonic()
         self._told_s = float("-inf")
 
@@ -68,6 +74,14 @@ class Pilot:
     def fly(self, route_id: str, by: str) -> str | Refusal:
         """Fly a route now; the run's ULID, or why not."""
         return self._commander.fly(route_id, by, *self._now())
+
+    def rehearse(self, route_id: str, by: str) -> str | Refusal:
+        """Do all of a flight but arm; the run's ULID, or why not."""
+        return self._commander.fly(route_id, by, *self._now(), rehearse=True)
+
+    def adopt(self, by: str) -> Refusal | None:
+        """Take on a flight that is none of ours, so that it can be called home."""
+        return self._commander.adopt(by, *self._now())
 
     def recall(self, by: str) -> Refusal | None:
         """Return home."""
@@ -121,7 +135,7 @@ class Pilot:
     @property
     def telemetry(self) -> Telemetry | None:
         """The latest, whatever its age."""
-        return self._link.telemetry()
+        return self._commander.telemetry()
 
     def status(self) -> dict[str, Any]:
         """What a person wants to know: the phase, the run, where it is, and what stands in the way of a flight."""
@@ -141,6 +155,8 @@ class Pilot:
             "distance_home_m": round(away_m, 1) if away_m is not None else None,
             "speed_mps": round(t.speed_mps, 1) if t and t.speed_mps is not None else None,
             "battery_pct": t.battery_pct if t else None,
+            "margin_pct": round(t.margin_pct, 1) if t and t.margin_pct is not None else None,
+            "to_go_m": round(t.to_go_m, 1) if t and t.to_go_m is not None else None,
             "satellites": t.satellites if t else None,
             "mission": f"{t.mission_seq}/{t.mission_total}" if t and t.mission_total else None,
             "blocked": {
@@ -159,13 +175,16 @@ class Pilot:
         """Fly for ever; DriverError when the link's socket or port dies."""
         self._commander.listen()
         self._silent_since_s = self._clock.monotonic()
-        await self._vehicle.open()
-        try:
-            while True:
-                await self._turn(await self._vehicle.receive(TICK_S))
-        finally:
-            await self._vehicle.close()
-            await self._save()
+        with claim(self._vehicle.url) if self._vehicle.url != "simulated" else nullcontext():
+            await self._vehicle.open()
+            try:
+                while True:
+                    await self._turn(await self._vehicle.receive(TICK_S))
+            finally:
+                await self._vehicle.close()
+                await self._save()
+                if self._scribe is not None:
+                    await self._scribe.close()
 
     async def _turn(self, data: bytes) -> None:
         now, wall = self._now()
@@ -178,7 +197,9 @@ class Pilot:
         if out := link.data_to_send():
             await self._vehicle.send(out)
         while commander.logbook.unsent:
-            await self._on_event(commander.logbook.unsent[0])
+            event = commander.logbook.unsent[0]
+            self._write(event)
+            await self._on_event(event)
             commander.logbook.sent()
         self._tell(now)
 
@@ -203,6 +224,15 @@ class Pilot:
             book.fault = None
         return True
 
+    def _write(self, event: FlightEvent) -> None:
+        """A transition, for the record; what the gates found goes before the first."""
+        if self._scribe is None or event.phase == "missed":
+            return
+        if event.phase == "gating":
+            route = next((route for route in self._routes if route.id == event.route), None)
+            self._scribe.begin(event, route, self._commander.checks(route, self._clock.monotonic()))
+        self._scribe.enter(event, digest=self._commander.digest)
+
     def _tell(self, now: float) -> None:
         self._health.beat("pilot", BEAT_S)
         if self._link.alive(now):
@@ -214,6 +244,9 @@ class Pilot:
         if t is not None and t.at_s > self._told_s:
             self._told_s = t.at_s
             self._on_telemetry(t)
+        if self._scribe is not None:
+            self._scribe.look(self.run_id, t, self._link.orders)
+            self._scribe.flush()
 
     def _link_state(self, now: float) -> str:
         if self._link.alive(now):

@@ -24,6 +24,7 @@ _REMEDIES: dict[Phase, str] = {
     Phase.ABORTING: "wait until it is disarmed",
     Phase.FOREIGN: "somebody else armed it: wait until it is on the ground and disarmed",
     Phase.LANDED: "wait some seconds",
+    Phase.CHECKED: "wait some seconds",
     Phase.FAILED: "wait some seconds",
     Phase.LOCKOUT: "look at the vehicle, then clear the lockout",
 }

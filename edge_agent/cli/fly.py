@@ -1,0 +1,174 @@
+"""`edge-agent fly`, `dispatch`, `recall`, `preflight`: through a running agent, or straight over a link."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+from edge_agent import config, messages
+from edge_agent.cli import ask
+from edge_agent.runtime import DriverError
+
+EX_REFUSED, EX_USAGE, EX_OTHERWISE, EX_LEFT = 1, 2, 3, 4
+EX_UNAVAILABLE, EX_TEMPFAIL, EX_INTERRUPTED = 69, 75, 130
+
+EPILOG = """\
+With --connection there is no daemon: this command is the agent until the flight has ended. Its record and plot are
+named at the end. Ctrl-C asks once what to do (continue, return, leave flying); where there is no terminal to ask,
+SIGINT returns home, and SIGTERM or SIGHUP leaves the drone to the autopilot's plan, which ends at home.
+
+exit codes:
+   0  landed and disarmed as planned (dry run, preflight: every gate passes)
+   1  refused, or failed before take-off: nothing flew
+   2  wrong command line
+   3  it flew, and ended otherwise: recalled, yielded, a failsafe, a lockout
+   4  it was left flying on the autopilot's plan
+  69  no autopilot, or no agent, answers there
+  75  another agent flies this vehicle, or uses this data directory
+  78  the configuration or the route file is wrong
+ 130  interrupted before anything was begun
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of whichever of these commands it is."""
+    command = parser.get_default("command")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    if command in ("fly", "preflight"):
+        parser.add_argument(
+            "route", nargs=None if command == "fly" else "?",
+            help="the id of a [[route]], or a file: .plan, .waypoints, .geojson, .kml",
+        )  # fmt: skip
+    if command == "dispatch":
+        parser.add_argument("lat", type=float, help="degrees")
+        parser.add_argument("lon", type=float, help="degrees")
+        parser.add_argument("--alt", type=float, default=30.0, metavar="M", help="metres above home (default: 30)")
+        parser.add_argument("--hover", type=float, default=30.0, metavar="S", help="stay so long (default: 30)")
+        parser.add_argument("--say", metavar="TEXT", help="say this there (needs an agent with speakers)")
+        parser.add_argument("--lang", choices=("cmn", "en"), default="cmn", help="of --say")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--connection", metavar="URL", help="tcp:HOST:PORT, udpin:HOST:PORT, udpout:…, serial:DEV:BAUD")
+    where.add_argument("--data-dir", type=Path, metavar="DIR", help="the data directory of a running agent")
+    parser.add_argument(
+        "-c", "--config", type=Path, metavar="FILE", help="limits, airframe, routes; or the agent's own"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: a transition each, or a gate each")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where record, plot and state go (with --connection)")
+    parser.add_argument("--system-id", type=int, default=None, metavar="N", help="of the vehicle (default: 1)")
+    parser.add_argument("--wait", type=float, default=180.0, metavar="S", help="for the vehicle to be ready (180)")
+    if command in ("fly", "dispatch"):
+        parser.add_argument("--dry-run", action="store_true", help="every gate, upload and verification, but never arm")
+
+
+def main(args: argparse.Namespace) -> int:
+    """The exit codes stand in `--help`."""
+    if args.connection is None:
+        return _ask(args)
+    try:
+        settings, route = _settings(args), None
+        if args.command == "fly" or (args.command == "preflight" and args.route):
+            route = _route(args.route, settings)
+        elif args.command == "dispatch":
+            route = _dispatch(args)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EX_CONFIG
+    except UsageError as error:
+        print(f"edge-agent {args.command}: {error}", file=sys.stderr)
+        return EX_USAGE
+    from edge_agent.cli.flying import run
+
+    try:
+        return asyncio.run(run(args, settings, route))
+    except DriverError as error:
+        print(error, file=sys.stderr)
+        return EX_UNAVAILABLE
+
+
+class UsageError(Exception):
+    """The command line is wrong."""
+
+
+def _ask(args: argparse.Namespace) -> int:
+    """Through the agent that runs here."""
+    match args.command:
+        case "fly":
+            if args.dry_run:
+                return _usage(args, "--dry-run needs --connection")
+            return ask.put(args, messages.Fly(route=args.route))
+        case "dispatch":
+            place = {"lat": args.lat, "lon": args.lon, "alt_m": args.alt, "hover_s": args.hover}
+            return ask.put(args, messages.Dispatch(**place, say=args.say, lang=args.lang))
+        case "recall":
+            return ask.put(args, messages.Recall())
+        case _:
+            return _usage(args, "--connection is needed")
+
+
+def _usage(args: argparse.Namespace, text: str) -> int:
+    print(f"edge-agent {args.command}: {text}", file=sys.stderr)
+    return EX_USAGE
+
+
+# --- what is flown, and within which limits ---------------------------------------------------------------------------
+
+
+def _settings(args: argparse.Namespace) -> config.Agent:
+    """The file's, or defaults; the vehicle is the one of the command line, and a home of its own is good enough."""
+    import msgspec
+
+    vehicle: dict[str, object] = {"type": "mavlink", "url": _url(args.connection)}
+    if args.config is not None:
+        settings = config.load(args.config)
+        if settings.vehicle is not None:
+            vehicle["system_id"] = settings.vehicle.system_id
+    else:
+        settings = config.Agent(site=config.Site(device="solo"), data_dir=_state_dir(str(vehicle["url"])))
+    if args.system_id is not None:
+        vehicle["system_id"] = args.system_id
+    try:
+        section = msgspec.convert(vehicle, config.Vehicle)
+    except msgspec.ValidationError as error:
+        forms = "tcp:HOST:PORT, udpin:HOST:PORT, udpout:HOST:PORT or serial:DEVICE:BAUD"
+        raise UsageError(f"--connection {args.connection}: {error}; one is {forms}") from None
+    return msgspec.structs.replace(settings, vehicle=section, data_dir=args.out or settings.data_dir)
+
+
+def _url(connection: str) -> str:
+    """`tcp://HOST:PORT` and a bare device are understood as well."""
+    if connection.startswith("/dev/"):
+        device, _, baud = connection.replace(",", ":").partition(":")
+        return f"serial:{device}:{baud or 57600}"
+    return re.sub(r"^(tcp|udpin|udpout)://", r"\1:", connection)
+
+
+def _state_dir(url: str) -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(base) / "edge-agent" / re.sub(r"[^A-Za-z0-9.]+", "-", url).strip("-")
+
+
+def _route(name: str, settings: config.Agent) -> config.Route:
+    """A route of the config, or a file; raises ConfigError."""
+    found = next((route for route in settings.routes if route.id == name), None)
+    if found is not None:
+        return found
+    known = ", ".join(route.id for route in settings.routes) or "none is configured"
+    raise config.ConfigError(Path(name), [f"is neither a file nor a route of the configuration (there is: {known})"])
+
+
+def _dispatch(args: argparse.Namespace) -> config.Route:
+    """There and back: one place with a hold."""
+    import msgspec
+
+    if args.say:
+        raise UsageError("--say: without a daemon there are no speakers")
+    place = {"lat": args.lat, "lon": args.lon, "alt_m": args.alt, "hold_s": args.hover}
+    try:
+        return msgspec.convert({"id": "dispatch", "waypoints": [place], "alt_m": args.alt}, config.Route)
+    except msgspec.ValidationError as error:
+        raise UsageError(str(error)) from None

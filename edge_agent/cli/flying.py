@@ -1,0 +1,279 @@
+"""The terminal's side of a flight without a daemon: what is shown, what is asked, and what its end is worth."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from datetime import datetime
+
+import msgspec
+
+from edge_agent import config
+from edge_agent.cli.check import print_json
+from edge_agent.cli.fly import (
+    EX_INTERRUPTED,
+    EX_LEFT,
+    EX_OTHERWISE,
+    EX_REFUSED,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
+)
+from edge_agent.flight.claim import TakenError
+from edge_agent.flight.gates import Check
+from edge_agent.flight.phases import RUN_ENDS, Phase
+from edge_agent.flight.solo import Ended, Solo, Wish
+from edge_agent.messages import FlightEvent, Refusal, Telemetry
+from edge_agent.runtime import SystemClock
+
+SPARSE_S = 10.0
+ATTACH_S = 30.0
+CODES = {"flew": 0, "failed": EX_REFUSED, "ended": EX_OTHERWISE, "left": EX_LEFT}
+
+
+async def run(args: argparse.Namespace, settings: config.Agent, route: config.Route | None) -> int:
+    """One of the commands, to its end; the exit code."""
+    screen = Screen(args.json)
+    records = settings.data_dir / "runs"
+    solo = Solo(settings, route=route, records=records, clock=SystemClock(), on_event=screen.event)
+    screen.watch(solo)
+    link = asyncio.create_task(solo.link())
+    work = asyncio.create_task(_work(args, solo, screen))
+    await asyncio.wait([link, work], return_when=asyncio.FIRST_COMPLETED)
+    if link.done():  # it never returns by itself
+        work.cancel()
+        screen.say(str(link.exception()))
+        if isinstance(link.exception(), TakenError):
+            return EX_TEMPFAIL
+        link.result()
+    link.cancel()
+    await asyncio.wait([link])
+    code = work.result()
+    screen.close(solo, code)
+    return code
+
+
+async def _work(args: argparse.Namespace, solo: Solo, screen: Screen) -> int:
+    if not await solo.attach(min(args.wait, ATTACH_S) if args.wait else ATTACH_S, screen.waiting):
+        if solo.wish is not None:
+            return EX_INTERRUPTED
+        screen.say(solo.fault or f"no autopilot was heard: {solo.pilot.status()['link']}")
+        return EX_UNAVAILABLE
+    by = f"cli:{os.getuid()}"
+    match args.command:
+        case "preflight":
+            return await _preflight(args, solo, screen)
+        case "recall":
+            return await _recall(solo, screen, by)
+        case _:
+            return await _fly(args, solo, screen, by)
+
+
+async def _preflight(args: argparse.Namespace, solo: Solo, screen: Screen) -> int:
+    blocking = await solo.ready(args.wait, screen.waiting)
+    checks = solo.pilot.checks(solo.route)
+    screen.table(checks)
+    return EX_REFUSED if blocking else 0
+
+
+async def _fly(args: argparse.Namespace, solo: Solo, screen: Screen, by: str) -> int:
+    if solo.pilot.run_id is not None:
+        screen.say(f"the flight {solo.pilot.run_id} goes on: it is {solo.pilot.phase}; following it")
+    else:
+        blocking = await solo.ready(args.wait, screen.waiting)
+        if blocking:
+            if solo.wish is not None:
+                return EX_INTERRUPTED
+            screen.refused([check.refusal() for check in blocking], solo.pilot.phase)
+            return EX_TEMPFAIL if any(check.gate == "alone" for check in blocking) else EX_REFUSED
+        assert solo.route is not None
+        ask = solo.pilot.rehearse if args.dry_run else solo.pilot.fly
+        answer = ask(solo.route.id, by)
+        if isinstance(answer, Refusal):
+            screen.refused([answer], solo.pilot.phase)
+            return EX_REFUSED
+    return screen.ended(await solo.follow(by, screen.flying))
+
+
+async def _recall(solo: Solo, screen: Screen, by: str) -> int:
+    if solo.pilot.phase == Phase.FOREIGN:
+        solo.pilot.adopt(by)
+        await solo.attach(ATTACH_S, screen.waiting)
+    if solo.pilot.run_id is None:
+        screen.say("nothing flies: the vehicle is on the ground")
+        return EX_REFUSED
+    solo.wish = Wish.RETURN
+    ended = await solo.follow(by, screen.flying)
+    landed = bool(solo.events) and solo.events[-1].phase == Phase.LANDED
+    return screen.ended(ended._replace(how="flew") if landed else ended)
+
+
+class Screen:
+    """What a person sees, or with `--json` a program; results go to stdout, the way there to stderr."""
+
+    def __init__(self, json: bool) -> None:
+        self._json = json
+        self._live = sys.stderr.isatty()
+        self._told_s = float("-inf")
+        self._asking = False
+        self._last: FlightEvent | None = None  # the event that ended the run: told with what is known only then
+
+    # --- asked --------------------------------------------------------------------------------------------------
+
+    def watch(self, solo: Solo) -> None:
+        """Signals: Ctrl-C asks where there is somebody to ask."""
+        loop = asyncio.get_running_loop()
+
+        def wish(kind: Wish) -> None:
+            solo.wish = kind
+            self.say({Wish.RETURN: "returning home", Wish.LEAVE: "leaving it to the autopilot's plan"}[kind])
+
+        def interrupted() -> None:
+            if self._asking or not (sys.stdin.isatty() and self._live) or solo.pilot.run_id is None:
+                self._answered(loop)
+                wish(Wish.RETURN)
+                return
+            self._asking = True
+            print(
+                "\n[c]ontinue, [r]eturn home, [l]eave it flying? (again Ctrl-C: return) ",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
+            loop.add_reader(sys.stdin, answer)
+
+        def answer() -> None:
+            line = sys.stdin.readline()
+            self._answered(loop)
+            match line.strip().lower()[:1]:
+                case "l":
+                    wish(Wish.LEAVE)
+                case "r":
+                    wish(Wish.RETURN)
+                case "c":
+                    self.say("going on")
+                case _:
+                    if line:
+                        interrupted()
+                    else:
+                        wish(Wish.RETURN)
+
+        loop.add_signal_handler(signal.SIGINT, interrupted)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, wish, Wish.LEAVE)
+
+    def _answered(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._asking:
+            loop.remove_reader(sys.stdin)
+        self._asking = False
+
+    # --- shown --------------------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        self._clear()
+        print(text, file=sys.stderr, flush=True)
+
+    def waiting(self, checks: list[Check]) -> None:
+        """What is still missing before a flight."""
+        missing = [check for check in checks if check.blocks]
+        if missing:
+            self._line("waiting: " + "; ".join(f"{check.gate}: {check.reason}" for check in missing[:3]))
+
+    def flying(self, t: Telemetry | None) -> None:
+        """Phase, height, distance to go, battery and margin."""
+        if t is None or self._phase is None:
+            return
+        facts = [
+            f"{self._phase:10}",
+            _number("height", t.alt_m, "m"),
+            _number("to go", t.to_go_m, "m"),
+            _number("speed", t.speed_mps, "m/s"),
+            _number("battery", t.battery_pct, "%"),
+            _number("margin", t.margin_pct, "%"),
+        ]
+        self._line("  ".join(facts))
+
+    def event(self, event: FlightEvent) -> None:
+        """A transition; the last waits for the record to be closed."""
+        self._phase = event.phase
+        if event.phase in RUN_ENDS:
+            self._last = event
+        elif self._json:
+            print_json(event)
+        else:
+            self._clear()
+            print(_readable(event), flush=True)
+
+    def refused(self, refusals: list[Refusal], phase: str) -> None:
+        if self._json:
+            print_json({"phase": "refused", "previous": phase, "refusals": refusals})
+        for refusal in refusals:
+            self.say(f"refused: {refusal}")
+
+    def table(self, checks: list[Check]) -> None:
+        """All gates, one a line."""
+        self._clear()
+        for check in checks:
+            if self._json:
+                print_json(check)
+                continue
+            state = "advice" if check.advice and check.state != "pass" else check.state
+            facts = [check.value, f"limit {check.limit}" if check.limit else None]
+            facts += [f"{check.age_s:.1f} s old" if check.age_s is not None else None, check.source]
+            print(f"{state:8}{check.gate:12}{check.reason} ({', '.join(fact for fact in facts if fact)})")
+            if check.state != "pass" and check.remedy:
+                print(f"{'':20}-> {check.remedy}")
+
+    def ended(self, ended: Ended) -> int:
+        self._clear()
+        self._why = ended.cause
+        return CODES[ended.how]
+
+    def close(self, solo: Solo, code: int) -> None:
+        """The last transition, and where record and plot are."""
+        event = self._last
+        run = event.run if event else solo.left
+        files = {
+            name: str(file) if run and file.is_file() else None
+            for name, file in (("record", solo.recorder.file(run or "-")), ("plot", solo.recorder.plot(run or "-")))
+        }
+        if event is not None and self._json:
+            print_json({**msgspec.to_builtins(event), "exit": code, **files})
+        elif event is not None:
+            print(_readable(event), flush=True)
+        for name, file in files.items():
+            if file:
+                self.say(f"{name}: {file}")
+
+    _phase: str | None = None
+    _why = ""
+
+    def _line(self, text: str) -> None:
+        """One updating line on a terminal, a line now and then elsewhere."""
+        if self._asking:
+            return
+        now = time.monotonic()
+        if self._live:
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns
+            print(f"\r\033[K{text[: columns - 1]}", end="", file=sys.stderr, flush=True)
+        elif now - self._told_s >= SPARSE_S:
+            self._told_s = now
+            print(text, file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self._live and not self._asking:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _number(name: str, value: float | None, unit: str) -> str:
+    return f"{name} {'?' if value is None else f'{value:.0f}'} {unit}"
+
+
+def _readable(event: FlightEvent) -> str:
+    when = datetime.fromtimestamp(event.wall_s).astimezone().strftime("%H:%M:%S")
+    where = [f"{event.alt_m:.0f} m" if event.alt_m is not None else None]
+    where += [f"{event.battery_pct:.0f} %" if event.battery_pct is not None else None]
+    return f"{when} {event.phase}: {event.cause} ({', '.join(fact for fact in where if fact)})"
