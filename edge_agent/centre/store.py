@@ -10,6 +10,8 @@ an acknowledgement says what the file holds, and not only what its sender has st
 from __future__ import annotations
 
 import bisect
+import fcntl
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -70,10 +72,11 @@ class Store:
             self._db = apsw.Connection(str(path))
             self._db.set_busy_timeout(BUSY_MS)
             self._db.transaction_mode = "IMMEDIATE"  # to read first and write later would fail where another writes
-            self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
-            with self._db:
-                self._db.execute(_TABLES)
-                self._migrate()
+            with _turn(path):
+                self._db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL").fetchall()
+                with self._db:
+                    self._db.execute(_TABLES)
+                    self._migrate()
         except apsw.Error as error:
             raise DriverError(f"{path}: {error}") from error
         if pictures is not None:
@@ -200,6 +203,19 @@ def events(path: Path, kind: str | None = None, device: str | None = None, limit
         raise DriverError(f"{path}: {error}") from error
     db.close()
     return [{"device": device, **msgspec.json.decode(body)} for device, body in reversed(found)]
+
+
+@contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Processes that start together on a new file take turns: SQLite lets one fail at once where another changes the
+    journal mode. The lock is on the directory: a second descriptor of the file would, closed, drop SQLite's own locks.
+    """
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 _RUNS = """

@@ -197,7 +197,7 @@ class Play:
                 landed_by = landed_by or time.monotonic() + GRACE_S
             else:
                 landed_by = None
-            if landed_by and time.monotonic() > landed_by:
+            if landed_by and time.monotonic() > landed_by and not self._talking():
                 return
 
     def _break(self) -> None:
@@ -231,6 +231,11 @@ class Play:
         self._notes.replies.append(reply)
         self._notes.keep()
         self._screen.tell(f"command: the centre asked to say {scenario.ORDER} answered {reply['state']}")
+
+    def _talking(self) -> bool:
+        """Whether the operator is still to speak, or has just spoken: that needs its time after the landing too."""
+        waited_s = time.time() - (self._notes.takeoff_s + TALK_S)
+        return waited_s < LOOK_S or (bool(self._notes.replies) and time.monotonic() < self._asked_s + ORDER_S)
 
     def _cut_off(self, far: FarEnds) -> bool:
         """Whether a kill of the agent took the words from its mouth: an operator would ask again, with a new id."""

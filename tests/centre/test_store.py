@@ -1,7 +1,9 @@
 """The centre loses nothing that it acknowledged, whatever devices send."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from threading import Barrier
 
 import apsw
 import msgspec
@@ -94,6 +96,18 @@ def test_of_two_centres_on_one_file_each_acknowledges_what_both_have_committed(f
     assert one.ack("D-1", 7) == topics.Ack(epoch=7, cum=4)
     one.close()
     two.close()
+
+
+def test_centres_that_start_together_on_a_new_file_wait_for_each_other(tmp_path: Path) -> None:
+    for n in range(20):
+        together = Barrier(4)
+
+        def start(path: Path, together: Barrier = together) -> None:
+            together.wait()
+            Store(path).close()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(start, [tmp_path / f"{n}.db"] * 4))
 
 
 def test_what_another_centre_has_not_committed_is_not_acknowledged(file: Path) -> None:
