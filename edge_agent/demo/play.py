@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_agent import config, control, keys
 from edge_agent.cli import key
-from edge_agent.demo import scenario
+from edge_agent.demo import FOLLOWS, scenario
 from edge_agent.demo.judge import FarEnds, verdicts
 from edge_agent.demo.screen import Screen, flight_row
 from edge_agent.demo.stage import NotReadyError, Stage, free_port
@@ -22,7 +22,8 @@ from edge_agent.runtime import DriverError
 
 LEAD_S = 10.0  # from the agent's start to the planned take-off
 LOOK_S = 0.5
-GRACE_S = 15.0  # for what is still on its way when the vehicle has landed
+GRACE_S = 10.0  # for what is still on its way when the vehicle has landed
+PATIENCE_S = 30.0  # more, where a link is late that should work: the machine may be busy
 LONGEST_S = 300.0
 TALK_S = 25.0  # after take-off the operator speaks, whatever was spoken before
 ORDER_S = 15.0  # an order takes no longer than this to be spoken and reported
@@ -197,8 +198,14 @@ class Play:
                 landed_by = landed_by or time.monotonic() + GRACE_S
             else:
                 landed_by = None
-            if landed_by and time.monotonic() > landed_by and not self._talking():
+            awaited = {link for link, ok in judged.items() if not ok} - self._hopeless()
+            if landed_by and time.monotonic() > landed_by + (PATIENCE_S if awaited else 0.0) and not self._talking():
                 return
+
+    def _hopeless(self) -> set[str]:
+        """The links that cannot work, because one was broken on purpose."""
+        broken = self._notes.broken
+        return {broken, *FOLLOWS.get(broken, ())} if broken else set()
 
     def _break(self) -> None:
         """Kill the link that is to be broken by killing; the others are broken by the configuration."""
@@ -224,7 +231,9 @@ class Play:
             self._notes.replies, self._notes.asked = [], self._notes.asked + 1
         if len(self._notes.replies) >= 2 or not status or soon:
             return
-        self._asked_s, self._asked_restarts = time.monotonic(), self._stage.restarts
+        self._asked_s = time.monotonic()
+        if not self._notes.replies:
+            self._asked_restarts = self._stage.restarts
         reply = self._send(f"demo-say-{self._notes.asked}", "say", f"text={scenario.ORDER}", "lang=cmn")
         if reply is None:  # the agent or the broker is not there just now; the next look asks again
             return
