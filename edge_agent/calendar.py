@@ -14,6 +14,8 @@ from cronsim import CronSim
 from dateutil import parser
 from dateutil.rrule import rrule, rrulestr
 
+from edge_agent import sun
+
 if TYPE_CHECKING:
     from edge_agent import config
 
@@ -26,23 +28,65 @@ LONGEST = timedelta(days=36_525)  # a rule with COUNT that has not ended by then
 
 
 class Occurrence(NamedTuple):
-    """One planned instant of a schedule, in UTC."""
+    """One planned instant of a schedule: in UTC, and the local time that its rule names."""
 
     schedule: config.Schedule
     planned_utc: datetime
+    local: datetime
+    note: str | None = None  # what a clock change or the sun made of it
+    never: str | None = None  # why this one does not happen at all: the sun does not set that day
 
 
-def next_occurrences(schedule: config.Schedule, zone: ZoneInfo, after_utc: datetime) -> Iterator[Occurrence]:
+def next_occurrences(
+    schedule: config.Schedule, zone: ZoneInfo, after_utc: datetime, place: tuple[float, float] | None = None
+) -> Iterator[Occurrence]:
     """Occurrences strictly later than `after_utc`, in order, each instant once.
 
     A local time that a clock change skips is due at the first instant after the gap; one that happens twice is due
     the first time only. A cron line whose minute or hour is `*` follows elapsed time instead (Debian's cron(8)).
+    `place` is the (lat, lon) whose sun a sun-relative schedule follows.
     """
+    zone = ZoneInfo(schedule.time_zone) if schedule.time_zone else zone
     last = after_utc
-    for planned in _cron(schedule.cron, zone, after_utc) if schedule.cron else _rrule(schedule, zone, after_utc):
-        if planned > last:
-            last = planned
-            yield Occurrence(schedule, planned)
+    if schedule.cron:
+        found = _cron(schedule, zone, after_utc)
+    elif schedule.sun:
+        found = _sunny(schedule, zone, after_utc, place)
+    else:
+        found = _rrule(schedule, zone, after_utc)
+    for occurrence in found:
+        if occurrence.planned_utc > last:
+            last = occurrence.planned_utc
+            yield occurrence
+
+
+def read_ical(text: str) -> dict[str, object]:
+    """The keys of a schedule in the lines of an iCalendar event: DTSTART (with TZID), RRULE, EXDATE; ValueError."""
+    keys: dict[str, object] = {}
+    exdates: list[str] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, _, value = line.partition(":")
+        name, *parameters = name.upper().split(";")
+        zones = [
+            p.removeprefix("TZID=") for p in line.partition(":")[0].split(";")[1:] if p.upper().startswith("TZID=")
+        ]
+        if name not in ("DTSTART", "RRULE", "EXDATE"):
+            raise ValueError(f"{name} is none of DTSTART, RRULE, EXDATE")
+        if name == "RRULE":
+            keys["rrule"] = value
+            continue
+        if value.upper().endswith("Z"):
+            raise ValueError(f"{name} in UTC: give a local time with TZID")
+        if zones and keys.setdefault("time_zone", zones[0].removeprefix("tzid=")) != zones[0].removeprefix("tzid="):
+            raise ValueError("one TZID is wanted for all")
+        days = [datetime.fromisoformat(one).isoformat(timespec="minutes") for one in value.split(",")]
+        if name == "DTSTART":
+            keys["dtstart"] = days[0]
+        else:
+            exdates += [day[:10] if "VALUE=DATE" in parameters else day for day in days]
+    if exdates:
+        keys["exdate"] = exdates
+    return keys
 
 
 def rule_fault(text: str, dtstart: str) -> str | None:
@@ -81,18 +125,70 @@ def localise(local: datetime, zone: ZoneInfo) -> datetime:
     return late
 
 
-def _cron(line: str, zone: ZoneInfo, after_utc: datetime) -> Iterator[datetime]:
-    for planned in CronSim(line, after_utc.astimezone(zone)):
-        yield planned.astimezone(UTC)
+def _cron(schedule: config.Schedule, zone: ZoneInfo, after_utc: datetime) -> Iterator[Occurrence]:
+    assert schedule.cron is not None
+    for planned in CronSim(schedule.cron, after_utc.astimezone(zone)):
+        local = planned.replace(tzinfo=None, fold=0)
+        yield _noted(schedule, planned.astimezone(UTC), local, zone, _moved(schedule.cron, local))
 
 
-def _rrule(schedule: config.Schedule, zone: ZoneInfo, after_utc: datetime) -> Iterator[datetime]:
+def _moved(line: str, local: datetime) -> bool:
+    """Whether the line does not name this local time: then the clock change put it there."""
+    return next(CronSim(line, local - timedelta(minutes=1))) != local
+
+
+def _rrule(schedule: config.Schedule, zone: ZoneInfo, after_utc: datetime) -> Iterator[Occurrence]:
     """dateutil counts in naive local time, which it does well; what that means in the zone is our own rule."""
     assert schedule.rrule is not None and schedule.dtstart is not None  # config.load saw to it
     # A local time up to a gap's length before `after` may still be due after it.
     since = after_utc.astimezone(zone).replace(tzinfo=None, fold=0) - timedelta(hours=3)
     for local in _local(schedule.rrule, schedule.dtstart, since):
-        yield localise(local, zone)
+        planned = localise(local, zone)
+        moved = planned.astimezone(zone).replace(tzinfo=None, fold=0) != local
+        yield _noted(schedule, planned, local, zone, moved)
+
+
+def _noted(schedule: config.Schedule, planned: datetime, local: datetime, zone: ZoneInfo, moved: bool) -> Occurrence:
+    note = None
+    if moved:
+        note = "the clock skips that local time; this is the first instant after the gap"
+    elif local.replace(tzinfo=zone, fold=1).astimezone(UTC) != local.replace(tzinfo=zone, fold=0).astimezone(UTC):
+        note = "the clock shows that local time twice; this is the first"
+    return Occurrence(schedule, planned, local, note)
+
+
+def _sunny(
+    schedule: config.Schedule, zone: ZoneInfo, after_utc: datetime, place: tuple[float, float] | None
+) -> Iterator[Occurrence]:
+    """Each local day that the rule names (every day without one), at the sun's event, within the clamps."""
+    assert schedule.sun is not None and place is not None  # config.load saw to it
+    since = after_utc.astimezone(zone).replace(tzinfo=None, fold=0) - timedelta(days=2)
+    for day in _days(schedule, since):
+        solar = day.date() + (day.date() - sun.noon_utc(day.date(), place[1]).astimezone(zone).date())
+        event = sun.event_utc(schedule.sun, solar, *place)
+        if event is None:
+            noon = sun.noon_utc(solar, place[1]).replace(microsecond=0)
+            local = noon.astimezone(zone).replace(tzinfo=None, fold=0)
+            yield Occurrence(schedule, noon, local, None, f"there is no {schedule.sun} on {day:%Y-%m-%d} at this place")
+            continue
+        planned = event + timedelta(minutes=schedule.offset_min)
+        notes = [f"{schedule.sun} is at {event.astimezone(zone):%H:%M}"]
+        for clamp, pick, what in ((schedule.not_before, max, "not before"), (schedule.not_after, min, "not after")):
+            if clamp is None:
+                continue
+            border = localise(datetime.fromisoformat(f"{day:%Y-%m-%d}T{clamp}"), zone)
+            if pick(planned, border) != planned:
+                planned = border
+                notes.append(f"{what} {clamp}")
+        yield Occurrence(schedule, planned, planned.astimezone(zone).replace(tzinfo=None, fold=0), ", ".join(notes))
+
+
+def _days(schedule: config.Schedule, since: datetime) -> Iterator[datetime]:
+    if schedule.rrule is not None and schedule.dtstart is not None:
+        yield from _local(schedule.rrule, schedule.dtstart, since)
+        return
+    for n in range(AHEAD.days):
+        yield since + timedelta(days=n)
 
 
 class _Rule(NamedTuple):

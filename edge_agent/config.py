@@ -17,8 +17,8 @@ import msgspec
 from cronsim import CronSim, CronSimError
 from msgspec import Meta, Struct, field
 
-from edge_agent import geo
-from edge_agent.calendar import rule_fault
+from edge_agent import geo, spans
+from edge_agent.calendar import read_ical, rule_fault
 from edge_agent.messages import Phrase
 from edge_agent.phrases import phrase_faults
 from edge_agent.plans.judge import route_faults
@@ -46,6 +46,9 @@ Lon = Annotated[float, Meta(ge=-180, le=180)]
 Alt = Annotated[float, Meta(gt=0, le=500)]
 Speed = Annotated[float, Meta(gt=0, le=30)]
 Positive = Annotated[float, Meta(gt=0)]
+TimeOfDay = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+Day = Literal["MO", "TU", "WE", "TH", "FR", "SA", "SU"]
+PatrolLevel = Literal["normal", "raised", "top"]
 Secret = Annotated[str, Meta(pattern=r"^(credential:[A-Za-z0-9_.-]+|[^\x00]+)$")]  # a file, or credential:NAME
 
 
@@ -157,14 +160,50 @@ class Route(Section, frozen=True):
     survey: Survey | None = None
 
 
+class Span(Section, frozen=True):
+    """A stretch of local time, see `edge_agent.spans`: HH:MM (every day), MM-DD (every year), YYYY-MM-DD (once)."""
+
+    start: str = field(name="from")
+    end: str = field(name="to")
+    days: tuple[Day, ...] = ()  # only what begins on these; empty: on any
+
+
+class Blackout(Span, frozen=True, kw_only=True):
+    """When these schedules do not fly; empty: none of them."""
+
+    id: Id
+    schedules: tuple[Id, ...] = ()
+
+
+class LevelSpan(Span, frozen=True, kw_only=True):
+    """When the calendar wants another patrol level than `normal`."""
+
+    level: PatrolLevel
+
+
 class Schedule(Section, frozen=True):
-    """When a route is flown, in the site's time zone: a 5-field `cron` line, or an RFC 5545 `rrule` from `dtstart`."""
+    """When a route is flown, in the site's time zone or its own.
+
+    A 5-field `cron` line; an RFC 5545 `rrule` from `dtstart`, or its iCalendar lines with TZID and EXDATE; or `sun`
+    with an offset, on each day or on those of the `rrule`.
+    """
 
     id: Id
     route: Id
     cron: str | None = None
     rrule: str | None = None
     dtstart: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$")] | None = None
+    exdate: tuple[Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\d(T\d\d:\d\d)?$")], ...] = ()
+    time_zone: str | None = None
+    sun: Literal["dawn", "sunrise", "sunset", "dusk"] | None = None
+    offset_min: Annotated[float, Meta(ge=-720, le=720)] = 0.0  # after the sun's event, or before it
+    not_before: TimeOfDay | None = None  # on the clock, whatever the sun does
+    not_after: TimeOfDay | None = None
+    windows: tuple[Span, ...] = ()  # it flies only within one of these; empty: at any time
+    jitter_s: Annotated[float, Meta(ge=0, le=21_600)] = 0.0  # so much earlier or later, by a seed that others lack
+    seed: str = ""
+    levels: Annotated[tuple[PatrolLevel, ...], Meta(min_length=1)] = ("normal", "raised", "top")
+    missed: Literal["skip", "grace", "catch_up"] = "grace"  # catch_up: the last of those missed, once, within a day
     grace_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
     enabled: bool = True
 
@@ -391,6 +430,8 @@ class Agent(Section, frozen=True):
     airframe: Airframe = field(default_factory=Airframe)
     routes: tuple[Route, ...] = field(default=(), name="route")
     schedules: tuple[Schedule, ...] = field(default=(), name="schedule")
+    blackouts: tuple[Blackout, ...] = field(default=(), name="blackout")
+    levels: tuple[LevelSpan, ...] = field(default=(), name="level")
     cameras: tuple[Camera, ...] = field(default=(), name="camera")
     detectors: tuple[Detector, ...] = field(default=(), name="detector")
     plates: Plates = field(default_factory=Plates)
@@ -426,7 +467,9 @@ def parse(text: str, file: Path) -> Agent:
         raise ConfigError(file, ["is not TOML: it is nested too deeply"]) from None
     base = file.resolve().parent
     _resolve_secrets(table, base)
+    unparsed = _expand_ical(table)
     config, faults = _convert(copy.deepcopy(table), base)
+    faults += unparsed
     if config is not None:
         config, unread = _read_routes(config, table)
         faults += unread
@@ -517,6 +560,25 @@ def _convert(table: dict[str, Any], base: Path) -> tuple[Agent | None, list[str]
             if not steps or not _remove(table, steps):
                 break
     return None, faults
+
+
+def _expand_ical(table: dict[str, Any]) -> list[str]:
+    """An `rrule` of several iCalendar lines becomes the keys that they stand for."""
+    faults: list[str] = []
+    schedules = table.get("schedule")
+    for schedule in schedules if isinstance(schedules, list) else ():
+        text = schedule.get("rrule") if isinstance(schedule, dict) else None
+        if not isinstance(text, str) or not any(word in text.upper() for word in ("DTSTART", "EXDATE", "\n")):
+            continue
+        try:
+            keys = read_ical(text)
+        except ValueError as error:
+            faults.append(f"schedule[{schedule.get('id')}].rrule: {error}, got {text!r}")
+            keys = {}
+        if both := sorted(set(keys) & set(schedule) - {"rrule"}):
+            faults.append(f"schedule[{schedule.get('id')}].rrule: names `{both[0]}`, which stands beside it too")
+        schedule.update(keys)
+    return faults
 
 
 def _read_routes(config: Agent, table: dict[str, Any]) -> tuple[Agent, list[str]]:
@@ -670,7 +732,8 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             faults.append(f"{where}: no {kind} is called `{name}` (there is: {there})")
 
     cameras, detectors, zones, speakers, routes = map(names, ("camera", "detector", "zone", "speaker", "route"))
-    names("rule"), names("schedule")
+    names("rule"), names("blackout")
+    schedules = names("schedule")
     vehicle = "vehicle" in table
     site = table["site"] if isinstance(table.get("site"), dict) else {}
 
@@ -706,7 +769,13 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         faults += [f"rule[{rule.id}].{fault}" for fault in phrase_faults(rule.say)]
     for schedule in config.schedules:
         known(f"schedule[{schedule.id}].route", schedule.route, routes, "route")
-        faults += _schedule_faults(schedule)
+        faults += _schedule_faults(schedule, config.site)
+    for blackout in config.blackouts:
+        for name in blackout.schedules:
+            known(f"blackout[{blackout.id}].schedules", name, schedules, "schedule")
+        faults += [f"blackout[{blackout.id}]: {fault}" for fault in (spans.fault(blackout),) if fault]
+    for number, span in enumerate(config.levels):
+        faults += [f"level[{number}]: {fault}" for fault in (spans.fault(span),) if fault]
     if (config.routes or config.schedules) and not vehicle:
         faults.append("vehicle: required with a [[route]] or a [[schedule]]")
     take_off = None if config.site.lat is None or config.site.lon is None else (config.site.lat, config.site.lon)
@@ -731,10 +800,32 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
     return faults
 
 
-def _schedule_faults(schedule: Schedule) -> list[str]:
+def _schedule_faults(schedule: Schedule, site: Site) -> list[str]:
     where = f"schedule[{schedule.id}]"
-    if (schedule.cron is None) == (schedule.rrule is None):
-        return [f"{where}: give either `cron` or `rrule`"]
+    faults = [f"{where}.windows[{n}]: {why}" for n, span in enumerate(schedule.windows) if (why := spans.fault(span))]
+    if schedule.time_zone is not None:
+        try:
+            ZoneInfo(schedule.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            faults.append(f"{where}.time_zone: no such IANA zone: {schedule.time_zone!r}")
+    for day in schedule.exdate:
+        try:
+            datetime.fromisoformat(day)
+        except ValueError as error:
+            faults.append(f"{where}.exdate: {error}, got {day!r}")
+    return faults + _rule_faults(where, schedule, site)
+
+
+def _rule_faults(where: str, schedule: Schedule, site: Site) -> list[str]:
+    sunny = schedule.sun is not None
+    if (schedule.cron is None) == (schedule.rrule is None and not sunny):
+        return [f"{where}: give either `cron` or `rrule`, or `sun`"]
+    if not sunny and (schedule.offset_min or schedule.not_before or schedule.not_after):
+        return [f"{where}.sun: required with `offset_min`, `not_before` or `not_after`"]
+    if sunny and site.lat is None:
+        return [f"{where}.sun: the sun of what place? give site.lat and site.lon"]
+    if schedule.not_before and schedule.not_after and schedule.not_before > schedule.not_after:
+        return [f"{where}.not_before: {schedule.not_before} is later than not_after {schedule.not_after}"]
     if schedule.cron is not None:
         try:
             if len(schedule.cron.split()) != 5:
@@ -743,7 +834,8 @@ def _schedule_faults(schedule: Schedule) -> list[str]:
         except CronSimError as error:
             return [f"{where}.cron: {error}, got {schedule.cron!r}"]
         return []
-    assert schedule.rrule is not None
+    if schedule.rrule is None:
+        return []
     if schedule.dtstart is None:
         return [f"{where}.dtstart: required with `rrule` (local time, as 2026-11-22T21:30)"]
     fault = rule_fault(schedule.rrule, schedule.dtstart)

@@ -121,5 +121,5 @@ class Logbook:
         """A copy for the disk, which nothing changes while it is written; what changes from now on is unsaved."""
         self.unsaved = False
         state, ledger = self._state, self.ledger
-        kept = LedgerState(since=dict(ledger.since), flown=dict(ledger.flown))
+        kept = LedgerState(since=dict(ledger.since), flown=dict(ledger.flown), switches=list(ledger.switches))
         return State(run=state.run, ledger=kept, unsent=list(state.unsent))
