@@ -199,6 +199,8 @@ class Agent:
                 airframe=self.settings.airframe,
                 routes=self.settings.routes,
                 schedules=self.settings.schedules,
+                blackouts=self.settings.blackouts,
+                levels=self.settings.levels,
                 store=Store(self.data_dir / "flight"),
                 clock=self.clock,
                 health=self.health,
@@ -394,7 +396,7 @@ class Agent:
 
 async def run(settings: config.Agent) -> None:
     """Run one agent until SIGTERM or SIGINT; raises `DriverError` where the data directory cannot be had."""
-    _take(settings.data_dir)
+    take(settings.data_dir)
     stop, loop, bugs = asyncio.Event(), asyncio.get_running_loop(), list[BaseException]()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -421,8 +423,8 @@ async def run(settings: config.Agent) -> None:
     log.info("stopped")
 
 
-def _take(data_dir: Path) -> None:
-    """Lock the data directory for the life of this process (the kernel lets go of it whatever happens)."""
+def take(data_dir: Path) -> int:
+    """Lock the data directory for the life of this process, or until the descriptor that is returned is closed."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         fd = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -435,3 +437,4 @@ def _take(data_dir: Path) -> None:
         raise AlreadyRunningError(
             f"{data_dir}: another agent runs here; stop it, or give this one its own data_dir"
         ) from None
+    return fd

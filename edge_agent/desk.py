@@ -53,7 +53,6 @@ from edge_agent.messages import (
 WANTING: Mapping[type[Struct], str] = {
     Dispatch: "flights to a place that no route names",
     Extend: "flights that can be lengthened in the air",
-    Level: "schedules that belong to patrol levels",
     HotList: "a list of plates that incidents are matched against",
     Zones: "zones that can be moved while the agent runs",
     Clip: "the last minutes of each camera, kept as video",
@@ -72,6 +71,7 @@ class Pilot(Protocol):
     def pause(self, by: str) -> Refusal | None: ...
     def resume(self, by: str) -> Refusal | None: ...
     def clear(self) -> Refusal | None: ...
+    def level(self, level: config.PatrolLevel, until_s: float | None, by: str) -> Refusal | None: ...
     def skip(self, schedule: str, when_s: float | None, by: str) -> Refusal | None: ...
     @property
     def run_id(self) -> str | None: ...
@@ -120,9 +120,9 @@ class Desk:
                 return await self._snap(request, by)
             case CheckConfig():
                 return self._check(request)
-            case Dispatch() | Extend() | Level() | HotList() | Zones() | Clip():
+            case Dispatch() | Extend() | HotList() | Zones() | Clip():
                 return _rejected(f"not available on this device yet: it needs {WANTING[type(request)]}")
-            case Fly() | Recall() | Land() | Pause() | Resume() | ClearLockout() | Skip():
+            case Fly() | Recall() | Land() | Pause() | Resume() | ClearLockout() | Level() | Skip():
                 return self._steer(self._pilot, request, by) if self._pilot else _rejected(self._grounded)
             case _:
                 assert_never(request)
@@ -202,6 +202,12 @@ class Desk:
                 refusal = pilot.resume(by)
             case ClearLockout():
                 refusal = pilot.clear()
+                return _refused(refusal) if refusal else Reply(state="done")
+            case Level(level=level, until=until):
+                try:
+                    refusal = pilot.level(level, None if until is None else topics.unix_s(until), by)
+                except (ValueError, OverflowError) as error:
+                    return _rejected(f"`until` must be a time as RFC 3339 (2026-11-22T21:30:00+08:00): {error}")
                 return _refused(refusal) if refusal else Reply(state="done")
             case Skip(schedule=schedule, when=when):
                 try:

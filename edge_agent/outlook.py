@@ -101,5 +101,7 @@ class Outlook:
         t = self.pilot.telemetry
         mode, armed, fix = (t.mode, t.armed, t.gps_fix) if t else (None, None, None)
         phase, run, route = self.pilot.phase, self.pilot.run_id, self.pilot.route_id
-        self.uplink.state("flight", FlightState(phase=phase, mode=mode, armed=armed, run=run, route=route))
+        level = self.pilot.patrol_level
+        state = FlightState(phase=phase, mode=mode, armed=armed, run=run, route=route, level=level)
+        self.uplink.state("flight", state)
         self.uplink.state("gps", GpsState(fix=fix))

@@ -27,6 +27,7 @@ class FlightState(Struct, frozen=True, kw_only=True):
     armed: bool | None = None
     run: str | None = None
     route: str | None = None
+    level: str | None = None  # the patrol level that holds
 
 
 class GpsState(Struct, frozen=True, kw_only=True):

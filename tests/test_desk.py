@@ -80,6 +80,10 @@ class Pilot:
         self.asked.append(("fly", route_id, by))
         return self.answer or "run-1"
 
+    def level(self, level: str, until_s: float | None, by: str) -> Refusal | None:
+        self.asked.append(("level", level, until_s, by))
+        return self.answer
+
     def skip(self, schedule: str, when_s: float | None, by: str) -> Refusal | None:
         self.asked.append(("skip", schedule, when_s, by))
         return self.answer
@@ -310,6 +314,6 @@ async def test_settings_are_checked_and_not_applied(world: World) -> None:
 
 def test_what_a_device_says_that_it_can_do_is_what_it_does(tmp_path: Path, world: World) -> None:
     assert set(world.desk.caps()) == {
-        *("fly", "recall", "land", "pause", "resume", "clear_lockout", "skip", "say", "talk", "hush"),
+        *("fly", "recall", "land", "pause", "resume", "clear_lockout", "skip", "level", "say", "talk", "hush"),
         *("acknowledge", "handled", "config"),
     }

@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("ask", "go on after a pause"),
     "land": ("ask", "land where the vehicle is"),
     "skip": ("ask", "leave out one occurrence of a schedule"),
+    "schedule": ("schedule", "what flies when and why: next, explain, skip"),
+    "level": ("ask", "set the patrol level: normal, raised or top"),
     "clear-lockout": ("ask", "allow flights again after somebody has looked at the vehicle"),
     "say": ("voice", "speak a text"),
     "talk": ("voice", "speak live, from a microphone or a recording"),

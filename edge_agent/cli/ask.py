@@ -21,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     if command == "skip":
         parser.add_argument("schedule", help="the id of a [[schedule]] of the configuration")
         parser.add_argument("--when", metavar="TIME", help="the planned time as RFC 3339 (default: the next one)")
+    if command == "level":
+        parser.add_argument("level", choices=("normal", "raised", "top"), help="each has its own schedules")
+        parser.add_argument("--until", metavar="TIME", help="as RFC 3339 (default: until the next switch)")
     if command == "snapshot":
         parser.add_argument("--camera", metavar="NAME", help="which [[camera]] (default: the only one)")
     where = parser.add_mutually_exclusive_group()
@@ -64,6 +67,8 @@ def _question(args: argparse.Namespace) -> control.Question:
             return messages.Land()
         case "skip":
             return messages.Skip(schedule=args.schedule, when=args.when)
+        case "level":
+            return messages.Level(level=args.level, until=args.until)
         case "clear-lockout":
             return messages.ClearLockout()
         case "hush":

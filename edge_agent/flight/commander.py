@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
@@ -21,6 +20,7 @@ from edge_agent.flight.mavlink import Command, Link
 from edge_agent.flight.phases import Phase, Seen
 from edge_agent.flight.refusals import in_words, not_now
 from edge_agent.flight.schedule import Ledger, Missed
+from edge_agent.flight.timetable import Timetable
 from edge_agent.messages import Refusal, Telemetry
 
 LISTEN_S = 3.0  # heartbeats are heard for so long before anything is decided
@@ -55,6 +55,8 @@ class Commander:
         airframe: config.Airframe | None = None,
         routes: Iterable[config.Route],
         schedules: Iterable[config.Schedule],
+        blackouts: Iterable[config.Blackout] = (),
+        levels: Iterable[config.LevelSpan] = (),
         state: State,
         new_id: Callable[[], str],
         note: Callable[[str], None],
@@ -65,7 +67,7 @@ class Commander:
         self.budget = Budget(airframe or config.Airframe())
         self._routes = {route.id: route for route in routes}
         self.logbook = Logbook(state)
-        self.ledger = Ledger(schedules, ZoneInfo(site.time_zone), self.logbook.ledger)
+        self.ledger = Ledger(schedules, Timetable(site, blackouts, levels), self.logbook.ledger)
         run = self.logbook.run
         self.phase = Phase.LOCKOUT if run is not None and run.phase == Phase.LOCKOUT else Phase.BOOT
         self.entered_s: float | None = None
@@ -171,6 +173,15 @@ class Commander:
         """What names the mission aboard, once it was read back."""
         run = self.logbook.run
         return run.digest if run else None
+
+    def level(self, level: config.PatrolLevel, until_s: float | None, by: str, wall: float) -> Refusal | None:
+        """Set the patrol level, until a Unix time or until the next switch."""
+        if until_s is not None and until_s <= wall:
+            return _no("level", "the time it shall last until is over", f"{wall - until_s:.0f} s ago", "a time to come")
+        self.ledger.switch(level, until_s, by, wall)
+        self.logbook.save()
+        self._note(f"flight: patrol level {level}, set by {by}")
+        return None
 
     # --- known ----------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from edge_agent.flight.store import Keeper
 from edge_agent.flight.vehicle import Vehicle
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
 from edge_agent.runtime import Clock, DriverError, Health
+from edge_agent.topics import rfc3339
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class Pilot:
         airframe: config.Airframe | None = None,
         routes: Iterable[config.Route],
         schedules: Iterable[config.Schedule],
+        blackouts: Iterable[config.Blackout] = (),
+        levels: Iterable[config.LevelSpan] = (),
         store: Keeper,
         clock: Clock,
         health: Health,
@@ -60,6 +63,8 @@ class Pilot:
             airframe=airframe,
             routes=self._routes,
             schedules=schedules,
+            blackouts=blackouts,
+            levels=levels,
             state=store.load(),
             new_id=lambda: str(ULID()),
             note=log.info,
@@ -106,6 +111,15 @@ class Pilot:
     def skip(self, schedule: str, when_s: float | None, by: str) -> Refusal | None:
         """Leave out the occurrence planned at `when_s` (Unix time), or the next one of this schedule."""
         return self._commander.skip(schedule, when_s, by, self._clock.wall())
+
+    def level(self, level: config.PatrolLevel, until_s: float | None, by: str) -> Refusal | None:
+        """Set the patrol level, until a Unix time or until the next switch."""
+        return self._commander.level(level, until_s, by, self._clock.wall())
+
+    @property
+    def patrol_level(self) -> config.PatrolLevel:
+        """The level that holds now; each has its own schedules."""
+        return self._commander.ledger.level_at(self._clock.wall())
 
     def enable(self, schedule: str, enabled: bool) -> None:
         """Switch a schedule on or off; one that was off owes nothing of that time."""
@@ -164,6 +178,7 @@ class Pilot:
                 for route in self._routes
                 if on_ground and (refusals := commander.blocked(route, now))
             },
+            "level": self._level(wall),
             "next": {"schedule": following.schedule.id, "wall_s": following.planned_s} if following else None,
             "said": [text.text for text in self._link.texts][-5:],
             "bad_crc": self._link.bad_crc,
@@ -247,6 +262,14 @@ class Pilot:
         if self._scribe is not None:
             self._scribe.look(self.run_id, t, self._link.orders)
             self._scribe.flush()
+
+    def _level(self, wall: float) -> dict[str, Any]:
+        switch = self._commander.ledger.switched(wall)
+        return {
+            "now": self.patrol_level,
+            "by": switch.by if switch else "calendar",
+            "until": rfc3339(switch.until_s) if switch and switch.until_s is not None else None,
+        }
 
     def _link_state(self, now: float) -> str:
         if self._link.alive(now):

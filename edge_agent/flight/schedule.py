@@ -184,6 +184,11 @@ class Ledger:
 
     # --- ahead ----------------------------------------------------------------------------------------------------
 
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """Those that are enabled."""
+        return tuple(self._schedules)
+
     def names(self) -> str:
         """The schedules that are enabled."""
         return ", ".join(schedule.id for schedule in self._schedules)

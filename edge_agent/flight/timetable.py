@@ -1,4 +1,4 @@
-"""From a rule to the flights it means: exceptions, windows, jitter, blackouts and patrol levels, each explained. Pure."""
+"""From a rule to flights: exceptions, windows, jitter, blackouts and patrol levels, each explained. Pure."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ class Timetable:
         local = self._local(at_s, self._site_zone)
         return max((span.level for span in self._levels if spans.holds(span, local)), key=RANK.index, default="normal")
 
-    def entries(
-        self, schedule: Schedule, after_s: float, level_at: Callable[[float], PatrolLevel]
-    ) -> Iterator[Entry]:
+    def entries(self, schedule: Schedule, after_s: float, level_at: Callable[[float], PatrolLevel]) -> Iterator[Entry]:
         """What is planned strictly later than `after_s`, in order, those that do not fly included with their reason.
 
         Jitter moves nothing past the middle between two neighbours, so the order stays and no flight is lost in it.

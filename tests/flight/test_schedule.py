@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent import calendar
-from edge_agent.config import Schedule
+from edge_agent.config import Schedule, Site
 from edge_agent.flight.schedule import Ledger, LedgerState
+from edge_agent.flight.timetable import Timetable
 
-ZONE = ZoneInfo("Europe/Berlin")
+BERLIN = Timetable(Site(device="d", time_zone="Europe/Berlin", lat=52.52, lon=13.405))
+UTC_SITE = Timetable(Site(device="d"))
 HOURLY = Schedule(id="hourly", route="r", cron="0 * * * *", grace_s=600)
 START_S = datetime(2026, 6, 1, 10, 30, tzinfo=UTC).timestamp()
 ELEVEN_S = START_S + 1800
@@ -23,7 +24,7 @@ class Clerk:
     """Asks the ledger and flies whatever is due."""
 
     def __init__(self, *schedules: Schedule, state: LedgerState | None = None) -> None:
-        self.ledger = Ledger(schedules or (HOURLY,), ZONE, state or LedgerState())
+        self.ledger = Ledger(schedules or (HOURLY,), BERLIN, state or LedgerState())
         self.flown: list[float] = []
         self.missed: list[float] = []
 
@@ -36,7 +37,7 @@ class Clerk:
 
     def restart(self) -> None:
         state = msgspec.json.decode(msgspec.json.encode(self.ledger.state), type=LedgerState)
-        self.ledger = Ledger((HOURLY,), ZONE, state)
+        self.ledger = Ledger((HOURLY,), BERLIN, state)
 
 
 def test_on_the_very_first_start_nothing_of_the_past_is_due():
@@ -107,7 +108,7 @@ def test_what_was_off_shorter_than_the_grace_is_flown():
 
 
 def test_a_flight_that_waits_is_missed_with_the_reason_for_which_it_waited():
-    ledger = Ledger((HOURLY,), ZONE, LedgerState())
+    ledger = Ledger((HOURLY,), BERLIN, LedgerState())
     ledger.due(START_S)
     due, _ = ledger.due(ELEVEN_S + 1)
     assert due is not None
@@ -163,13 +164,13 @@ def test_however_the_clock_steps_nothing_flies_twice_or_after_its_grace(steps):
 
 
 def test_the_next_occurrence_is_told():
-    planned = Ledger((HOURLY,), ZONE, LedgerState()).next(START_S)
+    planned = Ledger((HOURLY,), BERLIN, LedgerState()).next(START_S)
     assert planned is not None
     assert planned.planned_s == ELEVEN_S
 
 
 def test_asking_for_the_next_one_walks_no_rule_until_it_has_come(monkeypatch):
-    ledger = Ledger((HOURLY,), ZONE, LedgerState())
+    ledger = Ledger((HOURLY,), BERLIN, LedgerState())
     walks = []
     walk = calendar.next_occurrences
     monkeypatch.setattr(calendar, "next_occurrences", lambda *args: walks.append(args) or walk(*args))
@@ -179,7 +180,7 @@ def test_asking_for_the_next_one_walks_no_rule_until_it_has_come(monkeypatch):
 
 
 def test_what_is_next_follows_a_skip_a_switch_and_a_clock_set_back():
-    ledger = Ledger((HOURLY,), ZONE, LedgerState())
+    ledger = Ledger((HOURLY,), BERLIN, LedgerState())
     ledger.skip(ledger.next(START_S))
     assert ledger.next(START_S).planned_s == ELEVEN_S + 3600
     assert ledger.next(START_S - 7200).planned_s == ELEVEN_S - 7200
@@ -197,7 +198,7 @@ class TestSkipping:
     DAY = 86_400.0
 
     def ledger(self) -> Ledger:
-        return Ledger([self.DAILY], ZoneInfo("UTC"), LedgerState())
+        return Ledger([self.DAILY], UTC_SITE, LedgerState())
 
     def test_the_next_is_left_out_and_the_one_after_it_flies(self) -> None:
         ledger = self.ledger()
@@ -237,13 +238,13 @@ class TestSkipping:
 
     def test_a_skip_outlives_a_restart(self) -> None:
         state = LedgerState()
-        ledger = Ledger([self.DAILY], ZoneInfo("UTC"), state)
+        ledger = Ledger([self.DAILY], UTC_SITE, state)
         ledger.due(self.T0)
         planned = ledger.find("dusk", None, self.T0)
         assert planned is not None
         ledger.skip(planned)
         kept = msgspec.json.decode(msgspec.json.encode(state), type=LedgerState)
-        again = Ledger([self.DAILY], ZoneInfo("UTC"), kept)
+        again = Ledger([self.DAILY], UTC_SITE, kept)
         assert again.due(planned.planned_s + 60) == (None, [])
 
     def test_a_schedule_that_was_off_owes_nothing_of_that_time(self) -> None:
