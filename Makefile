@@ -20,6 +20,9 @@ test: check test-packages ## everything that must hold: check + the tests that m
 faults: setup-dev test-packages ## every fault we can play, 20,000 events each, nothing lost (under 20 minutes; FAULTS_EVENTS=2000 for less)
 	@FAULTS_JSON=build/faults.json $(BIN)/pytest tests/faults -m faults -rs $(ARGS)
 
+sitl: setup-dev ## fly the scenarios on real ArduCopter (ARDUCOPTER=/path/arducopter; SCENARIO=07 SEED=3 JOBS=2 for less)
+	@$(BIN)/python -m sitl run $(SCENARIO) --seed $(or $(SEED),1) --jobs $(or $(JOBS),4) $(ARGS)
+
 bench: setup-dev test-packages build/bench/site ## the uplink's figures beside its peers', into docs/PERFORMANCE.md (about 10 minutes)
 	@$(BIN)/python bench/uplink.py $(ARGS)
 
@@ -66,4 +69,6 @@ $(UV):
 	  else echo "python3-venv is missing; run: sudo apt-get install python3-venv ca-certificates"; exit 1; fi; }
 	@$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
-.PHONY: help demo test faults bench check setup setup-dev lock format test-packages clean contract
+export ARDUCOPTER
+
+.PHONY: help demo test faults sitl bench check setup setup-dev lock format test-packages clean contract

@@ -301,7 +301,8 @@ class Agent:
     async def on_flight(self, event: FlightEvent) -> None:
         """A flight entered a phase."""
         self.outlook.look()
-        await self.report("mission", event, wall_s=event.wall_s)
+        # Its own id: what is handed over again after a crash is the same event, and kept once.
+        await self.report("mission", event, id=f"{event.run}/{event.seq}", wall_s=event.wall_s)
         await self.desk.flown(event)
 
     def on_telemetry(self, telemetry: Telemetry) -> None:

@@ -336,8 +336,8 @@ class Commander:
         """Call the drone home when the battery or a phase says so, and let go on the ground."""
         assert self.entered_s is not None
         t = self.link.telemetry()
-        if self.phase is Phase.ABORTING and now - self.entered_s > DISARM_AFTER_S and self._pressed is None:
-            self._pressed = self._do(safety.Disarm(), now)
+        if self.phase is Phase.ABORTING and now - self.entered_s > DISARM_AFTER_S:
+            self._stop_motors(now)
         if t is None or self.phase not in (Phase.CLIMB, Phase.ROUTE, Phase.PAUSED, Phase.YIELDED):
             return
         if self.phase is not Phase.YIELDED and self._home_by is None:
@@ -354,6 +354,12 @@ class Commander:
                 self._home_by = ("pilot", f"{self.phase} for {now - self.entered_s:.0f} s")
         if self._home_by is not None and (self._order is None or self._order.mode != "RTL"):
             self._want("recall", *self._home_by, phases.IN_FLIGHT, now)
+
+    def _stop_motors(self, now: float) -> None:
+        """Disarm; where the autopilot still believes in its take-off, have it land first: that disarms it."""
+        pressed = self._pressed
+        if pressed is None or isinstance(pressed, Refusal) or getattr(pressed, "state", "") in ("refused", "silent"):
+            self._pressed = self._do(safety.Disarm() if self.link.landed else safety.SetMode("LAND"), now)
 
     def _want(self, asked: str, by: str, why: str, during: Collection[Phase], now: float) -> Refusal | None:
         """Order the mode that is `asked` for; it is pressed until it is seen."""

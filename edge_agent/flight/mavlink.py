@@ -21,9 +21,10 @@ AUTOPILOT = 1  # MAV_COMP_ID_AUTOPILOT1
 OURS = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER  # 191, under the vehicle's own system id: never masks the loss of a GCS
 
 HEARTBEAT_S = 1.0
-LOST_S = 3.0  # no heartbeat for so long: the link is down
+LOST_S = 3.0  # nothing was heard for so long: the link is down
+SILENT_HEART_S = 10.0  # so is one on which only heartbeats stay away
 RESEND_S = 1.0
-TRIES = 5
+TRIES = 10
 TICK_S = 0.1
 MOST_OTHERS = 100
 SIGN = "EDGEAGENT"  # the name under which agents make themselves known to each other
@@ -136,6 +137,7 @@ class Link:
         """The link is new, or the autopilot rebooted: all that it said is void."""
         self.first_heard_s: float | None = None
         self.heard_s: float | None = None
+        self._any_s = float("-inf")
         self.copter = False
         self.armed = False
         self.mode = "UNKNOWN"
@@ -165,6 +167,7 @@ class Link:
 
     def _take(self, message: Message, now: float) -> None:
         number = message.get_msgId()
+        self._any_s = now
         match number:
             case mavlink.MAVLINK_MSG_ID_HEARTBEAT:
                 self._heartbeat(message, now)
@@ -243,8 +246,10 @@ class Link:
     # --- known ----------------------------------------------------------------------------------------------------
 
     def alive(self, now: float) -> bool:
-        """Whether a heartbeat came lately."""
-        return self.heard_s is not None and now - self.heard_s < LOST_S
+        """Whether the autopilot is heard: a bad link may lose some heartbeats among all that it says."""
+        if self.heard_s is None:
+            return False
+        return now - max(self.heard_s, self._any_s) < LOST_S and now - self.heard_s < SILENT_HEART_S
 
     @property
     def bad_crc(self) -> int:

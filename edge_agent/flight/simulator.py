@@ -152,7 +152,10 @@ class Autopilot:
         self._keep_house()
         if self.missions.received:
             self.missions.received = False
-            s.seq, s.started = 0, False
+            if s.started:  # ArduCopter flies on: the current item anew, as it now reads
+                s.seq, s.arrived_s = min(s.seq, len(s.items) - 1), None
+            else:
+                s.seq = 0
             self._text(mavlink.MAV_SEVERITY_INFO, "Flight plan received")
         self._stream()
         if s.time_s - self._position_s >= 1.0:

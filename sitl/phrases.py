@@ -1,0 +1,404 @@
+"""What a scenario can say, and what each sentence does. Times are the vehicle's; places are metres from home."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from sitl import control, rival, verdict
+from sitl.language import Phrasebook
+from sitl.station import MODES
+from sitl.world import FLIGHT_S, ZONE, World
+
+phrase = Phrasebook()
+READY_S = 120.0
+AHEAD = (
+    "gating", "uploading", "verifying", "readying", "arming", "starting", "climb", "route", "returning", "landing",
+    "landed", "ground",
+)  # fmt: skip
+SQUARE = [(60.0, 0.0), (60.0, 60.0), (0.0, 60.0), (0.0, 30.0)]
+LONG = [(150.0, 0.0), (150.0, 40.0), (0.0, 40.0)]
+ROUTES = {"square": (SQUARE, 20.0), "long": (LONG, 20.0)}
+SMALL = 5.0  # the simulated autopilot flies smaller routes: they are a test of the agent, not of the flying
+MESSAGES = {
+    "mission item": mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT,
+    "mission acknowledgement": mavlink.MAVLINK_MSG_ID_MISSION_ACK,
+    "command acknowledgement": mavlink.MAVLINK_MSG_ID_COMMAND_ACK,
+}
+
+# --- what there is ----------------------------------------------------------------------------------------------------
+
+
+@phrase("a drone at home with the patrol {route}")
+async def drone_at_home(world: World, route: str) -> None:
+    corners, alt_m = shape(world, route)
+    world.route(route, corners, alt_m)
+    await world.start()
+    await world.start_agent()
+    await world.until(lambda: world.phase == "ground" and not world.blocked, READY_S, "ready to fly")
+
+
+@phrase("a drone at home with the patrol {route}, scheduled in {minutes} minutes")
+async def scheduled(world: World, route: str, minutes: float) -> None:
+    when = datetime.fromtimestamp(world.clock.wall(), ZoneInfo(ZONE)) + timedelta(minutes=minutes)
+    world.agent.settings["schedule"] = [
+        {"id": "round", "route": route, "rrule": "FREQ=DAILY;COUNT=1", "dtstart": f"{when:%Y-%m-%dT%H:%M:%S}"}
+    ]
+    await drone_at_home(world, route)
+
+
+@phrase("a drone that was just switched on, with the patrol {route}")
+async def drone_switched_on(world: World, route: str) -> None:
+    corners, alt_m = shape(world, route)
+    world.route(route, corners, alt_m)
+    await world.start()
+    await world.start_agent()
+
+
+@phrase("the parameter {name} is {value}")
+async def parameter(world: World, name: str, value: float) -> None:
+    await world.station.set(name, value)
+
+
+@phrase("the agent's limit {name} is {value}")
+async def limit(world: World, name: str, value: float) -> None:
+    world.agent.settings.setdefault("limits", {})[name] = value
+    await world.agent.stop()
+    await world.start_agent()
+
+
+@phrase("a ground station is connected")
+async def station_connected(world: World) -> None:
+    world.station.present = True
+
+
+@phrase("the ground station goes silent")
+async def station_silent(world: World) -> None:
+    world.station.present = False
+
+
+def shape(world: World, route: str) -> tuple[list[tuple[float, float]], float]:
+    """The corners of a route, in metres north and east of home, and its height."""
+    corners, alt_m = ROUTES[route]
+    if world.vehicle.real:
+        return corners, alt_m
+    return [(north_m / SMALL, east_m / SMALL) for north_m, east_m in corners], alt_m / 3
+
+
+def _from(phase: str) -> tuple[str, ...]:
+    """A phase of an undisturbed flight and those behind it, for what passes too quickly to be seen."""
+    return AHEAD[AHEAD.index(phase) :]
+
+
+# --- the link ---------------------------------------------------------------------------------------------------------
+
+
+@phrase("the link loses {percent} % of all messages, and doubles and swaps some")
+async def lossy(world: World, percent: float) -> None:
+    for air in (world.wire.up, world.wire.down):
+        air.drop, air.duplicate, air.reorder = percent / 100, 0.05, 0.05
+
+
+@phrase("the link damages {percent} % of all messages")
+async def damaging(world: World, percent: float) -> None:
+    for air in (world.wire.up, world.wire.down):
+        air.flip = percent / 100
+
+
+@phrase("the link is {seconds} s late")
+async def late(world: World, seconds: float) -> None:
+    for air in (world.wire.up, world.wire.down):
+        air.delay_s = seconds
+
+
+@phrase("the link is good again")
+async def healed(world: World) -> None:
+    world.wire.up.heal()
+    world.wire.down.heal()
+
+
+@phrase("the link is cut for {seconds} s")
+async def cut(world: World, seconds: float) -> None:
+    world.wire.up.partition = world.wire.down.partition = True
+    await world.wait(seconds)
+    world.wire.up.partition = world.wire.down.partition = False
+
+
+@phrase("the cable is pulled and put in again")
+async def pulled(world: World) -> None:
+    world.wire.break_connections()
+
+
+@phrase("the vehicle's next {count} {message} messages are lost")
+async def lose_next(world: World, count: int, message: str) -> None:
+    world.wire.down.lose_next[MESSAGES[message]] = count
+
+
+# --- the agent --------------------------------------------------------------------------------------------------------
+
+
+@phrase("the patrol {route} is ordered")
+async def ordered(world: World, route: str) -> None:
+    reply = await world.agent.order("fly", route=route)
+    assert reply.get("state") == "accepted", f"the agent answers {reply}"
+
+
+@phrase("the patrol {route} is refused because of {reason}")
+async def refused(world: World, route: str, reason: str) -> None:
+    reply = await world.agent.order("fly", route=route)
+    assert reply.get("state") not in ("accepted", "done"), f"the agent answers {reply}"
+    assert reason in str(reply.get("reason")), f"the agent answers {reply}"
+
+
+@phrase("the operator asks to {what}")
+async def asks(world: World, what: str) -> None:
+    reply = await world.agent.order(what)
+    if what == "resume":
+        world.resumed_s.append(world.clock.now())
+    assert reply.get("state") in ("accepted", "done"), f"the agent answers {reply}"
+
+
+@phrase("the agent refuses to {what}")
+async def refuses(world: World, what: str) -> None:
+    reply = await world.agent.order(what)
+    assert reply.get("state") not in ("accepted", "done"), f"the agent answers {reply}"
+
+
+@phrase("the agent is in {phase}")
+async def in_phase(world: World, phase: str) -> None:
+    await world.until_phase((phase,), FLIGHT_S)  # an undisturbed flight has every phase once
+
+
+@phrase("the agent is in {phase} or beyond")
+async def in_phase_or_beyond(world: World, phase: str) -> None:
+    await world.until_from(_from(phase), FLIGHT_S)
+
+
+@phrase("the agent is in {phase} within {seconds} s, or beyond")
+async def in_phase_or_beyond_within(world: World, phase: str, seconds: float) -> None:
+    await world.until_from(_from(phase), seconds)
+
+
+@phrase("the agent is in {phase} again within {seconds} s, or beyond")
+async def again(world: World, phase: str, seconds: float) -> None:
+    begin_s = world.clock.now()
+    await world.until_from(_from(phase), seconds)
+    world.tell(f"    re-attached after {world.clock.now() - begin_s:.1f} s of the vehicle's time")
+
+
+@phrase("the agent is ready again")
+async def ready_again(world: World) -> None:
+    await world.until(lambda: world.phase == "ground" and not world.blocked, READY_S, "ready to fly")
+
+
+@phrase("the drone is down")
+async def is_down(world: World) -> None:
+    await world.until(lambda: world.station.on_ground and not world.station.armed, FLIGHT_S, "landed and disarmed")
+
+
+@phrase("the agent is in {phase} within {seconds} s")
+async def in_phase_within(world: World, phase: str, seconds: float) -> None:
+    await world.until_phase((phase,), seconds)
+
+
+@phrase("the agent stays in {phase} for {seconds} s")
+async def stays(world: World, phase: str, seconds: float) -> None:
+    end = world.clock.now() + seconds
+    while world.clock.now() < end:
+        assert world.phase == phase, f"it is in {world.phase}"
+        await asyncio.sleep(0.01)
+
+
+@phrase("the agent is killed")
+async def killed(world: World) -> None:
+    await world.agent.kill()
+    world.phases.append((world.clock.now(), "killed"))
+
+
+@phrase("the agent is started again")
+async def started(world: World) -> None:
+    await world.start_agent()
+
+
+@phrase("the agent is killed as soon as it has sent mission item {count}")
+async def killed_at_item(world: World, count: int) -> None:
+    number = mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT
+    before = world.wire.count(number)
+    await world.until(lambda: world.wire.count(number) >= before + count, 60, f"mission item {count} on the wire")
+    await killed(world)
+
+
+@phrase("the agent hangs for {seconds} s")
+async def hangs(world: World, seconds: float) -> None:
+    world.agent.pause()
+    await world.wait(seconds)
+    world.agent.go_on()
+
+
+@phrase("the computer's clock jumps by {seconds} s")
+async def clock_jumps(world: World, seconds: float) -> None:
+    world.clock.step_wall(seconds)
+
+
+@phrase("the agent goes through {phases}")
+async def goes_through(world: World, phases: str) -> None:
+    wanted = [word.strip() for word in phases.split(",")]
+    told = [event["phase"] for event in world.agent.events()]
+    rest = iter(told)
+    assert all(phase in rest for phase in wanted), f"it went through {', '.join(told)}"
+
+
+@phrase("the agent says that {words}")
+async def says(world: World, words: str) -> None:
+    causes = [event["cause"] for event in world.agent.events()]
+    assert any(words in cause for cause in causes), f"it says {'; '.join(causes)}"
+
+
+@phrase("the agent flies nothing for {seconds} s")
+async def flies_nothing(world: World, seconds: float) -> None:
+    end = world.clock.now() + seconds
+    while world.clock.now() < end:
+        assert not world.station.armed, "the vehicle is armed"
+        await asyncio.sleep(0.01)
+
+
+@phrase("the vehicle was never armed")
+async def never_armed(world: World) -> None:
+    assert world.station.lifted_s is None, "it took off"
+    sent = [c for c in verdict.commands(world.wire.sent) if c.what.startswith("COMPONENT_ARM_DISARM(1")]
+    assert not sent, f"the agent sent {sent}"
+
+
+@phrase("the agent sent {count} commands to {what}")
+async def sent_count(world: World, count: int, what: str) -> None:
+    starts = {"arm": "COMPONENT_ARM_DISARM(1", "start": "MISSION_START", "upload": "MISSION_COUNT"}[what]
+    sent = [c for c in verdict.commands(world.wire.sent) if c.what.startswith(starts)]
+    assert len(sent) == count, f"it sent {len(sent)}: {sent}"
+
+
+# --- the vehicle, the pilot, the rival --------------------------------------------------------------------------------
+
+
+@phrase("the pilot switches to {mode}")
+async def pilot_switches(world: World, mode: str) -> None:
+    world.station.transmit(switch=mode, throttle=1500)
+    await world.until(lambda: world.station.mode == mode, 5, f"mode {mode}")
+
+
+@phrase("a ground station sets the mode to {mode}")
+async def station_sets_mode(world: World, mode: str) -> None:
+    if world.station.flies_by_stick:
+        world.station.transmit(throttle=1500)  # a throttle at rest would mean descent
+    await world.station.command(mavlink.MAV_CMD_DO_SET_MODE, 1, MODES[mode])
+    await world.until(lambda: world.station.mode == mode, 5, f"mode {mode}")
+
+
+@phrase("the autopilot reboots")
+async def reboots(world: World) -> None:
+    if world.vehicle.real:
+        world.station.send(mavlink.MAVLink_command_long_message(1, 1, 246, 0, 1, 0, 0, 0, 0, 0, 0))
+        await asyncio.sleep(0.3)
+    else:
+        await world.vehicle.stop()
+        await world.vehicle.start()
+    world.station.connected.clear()
+    await world.until(world.station.connected.is_set, 60, "the autopilot back")
+    await world.wait(5)  # until then the agent's gates may show what they knew before
+
+
+@phrase("the autopilot loses its power for {seconds} s")
+async def loses_power(world: World, seconds: float) -> None:
+    await world.vehicle.stop()
+    await asyncio.sleep(seconds / world.speedup)
+    await world.vehicle.start()
+
+
+@phrase("the autopilot hangs for {seconds} s")
+async def vehicle_hangs(world: World, seconds: float) -> None:
+    world.vehicle.signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds / world.speedup)
+    world.vehicle.signal(signal.SIGCONT)
+
+
+@phrase("a second ground station uploads another mission")
+async def rival_uploads(world: World) -> None:
+    result = await rival.upload(world)
+    assert result == mavlink.MAV_MISSION_ACCEPTED, f"it was answered {result}"
+
+
+@phrase("a second ground station tries to upload another mission")
+async def rival_tries(world: World) -> None:
+    await rival.upload(world)
+
+
+@phrase("the mission aboard is the patrol {route}")
+async def mission_aboard(world: World, route: str) -> None:
+    corners, _ = shape(world, route)
+    items = await rival.download(world)
+    found = [(i.x, i.y) for i in items if i.command == mavlink.MAV_CMD_NAV_WAYPOINT and i.seq > 0]
+    wanted = [(round(p["lat"] * 1e7), round(p["lon"] * 1e7)) for p in (world.place(*corner) for corner in corners)]
+    assert found == wanted, f"it is {found}, not {wanted}"
+
+
+@phrase("the vehicle is at item {seq} or later")
+async def at_item(world: World, seq: int) -> None:
+    await world.until(lambda: world.station.mission_seq >= seq, FLIGHT_S, f"mission item {seq}")
+
+
+@phrase("the vehicle is in {mode}")
+async def vehicle_in(world: World, mode: str) -> None:
+    await world.until(lambda: world.station.mode == mode, 60, f"mode {mode}")
+
+
+@phrase("the vehicle is in {mode} within {seconds} s")
+async def vehicle_in_within(world: World, mode: str, seconds: float) -> None:
+    await world.until(lambda: world.station.mode == mode, seconds, f"mode {mode}")
+
+
+@phrase("the vehicle stays in {mode} for {seconds} s")
+async def vehicle_stays(world: World, mode: str, seconds: float) -> None:
+    end = world.clock.now() + seconds
+    while world.clock.now() < end:
+        assert world.station.mode == mode, f"it is in {world.station.mode}"
+        await asyncio.sleep(0.01)
+
+
+# --- how it went ------------------------------------------------------------------------------------------------------
+
+
+@phrase("{seconds} s pass")
+async def pass_time(world: World, seconds: float) -> None:
+    await world.wait(seconds)
+
+
+@phrase("the drone comes home")
+async def comes_home(world: World) -> None:
+    await world.until(lambda: world.station.lifted_s is not None, 120, "a take-off")
+    await world.until(lambda: world.station.on_ground and not world.station.armed, FLIGHT_S, "landed and disarmed")
+    await world.until_fresh_phase("ground", 60)
+
+
+@phrase("the drone passed every corner of {route} within {metres} m")
+async def passed(world: World, route: str, metres: float) -> None:
+    corners, alt_m = shape(world, route)
+    for north_m, east_m in corners:
+        away_m = min(math.dist((p.north_m, p.east_m, p.up_m), (north_m, east_m, alt_m)) for p in world.station.path)
+        assert away_m <= metres, f"{away_m:.1f} m from the corner {north_m:g} m north, {east_m:g} m east"
+
+
+@phrase("its path is the one of an undisturbed flight of {route} within {metres} m")
+async def undisturbed(world: World, route: str, metres: float) -> None:
+    corners, alt_m = shape(world, route)
+    worst_m = verdict.deviation_m(world.station.path, await control.path(world, route, corners, alt_m))
+    world.tell(f"    the path differs by {worst_m:.2f} m at most")
+    assert worst_m <= metres, f"it differs by {worst_m:.1f} m"
+
+
+@phrase("the drone may end anywhere")
+async def ends_anywhere(world: World) -> None:
+    world.ends_at_home = False

@@ -1,0 +1,19 @@
+"""The scenarios that need no physics, flown by the whole agent on the simulated autopilot."""
+
+from __future__ import annotations
+
+import pytest
+
+from sitl import runner
+
+CHOSEN = ("03-", "04-", "05-", "06-", "11-link")
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(400)
+async def test_scenarios_on_the_simulated_autopilot(tmp_path, capsys):
+    chosen = [s for s in runner.known() if s.simulated and s.name.startswith(CHOSEN)]
+    assert len(chosen) == len(CHOSEN)
+    results = await runner.many(chosen, tmp_path / "out", vehicle="simulated", speedup=10.0, seed=1, jobs=2)
+    assert not [result for result in results if result.bad], capsys.readouterr().out
+    assert (tmp_path / "out" / "junit.xml").exists()
