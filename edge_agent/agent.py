@@ -56,7 +56,10 @@ log = logging.getLogger(__name__)
 
 GOODBYE_S = 3.0  # well within the 90 s that systemd gives
 
-PACES = {"uplink": Backoff(min_s=1.0, max_s=120.0, share=0.0)}  # a fleet that lost its broker comes back one by one
+PACES = {
+    "uplink": Backoff(min_s=1.0, max_s=120.0, share=0.0),  # a fleet that lost its broker comes back one by one
+    "pilot": Backoff(max_s=4.0),  # a cable that is back is an autopilot that flies meanwhile
+}
 
 Part = tuple[str, Callable[[], Awaitable[None]]]
 
@@ -188,12 +191,16 @@ class Agent:
         if self.settings.vehicle is None:
             return
         from edge_agent.flight.pilot import Pilot
+        from edge_agent.flight.signing_key import open_signing
         from edge_agent.flight.store import Store
+        from edge_agent.flight.tlog import Tlog
         from edge_agent.flight.vehicle import open_vehicle
 
         try:
             self.pilot = Pilot(
                 open_vehicle(self.settings.vehicle, self.settings.site, self.clock),
+                signing=open_signing(self.settings.vehicle, self.data_dir / "flight" / "signing", self.clock),
+                tlog=Tlog(self.data_dir / "tlogs", self.settings.tlog.keep_mb, self.clock.wall),
                 site=self.settings.site,
                 limits=self.settings.limits,
                 airframe=self.settings.airframe,

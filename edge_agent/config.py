@@ -71,11 +71,22 @@ class Site(Section, frozen=True):
 # --- flight -------------------------------------------------------------------------------------------------------
 
 
+class LinkSigning(Section, frozen=True):
+    """MAVLink 2 signing: `key` is the file (or credential:NAME) with 64 hex digits, or with a passphrase as Mission
+    Planner and MAVProxy take it. `accept_unsigned` heeds unsigned packets too, while autopilots are being set up.
+    """
+
+    key: str
+    link_id: Annotated[int, Meta(ge=0, le=255)] = 0
+    accept_unsigned: bool = False
+
+
 class MavlinkVehicle(Section, frozen=True, tag_field="type", tag="mavlink"):
     """A real autopilot: `udpin:HOST:PORT`, `udpout:HOST:PORT`, `tcp:HOST:PORT` or `serial:DEVICE:BAUD`."""
 
     url: Annotated[str, Meta(pattern=r"^(udpin|udpout|tcp):[^:]+:\d{1,5}$|^serial:[^:]+:\d{4,7}$")]
     system_id: Annotated[int, Meta(ge=1, le=254)] = 1
+    signing: LinkSigning | None = None
 
 
 class SimulatedVehicle(Section, frozen=True, tag_field="type", tag="simulated"):
@@ -88,6 +99,12 @@ class SimulatedVehicle(Section, frozen=True, tag_field="type", tag="simulated"):
 
 
 Vehicle = MavlinkVehicle | SimulatedVehicle
+
+
+class Tlog(Section, frozen=True):
+    """Telemetry logs of flights, in `tlogs` below `data_dir`: the oldest go when all are above `keep_mb`; 0: none."""
+
+    keep_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 500
 
 
 class Limits(Section, frozen=True):
@@ -426,6 +443,7 @@ class Agent(Section, frozen=True):
     site: Site
     data_dir: Path
     vehicle: Vehicle | None = None
+    tlog: Tlog = field(default_factory=Tlog)
     limits: Limits = field(default_factory=Limits)
     airframe: Airframe = field(default_factory=Airframe)
     routes: tuple[Route, ...] = field(default=(), name="route")
@@ -622,8 +640,9 @@ def read_route(route: Route, *, keep_speed: bool) -> Route | list[str]:
 
 
 def _resolve_secrets(table: dict[str, Any], base: Path) -> None:
-    for name, key in (("mqtt", "password"), ("evidence", "token")):
-        section = table.get(name)
+    vehicle = table.get("vehicle")
+    signing = vehicle.get("signing") if isinstance(vehicle, dict) else None
+    for section, key in ((table.get("mqtt"), "password"), (table.get("evidence"), "token"), (signing, "key")):
         if isinstance(section, dict):
             secret = section.get(key)
             if isinstance(secret, str) and secret and not secret.startswith("credential:"):
@@ -787,6 +806,8 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             f" takeoff_battery_pct {config.limits.takeoff_battery_pct:g}: every flight would turn back at once"
         )
     faults += _airframe_faults(config.airframe)
+    if isinstance(config.vehicle, MavlinkVehicle) and config.vehicle.signing is not None:
+        faults += _secret_faults("vehicle.signing.key", config.vehicle.signing.key)
     if config.mqtt is not None:
         faults += _mqtt_faults(config.mqtt)
     faults += _evidence_faults(config.evidence, config.mqtt)

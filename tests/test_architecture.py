@@ -80,6 +80,8 @@ CORES = (
     "flight/safety.py",
     "flight/schedule.py",
     "flight/timetable.py",
+    "flight/frames.py",
+    "flight/signing.py",
     "flight/simulator.py",
     "incidents/zones.py",
     "incidents/rules.py",

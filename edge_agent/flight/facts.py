@@ -40,6 +40,7 @@ class Facts(NamedTuple):
     complaints: tuple[str, ...]
     said: dict[int, tuple[float, Message]]  # the last message of each id, and when it came
     others: tuple[Other, ...]  # who else speaks on this link
+    system_id: int  # the vehicle's, and ours
 
     def age_s(self, number: int | None) -> float | None:
         """How old the newest message of this id is; of the telemetry as a whole for None."""
@@ -68,6 +69,7 @@ def gather(link: Link, plan: Plan, now: float) -> Facts:
         complaints=tuple(dict.fromkeys(link.said_since(now - COMPLAINT_S))),
         said=link.said,
         others=tuple(other for other in link.others.values() if now - other.at_s < OTHER_S),
+        system_id=link.system_id,
     )
 
 

@@ -76,11 +76,11 @@ def vehicle(facts: Facts) -> Verdict:
 
 def alone(facts: Facts) -> Verdict:
     """One agent a vehicle; ground stations are welcome."""
-    beat = facts.message(mavlink.MAVLINK_MSG_ID_HEARTBEAT)
-    system = beat.get_srcSystem() if beat is not None else 0
-    if known.agents(facts.others, system, OURS):
+    if known.agents(facts.others, facts.system_id, OURS):
         remedy = "stop the other agent, or ask it to fly"
-        return _no("another agent commands this vehicle", f"component {OURS} of system {system}", "none", remedy)
+        return _no(
+            "another agent commands this vehicle", f"component {OURS} of system {facts.system_id}", "none", remedy
+        )
     stations = len(known.stations(facts.others))
     return _yes("no other agent", f"{stations} ground station{'' if stations == 1 else 's'}")
 

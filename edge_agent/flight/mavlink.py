@@ -14,6 +14,7 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from edge_agent.flight import params
 from edge_agent.flight.frames import Framer, Message, Sender
 from edge_agent.flight.mission import MISSION, Item
+from edge_agent.flight.signing import Signing
 from edge_agent.flight.transfer import Download, Ends, Upload
 from edge_agent.messages import Telemetry
 
@@ -115,11 +116,21 @@ class Command:
 class Link:
     """What this end knows of the autopilot with `system_id`, and what it still owes it."""
 
-    def __init__(self, system_id: int, token: int = 0) -> None:
-        """`token` stands in our heartbeats: another with our identity and no such token is a second agent."""
+    def __init__(
+        self,
+        system_id: int,
+        token: int = 0,
+        *,
+        signing: Signing | None = None,
+        tap: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """`token` stands in our heartbeats: another with our identity and no such token is a second agent. `tap` is
+        shown every frame, in and out.
+        """
         self.system_id, self._token = system_id, token
-        self._framer = Framer(_WANTED)
-        self._sender = Sender(system_id, OURS)
+        self.signing, self._tap = signing, tap
+        self._framer = Framer(_WANTED, signing=signing, tap=tap)
+        self._sender = Sender(system_id, OURS, signing)
         self._ends = Ends(system_id, AUTOPILOT, system_id, OURS)
         self._to = (system_id, AUTOPILOT)
         self._out: list[bytes] = []
@@ -369,6 +380,8 @@ class Link:
 
     def tick(self, now: float) -> None:
         """Do what is due: our heartbeat, streams that stay away, commands and transfers without an answer."""
+        if self.signing is not None:
+            self.signing.tick(now)
         if now >= self._heartbeat_due_s:
             self._heartbeat_due_s = now + HEARTBEAT_S
             self._send(
@@ -408,7 +421,10 @@ class Link:
         return b"".join(out)
 
     def _send(self, message: Message) -> None:
-        self._out.append(self._sender.encode(message))
+        frame = self._sender.encode(message)
+        self._out.append(frame)
+        if self._tap is not None:
+            self._tap(frame)
 
     def _send_command(self, number: int, confirmation: int, params: Sequence[float]) -> None:
         self._send(mavlink.MAVLink_command_long_message(self.system_id, AUTOPILOT, number, confirmation, *params))

@@ -19,7 +19,9 @@ from edge_agent.flight.mavlink import TICK_S, Link
 from edge_agent.flight.phases import Phase
 from edge_agent.flight.recorder import Recorder
 from edge_agent.flight.scribe import Scribe
+from edge_agent.flight.signing_key import KeptSigning
 from edge_agent.flight.store import Keeper
+from edge_agent.flight.tlog import Tlog
 from edge_agent.flight.vehicle import Vehicle
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
 from edge_agent.runtime import Clock, DriverError, Health
@@ -46,6 +48,8 @@ class Pilot:
         blackouts: Iterable[config.Blackout] = (),
         levels: Iterable[config.LevelSpan] = (),
         store: Keeper,
+        signing: KeptSigning | None = None,
+        tlog: Tlog | None = None,
         clock: Clock,
         health: Health,
         recorder: Recorder | None = None,
@@ -55,7 +59,13 @@ class Pilot:
         self._vehicle, self._store, self._clock, self._health = vehicle, store, clock, health
         self._on_event, self._on_telemetry = on_event, on_telemetry
         self._routes = tuple(routes)
-        self._link = Link(vehicle.system_id, secrets.randbits(31))
+        self._signing, self._tlog = signing, tlog
+        self._link = Link(
+            vehicle.system_id,
+            secrets.randbits(31),
+            signing=signing.signing if signing else None,
+            tap=tlog.take if tlog else None,
+        )
         self._commander = Commander(
             self._link,
             site=site,
@@ -190,11 +200,17 @@ class Pilot:
         """Fly for ever; DriverError when the link's socket or port dies."""
         self._commander.listen()
         self._silent_since_s = self._clock.monotonic()
+        if self._signing is not None:
+            await asyncio.to_thread(self._signing.save)  # what was signed before is never signed again
         with claim(self._vehicle.url) if self._vehicle.url != "simulated" else nullcontext():
             await self._vehicle.open()
             try:
                 while True:
                     await self._turn(await self._vehicle.receive(TICK_S))
+            except asyncio.CancelledError:  # a link that dies does not end a flight, nor its log
+                if self._tlog is not None:
+                    await asyncio.to_thread(self._tlog.close)
+                raise
             finally:
                 await self._vehicle.close()
                 await self._save()
@@ -250,6 +266,8 @@ class Pilot:
 
     def _tell(self, now: float) -> None:
         self._health.beat("pilot", BEAT_S)
+        if self._tlog is not None:
+            self._tlog.flying(self.run_id or ("foreign" if self._link.armed else None), now)
         if self._link.alive(now):
             self._silent_since_s = now
             self._health.set("vehicle", "running")
@@ -277,7 +295,10 @@ class Pilot:
         return f"{self._silence()} ({now - self._silent_since_s:.0f} s)"
 
     def _silence(self) -> str:
-        vehicle = self._vehicle
+        vehicle, signing = self._vehicle, self._link.signing
+        if signing is not None and any(signing.refused.values()):
+            why = ", ".join(f"{count} {reason}" for reason, count in signing.refused.items() if count)
+            return f"packets from {vehicle.url} are refused: {why}; has the autopilot the same key, is its signing on?"
         return (
             f"no heartbeat from system {vehicle.system_id} on {vehicle.url};"
             " is the autopilot powered, is the baud rate right?"

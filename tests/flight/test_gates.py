@@ -48,7 +48,7 @@ def said(*messages) -> dict:
 PLAN = Plan(site=(LAT, LON), limits=config.Limits(), airframe=config.Airframe(), route=PATROL)
 READY = Facts(
     now=NOW, plan=PLAN, telemetry=GOOD, copter=True, prearm_ok=True, complaints=(),
-    said=said(heartbeat(), status(), ekf(), gps()), others=(),
+    said=said(heartbeat(), status(), ekf(), gps()), others=(), system_id=1,
 )  # fmt: skip
 
 
