@@ -16,6 +16,7 @@ import msgspec
 from ulid import ULID
 
 from edge_agent import __version__, config
+from edge_agent.audit import Audit
 from edge_agent.cases import Cases
 from edge_agent.control import Control
 from edge_agent.desired import Wishes
@@ -23,6 +24,7 @@ from edge_agent.desk import Desk
 from edge_agent.keys import device_key, public_text
 from edge_agent.messages import (
     Announcement,
+    Clipped,
     FlightEvent,
     Incident,
     Refusal,
@@ -31,6 +33,7 @@ from edge_agent.messages import (
     Spoken,
     Telemetry,
     Tracks,
+    Video,
 )
 from edge_agent.outlook import Outlook
 from edge_agent.runtime import (
@@ -46,11 +49,12 @@ from edge_agent.runtime import (
     watchdog,
     watchdog_period_s,
 )
+from edge_agent.topics import Context
+from edge_agent.witness import Witness
 
 if TYPE_CHECKING:
     from edge_agent.flight.pilot import Pilot
-
-from edge_agent.topics import Context
+    from edge_agent.vision.clips import Clips, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +97,9 @@ class Agent:
             pilot=self.pilot,
             evidence=self.evidence,
             uploader=self.uploader,
+            wishes=self.wishes,
+            lists=self.lists,
+            clips=self.clips,
         )
         self._make_metrics()
         self.wishes.apply = self.apply
@@ -175,13 +182,22 @@ class Agent:
             self.parts.append(("announcer", self.announcer.run))
 
     def _make_vision(self) -> None:
+        from edge_agent.incidents.hotlist_store import HotLists
         from edge_agent.incidents.rules import Rules
 
-        self.rules = Rules(self.settings.zones, self.settings.rules)
+        common: dict[str, Any] = {"clock": self.clock, "health": self.health}
+        self.audit = Audit(self.data_dir, self.clock.wall)
+        self.lists = HotLists(self.data_dir, audit=self.audit, wall=self.clock.wall)
+        self.rules = Rules(self.settings.zones, self.settings.rules, lists=self.lists)
+        self.witness = Witness(self.data_dir, self.settings.privacy, audit=self.audit, **common)
+        self.clips: Clips | None = None
         if not self.settings.cameras:
             return
+        from edge_agent.vision.clips import Clips
         from edge_agent.vision.pipeline import open_vision
 
+        self.clips = Clips(self.data_dir, self.settings.clips, on_clip=self.on_clip, **common)
+        self.parts += [("clips", self.clips.run), ("originals", self.witness.run), ("hot lists", self._keep_lists)]
         vision = open_vision(self.settings, clock=self.clock, health=self.health, on_tracks=self.on_tracks)
         self.parts += vision.parts()
 
@@ -222,7 +238,7 @@ class Agent:
 
     def _make_desk(self) -> None:
         self.cases = Cases(self.data_dir / "cases.json")
-        self.newest: dict[str, Any] = {}  # the last frame of each camera, for those who ask to see
+        self.newest: dict[str, Any] = {}  # the last frame and tracks of each camera, for those who ask to see
         self.desk = Desk(
             self.settings,
             pilot=self.pilot,
@@ -231,6 +247,9 @@ class Agent:
             cases=self.cases,
             wishes=self.wishes,
             newest=self.newest,
+            lists=self.lists,
+            clips=self.clips,
+            witness=self.witness,
             now=lambda: (self.clock.monotonic(), self.clock.wall()),
             report=self.report,
             tell=self.tell,
@@ -242,25 +261,33 @@ class Agent:
 
     async def on_tracks(self, frame: Any, tracks: Tracks) -> None:
         """One frame was analysed: ask the rules, and take the picture of what they found."""
-        from edge_agent.vision.record import thumbnail, write_picture
-
-        self.newest[tracks.camera] = frame
+        self.newest[tracks.camera] = (frame, tracks)
+        if self.clips:
+            self.clips.offer(frame, tracks)
         for found in self.rules.update(tracks):
-            marks = [(found.box, f"{found.rule} {found.label} #{found.track}")]
-            picture, why = None, self.evidence.refuses()
-            try:
-                if why is None:
-                    folder = self.data_dir / "incidents"
-                    picture = await asyncio.to_thread(write_picture, folder, found.id, frame, marks)
-            except DriverError as error:  # the warning and the report matter more than their picture
-                why = str(error)
-            if why is None:
-                self.health.set("pictures", "running")
-            else:
-                self.health.failed("pictures", DriverError(why))
-            incident = msgspec.structs.replace(found, picture=picture)
-            await self.on_incident(incident, await asyncio.to_thread(thumbnail, frame, found.box))
+            rule = self._rule(found)
+            blur, why = self.settings.privacy.blur and rule.blur, self.evidence.refuses()
+            incident, thumb, why = await self.witness.shoot(found, frame, tracks, blur=blur, why=why)
+            await self.on_incident(incident, thumb)
             await self.evidence.take(incident, why)
+            if self.clips and why is None:
+                self.clips.around(incident, rule, blur=blur)
+
+    async def on_clip(self, wanted: Wanted, found: Video | str) -> None:
+        """A clip was cut, or cannot be: report it, and tell whoever asked for it."""
+        if isinstance(found, Video):
+            incident = None if wanted.by else wanted.id
+            clip = Clipped(
+                id=wanted.id, camera=wanted.camera, wall_s=wanted.wall_s, video=found, by=wanted.by, incident=incident
+            )
+            await self.report("clip", clip, id=f"{wanted.id}.clip", wall_s=wanted.wall_s)
+            await self.evidence.film(clip)
+            reply = Reply(state="done", run=wanted.id)
+        else:
+            log.warning("%s", found)
+            reply = Reply(state="failed", reason=found, run=wanted.id)
+        if wanted.by:
+            await self.tell(wanted.id, reply)
 
     async def on_incident(self, incident: Incident, thumb: bytes) -> None:
         """A rule fired: report it, then say what the rule wants said."""
@@ -270,11 +297,14 @@ class Agent:
         await self.open_case(incident.id)
         self.announce(incident)
 
+    def _rule(self, incident: Incident) -> config.Rule:
+        return next(rule for rule in self.settings.rules if rule.id == incident.rule)
+
     def announce(self, incident: Incident) -> None:
         """Offer the rule's words to the announcer; they are stale after `voice.stale_s`."""
         from edge_agent.phrases import text_for
 
-        rule = next(rule for rule in self.settings.rules if rule.id == incident.rule)
+        rule = self._rule(incident)
         if not rule.speakers:
             return
         now = self.clock.monotonic()
@@ -351,11 +381,27 @@ class Agent:
         self.settings = settings
         for rule in settings.rules:
             self.rules.change(rule)
+        for zone in settings.zones:
+            self.rules.move(zone)
         for schedule in settings.schedules if self.pilot else ():
             assert self.pilot is not None
             self.pilot.enable(schedule.id, schedule.enabled)
         if self.uplink and settings.mqtt:
             self.uplink.telemetry_period_s = settings.mqtt.telemetry_period_s
+
+    async def _keep_lists(self) -> None:
+        """Notice lists that were changed beside us, let go of what expired, write down who was looked up."""
+        try:
+            while True:
+                await asyncio.to_thread(self._keep_lists_once)
+                await self.clock.sleep(1.0)
+        finally:
+            await asyncio.to_thread(self.lists.flush)
+
+    def _keep_lists_once(self) -> None:
+        self.lists.refresh()
+        self.lists.expire("retention")
+        self.lists.flush()
 
     # --- what runs ------------------------------------------------------------------------------------------------
 

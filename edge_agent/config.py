@@ -300,34 +300,73 @@ class Zone(Section, frozen=True):
     polygon: Annotated[tuple[Corner, ...], Meta(min_length=3, max_length=200)]
 
 
-class ForbiddenZone(Section, frozen=True, tag_field="type", tag="forbidden_zone"):
-    """Fires when one of `classes` stands in the zone for `after_s`."""
+class RuleSection(Section, frozen=True, kw_only=True):
+    """What all rules have; `blur = false` lets the pictures of its incidents leave as they were taken."""
 
     id: Id
+    speakers: tuple[Id, ...] = ()
+    say: tuple[Phrase, ...] = ()
+    clip_before_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    clip_after_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    blur: bool = True
+
+
+class ForbiddenZone(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="forbidden_zone"):
+    """Fires when one of `classes` stands in the zone for `after_s`."""
+
     zone: Id
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person",)
     after_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     min_score: Unit = 0.0
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
-    speakers: tuple[Id, ...] = ()
-    say: tuple[Phrase, ...] = ()
 
 
-class Dwell(Section, frozen=True, tag_field="type", tag="dwell"):
+class Dwell(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="dwell"):
     """Fires when one of `classes` stays in the zone, within `radius` of its own size, for `after_s`."""
 
-    id: Id
     zone: Id
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("vehicle",)
     after_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
     radius: Annotated[float, Meta(gt=0, le=10)] = 0.5
     min_score: Unit = 0.0
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
-    speakers: tuple[Id, ...] = ()
-    say: tuple[Phrase, ...] = ()
 
 
-Rule = ForbiddenZone | Dwell
+class HotListed(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="hot_list"):
+    """Fires when a plate is read that stands on one of `lists` (all, where none is named); needs [plates].
+
+    `quality` is the weakest match that fires: "exact", "probable" (one character that is easily mistaken), or
+    "possible" (any one character in doubt).
+    """
+
+    zone: Id | None = None  # anywhere, on every camera, where none is named
+    lists: tuple[Id, ...] = ()
+    quality: Literal["exact", "probable", "possible"] = "probable"
+    min_confidence: Unit = 0.6
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+
+
+Rule = ForbiddenZone | Dwell | HotListed
+
+
+class Clips(Section, frozen=True):
+    """The last `seconds` of each camera, kept in memory as H.264, from which clips are cut; 0 keeps nothing."""
+
+    seconds: Annotated[float, Meta(ge=0, le=3600)] = 120.0
+    fps: Annotated[float, Meta(gt=0, le=30)] = 8.0
+    max_height: Annotated[int, Meta(ge=64, le=2160)] = 720
+    max_mib: Annotated[int, Meta(ge=1, le=1024)] = 48  # of each camera
+
+
+class Privacy(Section, frozen=True):
+    """What of people leaves the device: with `blur` heads and the plates that no rule asked for cannot be made out.
+
+    The originals stay in `data_dir/originals` for `keep_days`, at most `max_mib` of them.
+    """
+
+    blur: bool = True
+    keep_days: Annotated[float, Meta(ge=0, le=36_500)] = 30.0
+    max_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 2048
 
 
 # --- speakers -----------------------------------------------------------------------------------------------------
@@ -455,6 +494,8 @@ class Agent(Section, frozen=True):
     plates: Plates = field(default_factory=Plates)
     zones: tuple[Zone, ...] = field(default=(), name="zone")
     rules: tuple[Rule, ...] = field(default=(), name="rule")
+    clips: Clips = field(default_factory=Clips)
+    privacy: Privacy = field(default_factory=Privacy)
     speakers: tuple[Speaker, ...] = field(default=(), name="speaker")
     voice: Voice = field(default_factory=Voice)
     mqtt: Mqtt | None = None
@@ -780,7 +821,10 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         if geo.crosses_itself(zone.polygon):
             faults.append(f"zone[{zone.name}].polygon: its edges cross each other")
     for rule in config.rules:
-        known(f"rule[{rule.id}].zone", rule.zone, zones, "zone")
+        if rule.zone is not None:
+            known(f"rule[{rule.id}].zone", rule.zone, zones, "zone")
+        if isinstance(rule, HotListed) and not config.plates.enabled:
+            faults.append(f"plates.enabled: rule[{rule.id}] needs plates to be read: set it to true")
         for name in rule.speakers:
             known(f"rule[{rule.id}].speakers", name, speakers, "speaker")
         if rule.speakers and not rule.say:

@@ -1,12 +1,14 @@
 """What a centre may set from afar, checked against the configuration; the last good document stays in effect.
 
 Settable in v1: `mqtt.telemetry_period_s`; of each rule `after_s`, `cool_down_s`, `min_score`; of each schedule
-`enabled`. A document names only what differs from agent.toml, and replaces the one before it as a whole.
+`enabled`; of each zone `polygon`. A document names only what differs from agent.toml, and replaces the one before it as
+a whole. A zone that a command moved stays so until a later document names it.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,19 +16,33 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import structs
 
-from edge_agent import config
+from edge_agent import config, geo
 from edge_agent.files import write_durably
+from edge_agent.messages import Corners
 from edge_agent.runtime import DriverError
 from edge_agent.twin import Desired, Rejected
 
 log = logging.getLogger(__name__)
 S = TypeVar("S", bound=config.Section)
+T = TypeVar("T")
+
+MIN_AREA = 1e-4  # of the picture
 
 SETTABLE: Mapping[str, tuple[str, ...]] = {
     "mqtt": ("telemetry_period_s",),
     "rules": ("after_s", "cool_down_s", "min_score"),
     "schedules": ("enabled",),
+    "zones": ("polygon",),
 }
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """A zone that a command moved: where to, who asked, when, and after which desired document."""
+
+    polygon: tuple[config.Corner, ...]
+    by: str
+    wall_s: float
+    after: int
 
 
 def overlay(base: config.Agent, settings: Any) -> tuple[config.Agent, tuple[Rejected, ...]]:
@@ -46,8 +62,39 @@ def overlay(base: config.Agent, settings: Any) -> tuple[config.Agent, tuple[Reje
         mqtt=mqtt,
         rules=_each(base.rules, settings.get("rules", {}), "rules", rejected),
         schedules=_each(base.schedules, settings.get("schedules", {}), "schedules", rejected),
+        zones=_each(base.zones, settings.get("zones", {}), "zones", rejected),
     )
+    for zone, before in zip(found.zones, base.zones, strict=True):
+        if zone.polygon != before.polygon and (why := polygon_fault(zone.polygon)):
+            rejected.append(Rejected(path=f"zones.{zone.name}.polygon", why=why))
     return (base if rejected else found), tuple(sorted(rejected, key=lambda one: one.path))
+
+
+def polygon_fault(polygon: tuple[config.Corner, ...]) -> str | None:
+    """Why a polygon is no zone, if so."""
+    if geo.crosses_itself(polygon):
+        return "its edges cross each other"
+    if geo.area(polygon) < MIN_AREA:
+        return f"its area is below {MIN_AREA:g} of the picture: nobody could stand in it"
+    return None
+
+
+def moves(base: config.Agent, zones: tuple[Corners, ...]) -> tuple[Rejected, ...]:
+    """What of a command to move zones cannot be, and why."""
+    there = {zone.name: zone for zone in base.zones}
+    rejected: list[Rejected] = []
+    for wanted in zones:
+        zone = there.get(wanted.name)
+        if zone is None:
+            why = f"there is none (there is: {', '.join(there) or 'nothing'})"
+            rejected.append(Rejected(path=wanted.name, why=why))
+        elif wanted.camera != zone.camera:
+            rejected.append(Rejected(path=f"{wanted.name}.camera", why=f"it is in the picture of {zone.camera}"))
+        elif fault := polygon_fault(wanted.polygon):
+            rejected.append(Rejected(path=f"{wanted.name}.polygon", why=fault))
+        elif sum(other.name == wanted.name for other in zones) > 1:
+            rejected.append(Rejected(path=wanted.name, why="is named more than once"))
+    return tuple(rejected)
 
 
 def settings_of(agent: config.Agent) -> dict[str, Any]:
@@ -55,17 +102,26 @@ def settings_of(agent: config.Agent) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if agent.mqtt is not None:
         found["mqtt"] = {key: getattr(agent.mqtt, key) for key in SETTABLE["mqtt"]}
-    for name, sections in (("rules", agent.rules), ("schedules", agent.schedules)):
-        found[name] = {section.id: {key: getattr(section, key) for key in SETTABLE[name]} for section in sections}
+    for name, sections in (("rules", agent.rules), ("schedules", agent.schedules), ("zones", agent.zones)):
+        found[name] = {
+            _id(section): {key: getattr(section, key) for key in SETTABLE[name] if hasattr(section, key)}
+            for section in sections
+        }
     return found
 
 
 class Wishes:
-    """The desired document in effect, kept in a file; whoever takes one calls `apply` with what is in effect then."""
+    """What is set from afar, kept in files; whoever takes a document calls `apply` with what is in effect then.
+
+    `moved` are the zones that a command moved; they are laid over the document.
+    """
 
     def __init__(self, file: Path, base: config.Agent) -> None:
         self._file, self._base = file, base
+        self._lock = threading.Lock()  # a document and a move may be taken at once, each in its own thread
+        self._zones_file = file.with_name("zones.json")
         self.document: Desired | None = None
+        self.moved: dict[str, Moved] = {}
         self.effective = base
         self.apply: Callable[[config.Agent], None] = lambda _: None
         self._load()
@@ -85,45 +141,100 @@ class Wishes:
 
     def take(self, document: Desired) -> tuple[Rejected, ...]:
         """Keep a document, on disk first; or what of it cannot be, and then nothing changes. May block."""
-        if document.version <= self.version:
-            why = f"{document.version} is not newer than {self.version}, which is in effect"
-            return (Rejected(path="version", why=why),)
-        found, rejected = overlay(self._base, document.settings)
-        if rejected:
+        with self._lock:
+            if document.version <= self.version:
+                why = f"{document.version} is not newer than {self.version}, which is in effect"
+                return (Rejected(path="version", why=why),)
+            found, rejected = overlay(self._base, document.settings)
+            if rejected:
+                return rejected
+            _keep(self._file, document)
+            self.document = document
+            self.effective = self._with_moved(found)
+            return ()
+
+    def move(self, zones: tuple[Corners, ...], by: str, wall_s: float) -> tuple[Rejected, ...]:
+        """Move zones, on disk first; or what of it cannot be, and then nothing changes. May block; then `apply`."""
+        if rejected := moves(self._base, zones):
             return rejected
-        try:
-            write_durably(self._file, msgspec.json.encode(document))
-        except OSError as error:
-            raise DriverError(f"{self._file}: cannot be written: {error.strerror}") from None
-        self.document, self.effective = document, found
-        return ()
+        with self._lock:
+            new = {one.name: Moved(polygon=one.polygon, by=by, wall_s=wall_s, after=self.version) for one in zones}
+            _keep(self._zones_file, self.moved | new)
+            self.moved |= new
+            self.effective = self._with_moved(self.effective)
+            return ()
+
+    def zones(self) -> dict[str, Any]:
+        """Each zone as it is in effect, and who moved it, if a command did."""
+        shown: dict[str, Any] = {}
+        for zone in self.effective.zones:
+            shown[zone.name] = {"camera": zone.camera, "polygon": zone.polygon}
+            if (moved := self.moved.get(zone.name)) and moved.polygon == zone.polygon:
+                shown[zone.name] |= {"moved_by": moved.by, "moved_s": moved.wall_s}
+        return shown
+
+    def _with_moved(self, settings: config.Agent) -> config.Agent:
+        """A zone's move counts until a document that came after it names the zone."""
+        named = self.document.settings.get("zones", {}) if self.document else {}
+        self.moved = {
+            name: moved for name, moved in self.moved.items() if name not in named or moved.after >= self.version
+        }
+        if not self.moved:
+            return settings
+        return structs.replace(
+            settings,
+            zones=tuple(
+                structs.replace(zone, polygon=self.moved[zone.name].polygon) if zone.name in self.moved else zone
+                for zone in settings.zones
+            ),
+        )
 
     def _load(self) -> None:
-        try:
-            document = msgspec.json.decode(self._file.read_bytes(), type=Desired)
-        except FileNotFoundError:
-            return
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.error("%s: %s; agent.toml alone is in effect until the centre sends it again", self._file, error)
-            return
-        found, rejected = overlay(self._base, document.settings)
-        for one in rejected:
-            log.error("%s: %s: %s; agent.toml alone is in effect", self._file, one.path, one.why)
-        if not rejected:
-            self.document, self.effective = document, found
+        if (document := _read(self._file, Desired)) is not None:
+            found, rejected = overlay(self._base, document.settings)
+            for one in rejected:
+                log.error("%s: %s: %s; agent.toml alone is in effect", self._file, one.path, one.why)
+            if not rejected:
+                self.document, self.effective = document, found
+        there = {zone.name for zone in self._base.zones}
+        moved = _read(self._zones_file, dict[str, Moved]) or {}
+        self.moved = {name: one for name, one in moved.items() if name in there and polygon_fault(one.polygon) is None}
+        self.effective = self._with_moved(self.effective)
+
+
+def _keep(file: Path, value: Any) -> None:
+    try:
+        write_durably(file, msgspec.json.encode(value))
+    except OSError as error:
+        raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def _read(file: Path, kind: type[T]) -> T | None:
+    """What was kept, None where nothing was or where it cannot be read, which is said."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        log.error("%s: %s; agent.toml alone is in effect until the centre sends it again", file, error)
+        return None
 
 
 def _each(sections: tuple[S, ...], wanted: Any, name: str, rejected: list[Rejected]) -> tuple[S, ...]:
     if not isinstance(wanted, dict):
         rejected.append(Rejected(path=name, why=f"must be an object, got {type(wanted).__name__}"))
         return sections
-    there = [section.id for section in sections]  # type: ignore[attr-defined]  # rules and schedules have ids
+    there = [_id(section) for section in sections]
     for id in wanted.keys() - set(there):
         rejected.append(Rejected(path=f"{name}.{id}", why=f"there is none (there is: {', '.join(there) or 'nothing'})"))
     return tuple(
         _changed(section, wanted[id], f"{name}.{id}", SETTABLE[name], rejected) if id in wanted else section
         for id, section in zip(there, sections, strict=True)
     )
+
+
+def _id(section: config.Section) -> str:
+    return str(getattr(section, "id", None) or getattr(section, "name", ""))  # zones have names
 
 
 def _changed(section: S, wanted: Any, path: str, settable: tuple[str, ...], rejected: list[Rejected]) -> S:
@@ -133,8 +244,8 @@ def _changed(section: S, wanted: Any, path: str, settable: tuple[str, ...], reje
     types = {field.name: field.type for field in structs.fields(section)}
     values: dict[str, Any] = {}
     for key, value in wanted.items():
-        if key not in settable:
-            why = f"cannot be set from afar (can be: {', '.join(settable)})"
+        if key not in settable or key not in types:
+            why = f"cannot be set from afar (can be: {', '.join(name for name in settable if name in types)})"
             rejected.append(Rejected(path=f"{path}.{key}", why=why))
             continue
         try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Protocol, assert_never, get_args
+from typing import TYPE_CHECKING, Any, Protocol, assert_never, get_args
 
 from msgspec import Struct
 from ulid import ULID
@@ -49,13 +48,15 @@ from edge_agent.messages import (
     Zones,
 )
 
+if TYPE_CHECKING:
+    from edge_agent.incidents.hotlist_store import HotLists
+    from edge_agent.vision.clips import Clips
+    from edge_agent.witness import Witness
+
 # What a command that is part of the contract still wants here; it is refused with these words, never pretended.
 WANTING: Mapping[type[Struct], str] = {
     Dispatch: "flights to a place that no route names",
     Extend: "flights that can be lengthened in the air",
-    HotList: "a list of plates that incidents are matched against",
-    Zones: "zones that can be moved while the agent runs",
-    Clip: "the last minutes of each camera, kept as video",
 }
 
 
@@ -97,12 +98,16 @@ class Desk:
         cases: Cases,
         wishes: Wishes,
         newest: Mapping[str, Any],
+        lists: HotLists,
+        clips: Clips | None,
+        witness: Witness,
         now: Callable[[], tuple[float, float]],
         report: Callable[..., Awaitable[None]],
         tell: Callable[[str, Reply], Awaitable[None]],
     ) -> None:
         self._settings, self._pilot, self._grounded = settings, pilot, grounded
         self._announcer, self._cases, self._wishes, self._newest = announcer, cases, wishes, newest
+        self._lists, self._clips, self._witness = lists, clips, witness
         self._now, self._report, self._tell = now, report, tell
         self._spoken: dict[str, dict[str, Spoken | None]] = {}  # announcement: speaker: what became of it, if it has
         self._ended = asyncio.Condition()
@@ -120,7 +125,13 @@ class Desk:
                 return await self._snap(request, by)
             case CheckConfig():
                 return self._check(request)
-            case Dispatch() | Extend() | HotList() | Zones() | Clip():
+            case Clip():
+                return self._clip(request, by)
+            case HotList():
+                return await asyncio.to_thread(self._list, request, by)
+            case Zones():
+                return await self._move(request, by)
+            case Dispatch() | Extend():
                 return _rejected(f"not available on this device yet: it needs {WANTING[type(request)]}")
             case Fly() | Recall() | Land() | Pause() | Resume() | ClearLockout() | Level() | Skip():
                 return self._steer(self._pilot, request, by) if self._pilot else _rejected(self._grounded)
@@ -260,21 +271,44 @@ class Desk:
         await self._report("det", revision, id=f"{revision.id}.{revision.rev}", wall_s=revision.wall_s)
 
     async def _snap(self, request: Snapshot, by: str) -> Reply:
-        from edge_agent.vision.record import thumbnail, write_picture
-
         there = ", ".join(self._newest) or "none has shown a picture yet"
         names = [name for name in self._newest if request.camera in (None, name)]
         if len(names) != 1:
             which = f"no camera {request.camera!r} has a picture" if request.camera else "`camera` is needed"
             return _rejected(f"{which} (there is: {there})")
-        frame, id = self._newest[names[0]], str(ULID())
-        height, width = frame.pixels.shape[:2]
-        folder: Path = self._settings.data_dir / "snapshots"
-        picture = await asyncio.to_thread(write_picture, folder, id, frame, ())
-        thumb = await asyncio.to_thread(thumbnail, frame, (0.0, 0.0, float(width), float(height)))
+        (frame, tracks), id = self._newest[names[0]], str(ULID())
+        picture, thumb = await self._witness.snapshot(id, frame, tracks, blur=self._settings.privacy.blur)
         snapped = Snapped(id=id, camera=names[0], by=by, wall_s=frame.wall_s, picture=picture)
         await self._report("snapshot", snapped, id=id, wall_s=frame.wall_s, thumb=thumb)
         return Reply(state="done", run=id)
+
+    def _clip(self, request: Clip, by: str) -> Reply:
+        if self._clips is None:
+            return _rejected("this device has no [[camera]]")
+        id, blur = str(ULID()), self._settings.privacy.blur
+        refusal = self._clips.last(id, request.camera, request.last_s, blur=blur, by=by)
+        return _refused(refusal) if refusal else Reply(state="accepted", run=id)
+
+    def _list(self, request: HotList, by: str) -> Reply:
+        found = self._lists.take(
+            request.list,
+            plates=request.plates,
+            by=by,
+            version=request.version,
+            replace=request.mode == "replace",
+            remove=request.remove,
+        )
+        if isinstance(found, str):
+            return _refused(Refusal(gate="hot_list", reason=found, value=request.list))
+        counts = f"{found.added} added, {found.changed} changed, {found.removed} removed"
+        return Reply(state="done", reason=f"{request.list} {found.to.version}: {counts}")
+
+    async def _move(self, request: Zones, by: str) -> Reply:
+        rejected = await asyncio.to_thread(self._wishes.move, request.zones, by, self._now()[1])
+        if rejected:
+            return _rejected("; ".join(f"{one.path}: {one.why}" for one in rejected))
+        self._wishes.apply(self._wishes.effective)
+        return Reply(state="done")
 
     def _check(self, request: CheckConfig) -> Reply:
         rejected = self._wishes.check(request.desired)

@@ -56,6 +56,12 @@ def in_polygon(x: float, y: float, polygon: Sequence[Point]) -> bool:
     return inside
 
 
+def area(polygon: Sequence[Point]) -> float:
+    """The area that a simple polygon encloses, in the square of its unit (shoelace formula)."""
+    pairs = zip(polygon, (*polygon[1:], polygon[0]), strict=True)
+    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairs)) / 2
+
+
 def crosses_itself(polygon: Sequence[Point]) -> bool:
     """Whether any two edges that are not neighbours meet; a corner repeated at once (a closed ring) is one corner."""
     polygon = [corner for i, corner in enumerate(polygon) if corner != polygon[i - 1]]

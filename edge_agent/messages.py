@@ -92,11 +92,41 @@ class Picture(Struct, frozen=True, kw_only=True):
     height: int
 
 
+class Video(Struct, frozen=True, kw_only=True):
+    """A video file on disk, complete and named by its hash; `began_s` is the Unix time of its first picture."""
+
+    path: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    frames: int
+    began_s: float
+    lasts_s: float
+
+
+class Hit(Struct, frozen=True, kw_only=True):
+    """A plate that stands on a hot list: whose list, why, and how sure the match is.
+
+    `probable` differs in one character that readers mistake for the one read, `possible` in any one: a person looks.
+    """
+
+    list: str
+    version: int
+    entry: str  # the entry's name: the beginning of its keyed hash
+    authority: str
+    reason: str
+    expires: str  # RFC 3339
+    quality: Literal["exact", "probable", "possible"]
+    distance: float  # 0 for exact; 0.25 and 0.5 for what is easily mistaken, 1 for any other character
+    doubt: str | None = None
+
+
 class Incident(Struct, frozen=True, kw_only=True):
-    """A rule fired: what, where, when and the picture that shows it."""
+    """A rule fired: what, where, when and the picture that shows it. `zone` is empty for the whole picture."""
 
     id: str  # ULID
-    kind: Literal["forbidden_zone", "dwell"]
+    kind: Literal["forbidden_zone", "dwell", "hot_list"]
     rule: str
     camera: str
     zone: str
@@ -111,6 +141,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     frame: int
     plate: Plate | None = None
     picture: Picture | None = None
+    hit: Hit | None = None
 
 
 CaseState = Literal["new", "acknowledged", "handled"]
@@ -136,6 +167,17 @@ class Snapped(Struct, frozen=True, kw_only=True):
     by: str
     wall_s: float
     picture: Picture
+
+
+class Clipped(Struct, frozen=True, kw_only=True):
+    """A video that was asked for, or that goes with an incident: its id is then the incident's."""
+
+    id: str  # ULID
+    camera: str
+    wall_s: float  # Unix time of the incident, or of the last picture
+    video: Video
+    by: str | None = None
+    incident: str | None = None
 
 
 # --- spoken -------------------------------------------------------------------------------------------------------
@@ -331,10 +373,26 @@ class Level(Asked, frozen=True, tag="level"):
     until: str | None = None
 
 
-class HotList(Asked, frozen=True, tag="hot_list"):
-    """The plates to look out for; replaces the whole list."""
+class Listed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A plate to look out for: on whose authority, why, and until when (RFC 3339)."""
 
-    plates: Annotated[tuple[Annotated[str, Meta(min_length=2, max_length=16)], ...], Meta(max_length=10_000)]
+    plate: Annotated[str, Meta(min_length=2, max_length=32)]
+    authority: Annotated[str, Meta(min_length=1, max_length=100)]
+    reason: Annotated[str, Meta(min_length=1, max_length=100)]
+    expires: Annotated[str, Meta(min_length=20, max_length=40)]
+
+
+class HotList(Asked, frozen=True, tag="hot_list"):
+    """The plates to look out for: replaces the whole of a list, or amends it; each time with a higher version.
+
+    A command has at most 64 KiB, some 400 plates: a longer list is replaced by the first and amended by the others.
+    """
+
+    version: Annotated[int, Meta(ge=1, le=2**53)]
+    list: Name = "main"
+    mode: Literal["replace", "amend"] = "replace"
+    plates: Annotated[tuple[Listed, ...], Meta(max_length=1000)] = ()
+    remove: Annotated[tuple[Annotated[str, Meta(min_length=2, max_length=32)], ...], Meta(max_length=1000)] = ()
 
 
 class Corners(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,12 +10,15 @@ from edge_agent.runtime import Health, LoopLag, watchdog_period_s
 from edge_agent.twin import FlightState, GpsState, PartsState
 
 if TYPE_CHECKING:
+    from edge_agent.desired import Wishes
     from edge_agent.flight.pilot import Pilot
+    from edge_agent.incidents.hotlist_store import HotLists
     from edge_agent.uplink.evidence import Evidence
     from edge_agent.uplink.evidence_upload import Uploader
     from edge_agent.uplink.metrics import Snapshot
     from edge_agent.uplink.mqtt import Uplink
     from edge_agent.uplink.outbox import Outbox
+    from edge_agent.vision.clips import Clips
 
 
 class Outlook:
@@ -32,10 +35,14 @@ class Outlook:
         pilot: Pilot | None,
         evidence: Evidence,
         uploader: Uploader | None,
+        wishes: Wishes,
+        lists: HotLists,
+        clips: Clips | None,
     ) -> None:
         self.settings, self.health, self.lag = settings, health, lag
         self.outbox, self.uplink, self.pilot = outbox, uplink, pilot
         self.evidence, self.uploader = evidence, uploader
+        self.wishes, self.lists, self.clips = wishes, lists, clips
 
     def status(self) -> dict[str, Any]:
         """What `edge-agent status` shows."""
@@ -49,6 +56,9 @@ class Outlook:
             "flight": self.pilot.status() if self.pilot else None,
             "outbox": self.outbox.stats(),
             "evidence": self.evidence.status() | (self.uploader.status() if self.uploader else {}),
+            "zones": self.wishes.zones(),
+            "hot_lists": self.lists.status(),
+            "clips": self.clips.status() if self.clips else {},
         }
 
     def snapshot(self) -> Snapshot:

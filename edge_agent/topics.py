@@ -23,7 +23,7 @@ ROOT = "ea/1"
 VERSION = "1.1"  # of the contract: the second number counts what was added
 JSON = "application/json"
 JPEG = "image/jpeg"
-KINDS = ("det", "mission", "voice", "snapshot", "audit", "fault", "gap", "evidence")
+KINDS = ("det", "mission", "voice", "snapshot", "clip", "audit", "fault", "gap", "evidence")
 ASKS = ("config", "grant", "time", "params")  # what a device may ask the centre for
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]

@@ -85,6 +85,9 @@ CORES = (
     "flight/simulator.py",
     "incidents/zones.py",
     "incidents/rules.py",
+    "incidents/hotlist.py",
+    "incidents/hotlist_import.py",
+    "incidents/listed.py",
     "speakers/g711.py",
     "speakers/live.py",
     "speakers/queue.py",
@@ -99,6 +102,7 @@ CORES = (
     "uplink/rows.py",
     "uplink/window.py",
     "vision/heads.py",
+    "vision/ring.py",
     "vision/track.py",
 )
 IMPURE = {

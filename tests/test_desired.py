@@ -11,6 +11,7 @@ from msgspec import structs
 
 from edge_agent import config
 from edge_agent.desired import SETTABLE, Wishes, overlay, settings_of
+from edge_agent.messages import Corners
 from edge_agent.twin import Desired
 
 TEXT = """
@@ -166,3 +167,59 @@ def test_whatever_is_wished_the_answer_is_a_config_or_reasons(settings: Any) -> 
         assert one.path
         assert one.why
     json.dumps(settings_of(found))
+
+
+# --- zones ----------------------------------------------------------------------------------------------------------
+
+SQUARE = ((0.1, 0.1), (0.5, 0.1), (0.5, 0.5), (0.1, 0.5))
+BOW = ((0.1, 0.1), (0.5, 0.5), (0.5, 0.1), (0.1, 0.5))
+
+
+def corners(polygon: Any, name: str = "water", camera: str = "gate") -> Corners:
+    return Corners(name=name, camera=camera, polygon=polygon)
+
+
+def polygon(wishes: Wishes) -> Any:
+    return wishes.effective.zones[0].polygon
+
+
+def test_a_command_moves_a_zone_and_a_restart_keeps_it_moved(wishes: Wishes, tmp_path: Path) -> None:
+    assert wishes.move((corners(SQUARE),), "operator:li", 7.0) == ()
+    for found in (wishes, Wishes(tmp_path / "desired.json", BASE)):
+        assert polygon(found) == SQUARE
+        assert found.zones()["water"]["moved_by"] == "operator:li"
+    assert settings_of(wishes.effective)["zones"]["water"]["polygon"] == SQUARE
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path", "why"),
+    [
+        (corners(BOW), "water.polygon", "its edges cross each other"),
+        (corners(((0.1, 0.1), (0.2, 0.2), (0.3, 0.3))), "water.polygon", "nobody could stand in it"),
+        (corners(SQUARE, name="lake"), "lake", "there is none (there is: water)"),
+        (corners(SQUARE, camera="yard"), "water.camera", "it is in the picture of gate"),
+    ],
+)
+def test_what_is_no_zone_moves_nothing(wishes: Wishes, wanted: Corners, path: str, why: str) -> None:
+    [rejected] = wishes.move((wanted,), "li", 7.0)
+    assert rejected.path == path
+    assert why in rejected.why
+    assert wishes.effective is BASE
+
+
+def test_a_zone_that_crosses_itself_refuses_the_whole_document(wishes: Wishes) -> None:
+    [rejected] = wishes.take(desired(1, {"zones": {"water": {"polygon": BOW}}}))
+    assert (rejected.path, rejected.why) == ("zones.water.polygon", "its edges cross each other")
+    assert wishes.version == 0
+
+
+def test_of_a_command_and_a_document_that_name_a_zone_the_later_counts(wishes: Wishes, tmp_path: Path) -> None:
+    low = ((0.0, 0.6), (1.0, 0.6), (1.0, 1.0))
+    wishes.move((corners(SQUARE),), "li", 7.0)
+    assert wishes.take(desired(1, {"mqtt": {"telemetry_period_s": 5}})) == ()
+    assert polygon(wishes) == SQUARE  # the document names no zone
+    assert wishes.take(desired(2, {"zones": {"water": {"polygon": low}}})) == ()
+    assert polygon(wishes) == low
+    wishes.move((corners(SQUARE),), "li", 8.0)
+    for found in (wishes, Wishes(tmp_path / "desired.json", BASE)):
+        assert polygon(found) == SQUARE

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from edge_agent import config
+from edge_agent.audit import Audit
 from edge_agent.cases import Cases
 from edge_agent.desired import Wishes
 from edge_agent.desk import WANTING, Desk
+from edge_agent.incidents.hotlist_store import HotLists
 from edge_agent.messages import (
     Acknowledge,
     CheckConfig,
@@ -33,7 +35,11 @@ from edge_agent.messages import (
     Skip,
     Snapshot,
     Spoken,
+    Tracks,
 )
+from edge_agent.runtime import Health, SystemClock
+from edge_agent.vision.camera import Frame
+from edge_agent.witness import Witness
 
 TEXT = """
 data_dir = "state"
@@ -59,7 +65,7 @@ LEAST: Mapping[str, Mapping[str, Any]] = {
     "say": {"text": "x"},
     "talk": {"source": "rtp://192.0.2.1:5004"},
     "level": {"level": "raised"},
-    "hot_list": {"plates": []},
+    "hot_list": {"version": 1},
     "zones": {"zones": [{"name": "z", "camera": "c", "polygon": [[0, 0], [1, 0], [1, 1]]}]},
     "clip": {"camera": "c"},
     "acknowledge": {"incident": "i"},
@@ -112,6 +118,7 @@ class World:
         self.told: list[tuple[str, Reply]] = []
         self.newest: dict[str, Any] = {}
         self.refusal: Refusal | None = None
+        clock, audit = SystemClock(), Audit(directory)
         self.desk = Desk(
             settings,
             pilot=pilot,
@@ -120,6 +127,9 @@ class World:
             cases=self.cases,
             wishes=Wishes(directory / "desired.json", settings),
             newest=self.newest,
+            lists=HotLists(directory, audit=audit),
+            clips=None,
+            witness=Witness(settings.data_dir, settings.privacy, audit=audit, clock=clock, health=Health(clock)),
             now=lambda: (10.0, 1000.0),
             report=self.report,
             tell=self.tell,
@@ -295,7 +305,9 @@ async def test_two_who_take_on_the_same_incident_at_once_are_one_and_a_refusal(w
 
 async def test_a_snapshot_is_a_picture_on_disk_and_an_event_with_a_thumb(world: World) -> None:
     assert "none has shown a picture yet" in str((await world.ask(Snapshot())).reason)
-    world.newest["bank"] = SimpleNamespace(pixels=np.zeros((120, 160, 3), np.uint8), wall_s=999.0)
+    frame = Frame("bank", 1, 9.0, 999.0, np.zeros((120, 160, 3), np.uint8))
+    nobody = Tracks(camera="bank", seq=1, at_s=9.0, wall_s=999.0, width=160, height=120, tracks=())
+    world.newest["bank"] = (frame, nobody)
     reply = await world.ask(Snapshot())
     [(kind, data, facts)] = world.reported
     assert (reply.state, reply.run, kind, data.camera, data.by) == ("done", data.id, "snapshot", "bank", "operator:li")

@@ -26,6 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--until", metavar="TIME", help="as RFC 3339 (default: until the next switch)")
     if command == "snapshot":
         parser.add_argument("--camera", metavar="NAME", help="which [[camera]] (default: the only one)")
+    if command == "clip":
+        parser.add_argument("--camera", metavar="NAME", required=True, help="which [[camera]]")
+        parser.add_argument("--last", type=float, default=30.0, metavar="SECONDS", help="default: 30, at most 600")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("-c", "--config", type=Path, metavar="FILE", help="the running agent's configuration")
     where.add_argument("--data-dir", type=Path, metavar="DIR", help="or its data directory")
@@ -75,6 +78,8 @@ def _question(args: argparse.Namespace) -> control.Question:
             return messages.Hush()
         case "snapshot":
             return messages.Snapshot(camera=args.camera)
+        case "clip":
+            return messages.Clip(camera=args.camera, last_s=args.last)
         case _:
             return control.Status()
 

@@ -41,6 +41,7 @@ _BODIES: dict[str, tuple[type[Struct], ...]] = {
     "mission": (messages.FlightEvent,),
     "voice": (messages.Spoken,),
     "snapshot": (messages.Snapped,),
+    "clip": (messages.Clipped,),
     "audit": (topics.Answered, topics.Denied),
     "fault": (topics.Fault,),
     "gap": (topics.Gap,),

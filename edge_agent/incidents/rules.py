@@ -18,12 +18,14 @@ import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal, assert_never
 
 from ulid import ULID
 
 from edge_agent import config
+from edge_agent.incidents.listed import HotWatch, Lists
 from edge_agent.incidents.zones import Area, apart
-from edge_agent.messages import Box, Incident, Plate, Track, Tracks, group_of, is_a
+from edge_agent.messages import Box, Hit, Incident, Plate, Track, Tracks, group_of, is_a
 
 FLICKER_S = 0.5  # a shorter look elsewhere is noise of the detector
 SETTLE_S = 1.0  # a vehicle rests once it moved less than STILL for this long: its clock starts there
@@ -36,40 +38,71 @@ Key = tuple[int, float]  # a tracker that restarts counts its ids from the begin
 
 
 class Rules:
-    """All rules of all cameras; `update` wants the frames of each camera in order."""
+    """All rules of all cameras; `update` wants the frames of each camera in order. Without `lists` no plate is hot."""
 
     def __init__(
-        self, zones: Iterable[config.Zone], rules: Iterable[config.Rule], rng: random.Random | None = None
+        self,
+        zones: Iterable[config.Zone],
+        rules: Iterable[config.Rule],
+        rng: random.Random | None = None,
+        lists: Lists | None = None,
     ) -> None:
         by_name = {zone.name: zone for zone in zones}
         self._rng = rng or random.Random()
         self._watches: dict[str, list[_Watch]] = {}
+        self._hot: list[HotWatch] = []
         for rule in rules:
+            if isinstance(rule, config.HotListed):
+                if lists is not None:
+                    self._hot.append(HotWatch(rule, by_name[rule.zone] if rule.zone else None, lists))
+                continue
             zone = by_name[rule.zone]
             self._watches.setdefault(zone.camera, []).append(_Watch(rule, zone))
 
     def update(self, tracks: Tracks) -> list[Incident]:
         """Judge one frame; returns what fired in it, without pictures."""
-        return [
-            self._incident(watch.rule, stay, track, tracks)
+        stays = [
+            self._incident(watch.rule, track, tracks, began_s=stay.began_s)
             for watch in self._watches.get(tracks.camera, ())
             for stay, track in watch.update(tracks)
         ]
+        hits = [
+            self._incident(watch.rule, track, tracks, began_s=track.first_s, hit=hit)
+            for watch in self._hot
+            for track, hit in watch.update(tracks)
+        ]
+        return stays + hits
 
     def change(self, rule: config.Rule) -> None:
         """Judge by other terms (`after_s`, `cool_down_s`, `min_score`) from the next frame on."""
-        for watch in (watch for watches in self._watches.values() for watch in watches):
+        if isinstance(rule, config.HotListed):
+            for hot in self._hot:
+                hot.rule = rule if hot.rule.id == rule.id else hot.rule
+            return
+        for watch in self._all():
             if watch.rule.id == rule.id:
                 watch.rule = rule
 
-    def _incident(self, rule: config.Rule, stay: _Stay, track: Track, tracks: Tracks) -> Incident:
-        lasted_s = tracks.at_s - stay.began_s
+    def move(self, zone: config.Zone) -> None:
+        """Judge by other corners from the next frame on: who stands within both goes on with their clock."""
+        watches: list[_Watch | HotWatch] = [*self._all(), *self._hot]
+        for watch in watches:
+            if watch.zone is not None and watch.zone.name == zone.name and watch.zone != zone:
+                watch.move(zone)
+
+    def _all(self) -> list[_Watch]:
+        return [watch for watches in self._watches.values() for watch in watches]
+
+    def _incident(
+        self, rule: config.Rule, track: Track, tracks: Tracks, *, began_s: float, hit: Hit | None = None
+    ) -> Incident:
+        lasted_s = max(0.0, tracks.at_s - began_s)
         return Incident(
             id=str(_ulid(tracks.wall_s, self._rng)),
-            kind="dwell" if isinstance(rule, config.Dwell) else "forbidden_zone",
+            kind=kind_of(rule),
             rule=rule.id,
             camera=tracks.camera,
-            zone=rule.zone,
+            zone=rule.zone or "",
             track=track.id,
             label=track.label,
             score=track.score,
@@ -80,7 +113,21 @@ class Rules:
             lasted_s=lasted_s,
             frame=tracks.seq,
             plate=track.plate,
+            hit=hit,
         )
+
+
+def kind_of(rule: config.Rule) -> Literal["forbidden_zone", "dwell", "hot_list"]:
+    """The kind of incident that a rule tells of."""
+    match rule:
+        case config.ForbiddenZone():
+            return "forbidden_zone"
+        case config.Dwell():
+            return "dwell"
+        case config.HotListed():
+            return "hot_list"
+        case _:
+            assert_never(rule)
 
 
 def _ulid(wall_s: float, rng: random.Random) -> ULID:
@@ -120,8 +167,8 @@ class _Stay:
 class _Watch:
     """One rule in its zone."""
 
-    def __init__(self, rule: config.Rule, zone: config.Zone) -> None:
-        self.rule, self._zone = rule, zone
+    def __init__(self, rule: config.ForbiddenZone | config.Dwell, zone: config.Zone) -> None:
+        self.rule, self.zone = rule, zone
         dwell = isinstance(rule, config.Dwell)
         self._gap_s = 5.0 if dwell else 2.0  # unseen for longer, an object has left
         self._radius = rule.radius if isinstance(rule, config.Dwell) else None
@@ -130,6 +177,10 @@ class _Watch:
         self._area: Area | None = None
         self._last_s: float | None = None
         self._forget()
+
+    def move(self, zone: config.Zone) -> None:
+        """The zone has other corners from now on."""
+        self.zone, self._area = zone, None
 
     def _forget(self) -> None:
         self._stays: dict[Key, _Stay] = {}
@@ -146,7 +197,7 @@ class _Watch:
                 self._end(key)
         self._last_s = now
         if self._area is None or (self._area.width, self._area.height) != (tracks.width, tracks.height):
-            self._area = Area(self._zone, tracks.width, tracks.height)
+            self._area = Area(self.zone, tracks.width, tracks.height)
 
         seen = {(track.id, track.first_s): track for track in tracks.tracks if self._counts(track)}
         standing = [key for key in sorted(seen) if self._area.holds(seen[key].box)]

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from edge_agent import config
-from edge_agent.messages import Incident
+from edge_agent.messages import Clipped, Incident
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.topics import EvidenceFile, EvidenceState, Gap, Receipt
 from edge_agent.uplink.disk import Pressure
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 MIB = 1024 * 1024
 TIDY_S = 30.0
-FOLDERS = ("incidents", "snapshots")  # where originals are written
+FOLDERS = ("incidents", "snapshots", "clips")  # where originals are written
 PICTURES = (".jpg", ".jpeg", ".png")
 
 
@@ -116,6 +116,21 @@ class Evidence:
             self._health.set("evidence.books", f"failed: {error}")
         else:
             self._health.set("evidence.books", "running")
+
+    async def film(self, clip: Clipped) -> None:
+        """Take charge of a clip; a disk that fails is a fault, and the next start's."""
+        video = clip.video
+        try:
+            await self.keep(
+                Path(video.path),
+                kind="clip",
+                incident=clip.id,
+                sha256=video.sha256,
+                bytes=video.bytes,
+                wall_s=clip.wall_s,
+            )
+        except DriverError as error:
+            self._health.set("evidence.books", f"failed: {error}")
 
     def refuses(self) -> str | None:
         """Why no more originals may be written now, so that events still find room; None where they may."""

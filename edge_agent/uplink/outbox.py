@@ -47,7 +47,18 @@ PUT_OFF_MAX_S = 600.0
 
 # Which lane an event of a kind goes by, unless its maker says otherwise: 0 alarms, audit and whatever tells of a loss,
 # 1 detections, 2 missions, evidence and pictures, 3 aggregates. What must make room at the quota goes from lane 3 up.
-LANES = {"fault": 0, "audit": 0, "gap": 0, "det": 1, "voice": 1, "snapshot": 1, "mission": 2, "evidence": 2, "thumb": 2}
+LANES = {
+    "fault": 0,
+    "audit": 0,
+    "gap": 0,
+    "det": 1,
+    "voice": 1,
+    "snapshot": 1,
+    "mission": 2,
+    "evidence": 2,
+    "clip": 2,
+    "thumb": 2,
+}
 LAST_LANE = 3
 
 

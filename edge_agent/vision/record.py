@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -26,6 +26,7 @@ _PAIRS = (
 )
 _PROVINCES = {_PAIRS[i]: _PAIRS[i + 1 : i + 3] for i in range(0, len(_PAIRS), 3)}
 _COLOUR, _INK = (0, 215, 255), (20, 20, 20)
+_TINTS = ((60, 60, 255), (255, 160, 40), (60, 200, 60), (200, 60, 200), (0, 200, 255))
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -85,6 +86,33 @@ def draw_boxes(pixels: Pixels, boxes: Iterable[tuple[Box, str]]) -> Pixels:
         cv2.rectangle(picture, (left, bottom - high - 2), (left + wide, bottom + below), _COLOUR, -1)
         cv2.putText(picture, caption, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, size, _INK, thick, cv2.LINE_AA)
     return picture
+
+
+def draw_zones(pixels: Pixels, zones: Iterable[tuple[Sequence[tuple[float, float]], str]]) -> Pixels:
+    """A copy of a picture with polygons (in fractions of its sides), tinted, outlined and captioned."""
+    picture = pixels.copy()
+    height, width = picture.shape[:2]
+    corners = [(np.array([(x * width, y * height) for x, y in polygon]), text) for polygon, text in zones]
+    for number, (points, _) in enumerate(corners):
+        tint = picture.copy()
+        cv2.fillPoly(tint, [points.round().astype(np.int32)], _TINTS[number % len(_TINTS)])
+        picture = np.asarray(cv2.addWeighted(tint, 0.3, picture, 0.7, 0), dtype=np.uint8)
+    for number, (points, _) in enumerate(corners):
+        outline = points.round().astype(np.int32)
+        cv2.polylines(picture, [outline], True, _TINTS[number % len(_TINTS)], max(2, width // 400), cv2.LINE_AA)
+    marks = [((*points.mean(axis=0).tolist(), *points.mean(axis=0).tolist()), text) for points, text in corners]
+    return draw_boxes(picture, marks)
+
+
+def write_png(file: Path, pixels: Pixels) -> None:
+    """A picture as PNG, all of it or none; raises DriverError."""
+    done, data = cv2.imencode(".png", pixels)
+    if not done:
+        raise DriverError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be encoded as PNG")
+    try:
+        write_durably(file, data.tobytes())
+    except OSError as error:
+        raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
 
 
 def ascii_caption(text: str) -> str:

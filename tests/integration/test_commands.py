@@ -1,5 +1,6 @@
 """The whole agent over mosquitto: signed commands to their end, states, settings, the loop of an incident."""
 
+import hashlib
 import json
 import queue
 import shutil
@@ -169,6 +170,25 @@ def test_a_whole_site_is_commanded_by_those_who_may(site: Any) -> None:
     [snapped] = send("snapshot", key="guest")
     ears.wait(lambda t, m: t.endswith("ev/snapshot") and m["data"]["id"] == snapped["run"])
     ears.wait(lambda t, m: f"/up/thumb/{snapped['run']}/" in t)
+    clip = send("clip", "--arg", "camera=bank", "--arg", "last_s=2", "--follow-s", "30", key="guest")
+    assert [answer["state"] for answer in clip] == ["accepted", "done"]
+    told = ears.wait(lambda t, m: t.endswith("ev/clip") and m["data"]["id"] == clip[0]["run"])["data"]
+    assert told["video"]["lasts_s"] >= 1
+    assert hashlib.sha256(Path(told["video"]["path"]).read_bytes()).hexdigest() == told["video"]["sha256"]
+
+    # the admin's: a list of plates, and a zone that is moved
+    entry = '{"plate": "京A12345", "authority": "police", "reason": "stolen", "expires": "2099-01-01T00:00:00Z"}'
+    words = ("hot_list", "--arg", "version=1", "--arg", f"plates=[{entry}]")
+    assert "guest is viewer" in send(*words, key="guest", code=1)[0]["reason"]
+    [answer] = send(*words, key="boss")
+    assert (answer["state"], "1 added" in answer["reason"]) == ("done", True)
+    assert "not newer" in send(*words, key="boss", code=1)[0]["reason"]
+    zone = '{"name": "water", "camera": "bank", "polygon": [[0, 0], [1, 0], [1, 0.99], [0, 0.99]]}'
+    assert send("zones", "--arg", f"zones=[{zone}]", key="boss")[0]["state"] == "done"
+    assert (
+        "there is none"
+        in send("zones", "--arg", f"zones=[{zone.replace('water', 'sea')}]", key="boss", code=1)[0]["reason"]
+    )
     assert send("hush")[0]["state"] == "done"
     assert send("skip", "--arg", "schedule=dusk")[0]["state"] == "done"
     ears.wait(lambda t, m: t.endswith("ev/mission") and m["data"]["cause"].startswith("skipped by operator:pilot"))

@@ -1,0 +1,220 @@
+"""The audit log of this device: who looked whom up, who changed what; a chain of signed lines on disk.
+
+A line is a JSON object with `seq`, `time`, `what`, `by`, `facts`, `prev` (the hash of the line before; 64 zeros before
+the first), `hash` (SHA-256 of RFC 8785 of all before it) and `sig` (the device key's Ed25519 signature of those 64 hex
+digits). So no line can be changed, left out or put between without the key. `audit.head` names the last line, so that
+an end that was cut off is seen as well.
+
+The agent and the command line write to one log: a lock on the file decides who is next. A full file is set aside as
+`audit-SEQ.jsonl`; of those the oldest go, which the log itself records.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from edge_agent import keys
+from edge_agent.canonical import canonical_json
+from edge_agent.files import write_durably
+from edge_agent.runtime import DriverError
+from edge_agent.topics import rfc3339
+
+START = "0" * 64
+FILE_BYTES, KEEP_FILES = 4 * 1024 * 1024, 16
+NAME, HEAD = "audit.jsonl", "audit.head"
+DROPPED = "audit.dropped"
+
+Entry = tuple[str, str, dict[str, Any]]  # what, by whom, facts (JSON; whole numbers or text rather than fractions)
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What a look at the whole log found; `faults` is empty where it holds."""
+
+    first: int
+    last: int
+    records: int
+    head: str
+    faults: tuple[str, ...] = ()
+
+
+class Audit:
+    """The log in a data directory; every method blocks and raises DriverError where the disk fails."""
+
+    def __init__(self, data_dir: Path, wall: Callable[[], float] = time.time) -> None:
+        self._dir, self._wall = data_dir, wall
+        self._key: keys.Ed25519PrivateKey | None = None
+
+    def append(self, entries: Iterable[Entry]) -> None:
+        """Write these down, in order; they are on disk when it returns."""
+        entries = list(entries)
+        if not entries:
+            return
+        self._key = self._key or keys.device_key(self._dir)
+        try:
+            with _locked(self._dir / NAME) as file:
+                self._append(file, entries)
+        except OSError as error:
+            raise DriverError(f"{self._dir / NAME}: cannot be written: {error.strerror}") from None
+
+    def _append(self, file: Path, entries: list[Entry]) -> None:
+        last = _last(file) or self._last_of_old()
+        seq, prev = (last["seq"], last["hash"]) if last else (0, START)
+        if file.stat().st_size > FILE_BYTES:
+            file.replace(file.with_name(f"audit-{seq:010d}.jsonl"))
+            entries = [*self._drop_oldest(), *entries]
+        lines = []
+        for what, by, facts in entries:
+            seq += 1
+            record = {"seq": seq, "time": rfc3339(self._wall()), "what": what, "by": by, "facts": facts, "prev": prev}
+            prev = _hash(record)
+            assert self._key
+            lines.append(json.dumps(record | {"hash": prev, "sig": keys.sign(self._key, prev.encode())}))
+        fd = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        with open(fd, "ab") as out:  # noqa: PTH123  # a descriptor, so that no other mode is ever seen
+            out.write(b"".join(line.encode() + b"\n" for line in lines))
+            out.flush()
+            os.fsync(out.fileno())
+        write_durably(self._dir / HEAD, json.dumps({"seq": seq, "hash": prev}).encode())
+
+    def _last_of_old(self) -> dict[str, Any] | None:
+        old = _old(self._dir)
+        return _last(old[-1]) if old else None
+
+    def _drop_oldest(self) -> list[Entry]:
+        told: list[Entry] = []
+        for file in _old(self._dir)[:-KEEP_FILES]:
+            last = _last(file)
+            file.unlink()
+            told.append((DROPPED, "retention", {"up_to": last["seq"] if last else 0}))
+        return told
+
+    def tail(self, count: int) -> list[dict[str, Any]]:
+        """The newest records, the oldest of them first; lines that cannot be read are left out."""
+        found: list[dict[str, Any]] = []
+        for file in reversed([*_old(self._dir), self._dir / NAME]):
+            found = [record for record in _records(file) if record is not None] + found
+            if len(found) >= count:
+                break
+        return found[-count:] if count else []
+
+    def verify(self, public_key: str | None = None) -> Verdict:
+        """Read the whole log: every link, every signature by the device's key, and whether its end is there."""
+        public = public_key or keys.public_text(keys.load(self._dir / "device.key"))
+        faults: list[str] = []
+        first = last = records = 0
+        prev = START
+        for file in [*_old(self._dir), self._dir / NAME]:
+            for number, record in enumerate(_records(file), start=1):
+                where = f"{file.name}:{number}"
+                fault = _fault(record, public)
+                if record is None or fault is not None:
+                    faults.append(f"{where}: {fault}")
+                    prev = record.get("hash", "?") if record else "?"
+                    continue
+                if records == 0:
+                    first = record["seq"]
+                    prev = record["prev"] if first > 1 else START  # what came before was dropped, or must be nothing
+                    last = first - 1
+                if prev not in ("?", record["prev"]) or record["seq"] != last + 1:
+                    faults.append(f"{where}: does not follow the record before it: something is missing or was put in")
+                records, last, prev = records + 1, record["seq"], record["hash"]
+        faults += self._head_faults(last, prev)
+        return Verdict(first=first, last=last, records=records, head=prev if records else START, faults=tuple(faults))
+
+    def _head_faults(self, last: int, hash: str) -> list[str]:
+        try:
+            head = json.loads((self._dir / HEAD).read_bytes())
+            if head["seq"] > last:
+                return [f"{HEAD}: records {last + 1} to {head['seq']} were written and are not there"]
+            if head["seq"] == last and head["hash"] != hash:
+                return [f"{HEAD}: record {last} is not the one that was written"]
+        except FileNotFoundError:
+            return [f"{HEAD}: is missing: nobody can tell whether the log's end is there"] if last else []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return [f"{HEAD}: cannot be read: {error}"]
+        return []
+
+
+def _old(directory: Path) -> list[Path]:
+    return sorted(directory.glob("audit-*.jsonl"))
+
+
+@contextmanager
+def _locked(file: Path) -> Generator[Path, None, None]:
+    """Hold the log; a last line that a power cut left half is cut away: it was never reported as written."""
+    lock = os.open(file.with_name("audit.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            size = os.fstat(fd).st_size
+            tail = os.pread(fd, min(size, 1 << 20), max(0, size - (1 << 20)))
+            if tail and not tail.endswith(b"\n"):
+                os.ftruncate(fd, size - len(tail) + tail.rfind(b"\n") + 1)
+        finally:
+            os.close(fd)
+        yield file
+    finally:
+        os.close(lock)
+
+
+def _records(file: Path) -> Iterator[dict[str, Any] | None]:
+    """Each line as an object, None for what is none."""
+    try:
+        with file.open("rb") as lines:
+            for line in lines:
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):
+                    record = None
+                yield record if isinstance(record, dict) else None
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise DriverError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _last(file: Path) -> dict[str, Any] | None:
+    """The last record of a file; reads its last part alone."""
+    try:
+        with file.open("rb") as source:
+            source.seek(max(0, source.seek(0, os.SEEK_END) - (1 << 20)))
+            lines = source.read().splitlines()
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        try:
+            record = json.loads(line)
+            return {"seq": int(record["seq"]), "hash": str(record["hash"])}
+        except (ValueError, TypeError, KeyError):
+            continue
+    return None
+
+
+def _hash(record: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(record)).hexdigest()
+
+
+def _fault(record: dict[str, Any] | None, public: str) -> str | None:
+    """What is wrong with one record by itself."""
+    if record is None:
+        return "is no JSON object"
+    body = {name: value for name, value in record.items() if name not in ("hash", "sig")}
+    try:
+        if not isinstance(record["seq"], int) or _hash(body) != record["hash"]:
+            return f"record {record['seq']} was changed"
+        if not keys.verify(public, record["sig"], record["hash"].encode()):
+            return f"record {record['seq']} is not signed by this device's key"
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        return f"is no record: {error}"
+    return None

@@ -1,0 +1,97 @@
+"""`edge-agent zones draw`: the zones of a configuration over a picture of their camera, as a PNG."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from edge_agent import config
+from edge_agent.cli.check import print_json
+from edge_agent.runtime import DriverError
+
+PATIENCE_S = 15.0  # for a camera's first picture
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the verb and its arguments."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    draw = verbs.add_parser("draw", help="draw zones over a frame of their camera")
+    draw.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the configuration")
+    draw.add_argument("-o", "--out", type=Path, default=Path("zones.png"), metavar="FILE", help="default: zones.png")
+    draw.add_argument("--camera", metavar="NAME", help="which [[camera]] (default: the first that has zones)")
+    draw.add_argument("--frame", type=Path, metavar="PICTURE", help="draw over this picture instead of the camera's")
+    draw.add_argument("--json", action="store_true", help="print what was drawn as one JSON object")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit 0; 1 where no picture can be had or written; 78 on a bad configuration."""
+    try:
+        settings = config.load(args.config)
+        camera = _camera(settings, args.camera, args.config)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EX_CONFIG
+    try:
+        drawn = _draw(settings, camera, args.frame, args.out)
+    except DriverError as error:
+        print(f"edge-agent zones: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print_json(drawn)
+    else:
+        names = ", ".join(drawn["zones"]) or "none"
+        print(f"{args.out}: {drawn['width']}x{drawn['height']} of {camera.name}, zones: {names}")
+    return 0
+
+
+def _camera(settings: config.Agent, name: str | None, file: Path) -> config.Camera:
+    zoned = {zone.camera for zone in settings.zones}
+    found = [camera for camera in settings.cameras if camera.name == name or (name is None and camera.name in zoned)]
+    if found:
+        return found[0]
+    there = ", ".join(camera.name for camera in settings.cameras) or "none"
+    problem = "no camera has a zone" if name is None else f"--camera names no camera: {name}"
+    raise config.ConfigError(file, [f"{problem} (there is: {there})"])
+
+
+def _draw(settings: config.Agent, camera: config.Camera, picture: Path | None, out: Path) -> dict[str, Any]:
+    """Moved zones are drawn where they are now, if the configuration's agent has a data directory here."""
+    from edge_agent.desired import Wishes
+    from edge_agent.vision.picture import read_picture
+    from edge_agent.vision.record import draw_zones, write_png
+
+    pixels = read_picture(picture) if picture else _frame(camera)
+    zones = Wishes(settings.data_dir / "desired.json", settings).effective.zones
+    mine = [zone for zone in zones if zone.camera == camera.name]
+    rules = {zone.name: [rule.id for rule in settings.rules if rule.zone == zone.name] for zone in mine}
+    write_png(out, draw_zones(pixels, [(zone.polygon, f"{zone.name}: {', '.join(rules[zone.name])}") for zone in mine]))
+    height, width = pixels.shape[:2]
+    return {
+        "file": str(out),
+        "camera": camera.name,
+        "width": width,
+        "height": height,
+        "zones": [zone.name for zone in mine],
+    }
+
+
+def _frame(camera: config.Camera) -> Any:
+    """The first picture that a camera shows."""
+    import asyncio
+    from contextlib import aclosing
+
+    from edge_agent.runtime import SystemClock
+    from edge_agent.vision.camera import open_camera
+
+    async def first() -> Any:
+        try:
+            async with asyncio.timeout(PATIENCE_S), aclosing(open_camera(camera, SystemClock()).frames()) as frames:
+                async for frame in frames:
+                    return frame.pixels
+        except TimeoutError:
+            raise DriverError(f"{camera.name}: no picture for {PATIENCE_S:g} s") from None
+        raise DriverError(f"{camera.name}: shows no picture")
+
+    return asyncio.run(first())

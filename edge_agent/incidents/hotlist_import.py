@@ -1,0 +1,81 @@
+"""A hot list from CSV or JSON: every entry checked, every fault named with its line. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import msgspec
+
+from edge_agent.incidents.hotlist import fault
+from edge_agent.messages import Listed
+
+MAX_BYTES = 32 * 1024 * 1024
+MAX_FAULTS = 50
+COLUMNS = ("plate", "authority", "reason", "expires")
+_ALSO = {"class": "reason", "expiry": "expires", "expires_at": "expires", "number": "plate"}
+
+
+def read(data: bytes, *, json_file: bool) -> tuple[tuple[Listed, ...], list[str]]:
+    """The entries of a file and its faults, as `line 3: expires: …`; with any fault nothing of it should be used."""
+    if len(data) > MAX_BYTES:
+        return (), [f"the file has {len(data)} bytes, {MAX_BYTES} may be"]
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return (), [f"the file is not UTF-8 at byte {error.start}: save it as UTF-8"]
+    rows, faults = _json_rows(text) if json_file else _csv_rows(text)
+    entries: list[Listed] = []
+    for where, row in rows:
+        try:
+            entry = msgspec.convert(row, Listed)
+            why = fault(entry)
+        except msgspec.ValidationError as error:
+            entry, why = None, str(error)
+        if entry is not None and why is None:
+            entries.append(entry)
+        else:
+            faults.append(f"{where}: {why}")
+    if len(faults) > MAX_FAULTS:
+        faults = [*faults[:MAX_FAULTS], f"and {len(faults) - MAX_FAULTS} more"]
+    return tuple(entries), faults
+
+
+def _csv_rows(text: str) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[str, dict[str, Any]]] = []
+    try:
+        header = [_column(name) for name in next(reader, [])]
+        missing = [name for name in COLUMNS if name not in header]
+        if missing or len({*header}) < len(header):
+            return [], [f"line 1: the columns must be {','.join(COLUMNS)}; got {','.join(header)[:200] or 'nothing'}"]
+        for row in reader:
+            if any(field.strip() for field in row):
+                if len(row) != len(header):
+                    return rows, [f"line {reader.line_num}: has {len(row)} fields, the first line has {len(header)}"]
+                fields = {name: field.strip() for name, field in zip(header, row, strict=True) if name in COLUMNS}
+                rows.append((f"line {reader.line_num}", fields))
+    except csv.Error as error:
+        return rows, [f"line {reader.line_num}: is not CSV: {error}"]
+    return rows, []
+
+
+def _json_rows(text: str) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return [], [f"the file is not JSON: {error}"]
+    entries = value.get("plates") if isinstance(value, dict) else value
+    if not isinstance(entries, list):
+        return [], ['the file must hold an array of entries, or {"plates": [...]}']
+    return [
+        (f"entry {number}", {_column(k): v for k, v in row.items()} if isinstance(row, dict) else {"plate": row})
+        for number, row in enumerate(entries, start=1)
+    ], []
+
+
+def _column(name: str) -> str:
+    word = name.strip().lower()
+    return _ALSO.get(word, word)

@@ -1,0 +1,59 @@
+"""What of a picture is nobody's business: heads of people, and plates that no rule asked for, made unreadable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.messages import Box, Track, is_a
+
+HEAD = 0.32  # of a standing person's height, from the top: the head with its hair, hat and chin
+ASIDE = 0.15  # of a box's width, more on each side: boxes are a little off
+PLATES_FROM = 0.4  # of a vehicle's height: plates are below, in front, behind and on trucks
+BLOCKS = 6  # a blurred region has so many blocks along its longer side: no face or character is left
+
+HEADS = -1  # whose regions these are does not matter: they are blurred for every rule
+Region = tuple[int, Box]  # the track, and what of it is private
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def private(tracks: Iterable[Track]) -> tuple[Region, ...]:
+    """The regions to blur: heads of all people, and where plates are on vehicles."""
+    found: list[Region] = []
+    for track in tracks:
+        x1, y1, x2, y2 = track.box
+        aside, high = ASIDE * (x2 - x1), HEAD * (y2 - y1)
+        if track.label == "person":
+            found.append((HEADS, (x1 - aside, y1 - high / 6, x2 + aside, y1 + high)))
+        elif is_a(track.label, "vehicle") or is_a(track.label, "two-wheeler"):
+            found.append((track.id, (x1 - aside / 3, y1 + PLATES_FROM * (y2 - y1), x2 + aside / 3, y2)))
+    return tuple(found)
+
+
+def others(regions: Iterable[Region], subject: int | None) -> tuple[Box, ...]:
+    """The regions but those of the one that a rule fired for, by its track: its plate is what was asked for."""
+    return tuple(box for track, box in regions if track != subject)
+
+
+def blurred(pixels: Pixels, boxes: Iterable[Box]) -> Pixels:
+    """A copy in which nothing within the boxes can be made out: coarse blocks, which no filter undoes."""
+    picture = pixels.copy()
+    height, width = picture.shape[:2]
+    for x1, y1, x2, y2 in boxes:
+        left, top = max(0, int(x1)), max(0, int(y1))
+        right, bottom = min(width, int(x2) + 1), min(height, int(y2) + 1)
+        if right <= left or bottom <= top:
+            continue
+        wide, high = right - left, bottom - top
+        step = max(wide, high) / BLOCKS
+        small = cv2.resize(
+            picture[top:bottom, left:right],
+            (max(1, round(wide / step)), max(1, round(high / step))),
+            interpolation=cv2.INTER_AREA,
+        )
+        picture[top:bottom, left:right] = cv2.resize(small, (wide, high), interpolation=cv2.INTER_NEAREST)
+    return picture

@@ -1,0 +1,197 @@
+"""The ring of each camera, and clips cut from it: around an incident, or the last seconds when asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from edge_agent import config
+from edge_agent.messages import Incident, Refusal, Tracks, Video
+from edge_agent.runtime import Clock, DriverError, Health
+from edge_agent.vision.blur import private
+from edge_agent.vision.camera import Frame
+from edge_agent.vision.ring import Ring
+from edge_agent.vision.video_file import Encoder, write_video
+from edge_agent.vision.worker import Worker
+
+LOOK_S = 0.5
+PATIENCE_S = 10.0  # for pictures after an incident that do not come: then the clip ends with what there is
+MIB = 1024 * 1024
+
+
+class Wanted(Struct, kw_only=True):
+    """A clip that waits for its end; times are those of the frames, `until_s` is the clock's.
+
+    `by` asked for it; around an incident nobody did. `subject` is the track that the incident is about.
+    """
+
+    id: str
+    camera: str
+    from_s: float
+    to_s: float
+    wall_s: float
+    until_s: float
+    blur: bool
+    by: str | None = None
+    subject: int | None = None
+
+
+class _Recorder:
+    """One camera: its encoder and ring, both touched by its worker thread alone."""
+
+    def __init__(self, name: str, section: config.Clips) -> None:
+        self.worker = Worker(f"clips.{name}")
+        self._encoder, self._period_s = Encoder(section.max_height), 1 / section.fps
+        self.ring = Ring(section.seconds, section.max_mib * MIB)
+        self.busy: asyncio.Future[None] | None = None
+        self._next_s = float("-inf")
+
+    def due(self, at_s: float) -> bool:
+        """Whether this frame is one of those to keep: so many a second, evenly."""
+        if at_s < self._next_s - 10 * self._period_s - 1:  # time went back
+            self._next_s = at_s
+        if at_s < self._next_s - self._period_s / 4:
+            return False
+        self._next_s = max(self._next_s + self._period_s, at_s + self._period_s / 2)
+        return True
+
+    def encode(self, frame: Frame, tracks: Tracks) -> None:
+        coded = self._encoder.encode(frame.pixels, frame.at_s, frame.wall_s, private(tracks.tracks))
+        if coded is not None:
+            self.ring.add(coded)
+
+
+class Clips:
+    """Call `offer` with each analysed frame; `run` is a part; `on_clip` hears of each clip, or why there is none."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        section: config.Clips,
+        *,
+        clock: Clock,
+        health: Health,
+        on_clip: Callable[[Wanted, Video | str], Awaitable[None]],
+    ) -> None:
+        self._dir, self._section = data_dir, section
+        self._clock, self._health, self._on_clip = clock, health, on_clip
+        self._recorders: dict[str, _Recorder] = {}
+        self._wanted: list[Wanted] = []
+
+    # --- recorded -------------------------------------------------------------------------------------------------
+
+    def offer(self, frame: Frame, tracks: Tracks) -> None:
+        """Put a frame into its camera's ring; one that comes while the last is encoded is left out and counted."""
+        if self._section.seconds <= 0:
+            return
+        recorder = self._recorders.get(tracks.camera)
+        if recorder is None:
+            recorder = self._recorders[tracks.camera] = _Recorder(tracks.camera, self._section)
+        if not recorder.due(frame.at_s):
+            return
+        if recorder.busy is not None:
+            if not recorder.busy.done():
+                self._health.counts[f"camera.{tracks.camera}.clip_skipped"] += 1
+                return
+            self._heard(recorder.busy)
+        recorder.busy = recorder.worker.call(recorder.encode, frame, tracks)
+
+    def _heard(self, encoded: asyncio.Future[None]) -> None:
+        try:
+            encoded.result()
+        except DriverError as error:
+            self._health.failed("clips", error)
+
+    def status(self) -> dict[str, Any]:
+        """Of each camera: how many seconds are kept, and how much memory that takes."""
+        found = {}
+        for name, recorder in self._recorders.items():
+            newest, oldest = recorder.ring.newest, recorder.ring.oldest
+            kept_s = newest.at_s - oldest.at_s if newest and oldest else 0.0
+            found[name] = {"kept_s": round(kept_s, 1), "kib": recorder.ring.bytes // 1024}
+        return found
+
+    # --- cut ------------------------------------------------------------------------------------------------------
+
+    def around(self, incident: Incident, rule: config.Rule, *, blur: bool) -> None:
+        """A clip around an incident, from before to after as its rule says; cut when its time is over."""
+        if rule.clip_before_s + rule.clip_after_s <= 0 or self._section.seconds <= 0:
+            return
+        self._wanted.append(
+            Wanted(
+                id=incident.id,
+                camera=incident.camera,
+                from_s=incident.at_s - rule.clip_before_s,
+                to_s=incident.at_s + rule.clip_after_s,
+                wall_s=incident.wall_s,
+                until_s=self._clock.monotonic() + rule.clip_after_s + PATIENCE_S,
+                blur=blur,
+                subject=incident.track,
+            )
+        )
+
+    def last(self, id: str, camera: str, last_s: float, *, blur: bool, by: str) -> Refusal | None:
+        """The last seconds of a camera, soon; or why not."""
+        recorder = self._recorders.get(camera)
+        newest = recorder.ring.newest if recorder else None
+        if newest is None:
+            there = ", ".join(name for name, one in self._recorders.items() if one.ring.newest) or "none yet"
+            return Refusal(gate="clip", reason="no pictures of this camera are kept", value=camera, limit=there)
+        wanted = Wanted(
+            id=id,
+            camera=camera,
+            from_s=newest.at_s - last_s,
+            to_s=newest.at_s,
+            wall_s=newest.wall_s,
+            until_s=self._clock.monotonic(),
+            blur=blur,
+            by=by,
+        )
+        self._wanted.append(wanted)
+        return None
+
+    async def run(self) -> None:
+        """Cut what is due, until cancelled; what still waits then is cut with what there is."""
+        try:
+            while True:
+                await self._clock.sleep(LOOK_S)
+                for wanted in [one for one in self._wanted if self._is_due(one)]:
+                    self._wanted.remove(wanted)
+                    await self._cut(wanted)
+        finally:
+            waiting, self._wanted = self._wanted, []
+            for wanted in waiting:
+                await self._cut(wanted)
+
+    def _is_due(self, wanted: Wanted) -> bool:
+        recorder = self._recorders.get(wanted.camera)
+        newest = recorder.ring.newest if recorder else None
+        past = newest is not None and (newest.at_s >= wanted.to_s or newest.at_s < wanted.from_s)
+        return past or self._clock.monotonic() >= wanted.until_s
+
+    async def _cut(self, wanted: Wanted) -> None:
+        try:
+            found: Video | str = await self._write(wanted)
+        except DriverError as error:
+            self._health.failed("clips", error)
+            found = str(error)
+        else:
+            self._health.set("clips", "running")
+        await self._on_clip(wanted, found)
+
+    async def _write(self, wanted: Wanted) -> Video:
+        """The clip that leaves, and beside it, where that one is blurred, the original that stays."""
+        recorder = self._recorders.get(wanted.camera)
+        pictures = await recorder.worker.call(recorder.ring.cut, wanted.from_s, wanted.to_s) if recorder else []
+        if not pictures:
+            raise DriverError(f"clip {wanted.id}: no pictures of {wanted.camera} are kept of that time")
+        name, subject = f"{wanted.id}.mp4", wanted.subject
+        if wanted.blur:
+            await asyncio.to_thread(write_video, self._dir / "originals" / name, pictures, blur=False)
+        return await asyncio.to_thread(
+            write_video, self._dir / "clips" / name, pictures, blur=wanted.blur, subject=subject
+        )

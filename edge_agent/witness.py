@@ -1,0 +1,117 @@
+"""The pictures of what happened: blurred and marked where they leave, as they were taken where they stay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edge_agent import config
+from edge_agent.audit import Audit, Entry
+from edge_agent.messages import Incident, Picture, Tracks
+from edge_agent.runtime import Clock, DriverError, Health
+
+if TYPE_CHECKING:
+    from edge_agent.vision.camera import Frame
+
+log = logging.getLogger(__name__)
+
+TIDY_S = 600.0
+DAY_S, MIB = 86_400.0, 1024 * 1024
+FOLDER = "originals"
+
+
+class Witness:
+    """`run` keeps the originals within their limits; the others block no loop and raise DriverError."""
+
+    def __init__(self, data_dir: Path, section: config.Privacy, *, audit: Audit, clock: Clock, health: Health) -> None:
+        self._dir, self._section, self._audit = data_dir, section, audit
+        self._clock, self._health = clock, health
+
+    # --- taken ----------------------------------------------------------------------------------------------------
+
+    async def shoot(
+        self, found: Incident, frame: Frame, tracks: Tracks, *, blur: bool, why: str | None
+    ) -> tuple[Incident, bytes, str | None]:
+        """The incident with its picture, its thumb, and why there is no picture, if so; `why` forbids one."""
+        from edge_agent.vision.record import thumbnail
+
+        shown = await asyncio.to_thread(self._shown, frame, tracks, found.track) if blur else frame
+        picture = None
+        if why is None:
+            try:
+                marks = ((found.box, f"{found.rule} {found.label} #{found.track}"),)
+                picture = await asyncio.to_thread(self._write, "incidents", found.id, frame, shown, marks)
+            except DriverError as error:  # the warning and the report matter more than their picture
+                why = str(error)
+        if why is None:
+            self._health.set("pictures", "running")
+        else:
+            self._health.failed("pictures", DriverError(why))
+        thumb = await asyncio.to_thread(thumbnail, shown, found.box)
+        return msgspec.structs.replace(found, picture=picture), thumb, why
+
+    async def snapshot(self, id: str, frame: Frame, tracks: Tracks, *, blur: bool) -> tuple[Picture, bytes]:
+        """The picture of a moment that somebody asked for, and its thumb."""
+        from edge_agent.vision.record import thumbnail
+
+        shown = await asyncio.to_thread(self._shown, frame, tracks, None) if blur else frame
+        picture = await asyncio.to_thread(self._write, "snapshots", id, frame, shown, ())
+        height, width = frame.pixels.shape[:2]
+        return picture, await asyncio.to_thread(thumbnail, shown, (0.0, 0.0, float(width), float(height)))
+
+    @staticmethod
+    def _shown(frame: Frame, tracks: Tracks, subject: int | None) -> Frame:
+        from dataclasses import replace
+
+        from edge_agent.vision.blur import blurred, others, private
+
+        return replace(frame, pixels=blurred(frame.pixels, others(private(tracks.tracks), subject)))
+
+    def _write(
+        self,
+        folder: str,
+        id: str,
+        frame: Frame,
+        shown: Frame,
+        marks: tuple[tuple[tuple[float, float, float, float], str], ...],
+    ) -> Picture:
+        from edge_agent.vision.record import write_picture
+
+        if shown is not frame and self._section.max_mib > 0:
+            write_picture(self._dir / FOLDER, id, frame, ())
+        return write_picture(self._dir / folder, id, shown, marks)
+
+    # --- kept -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Delete originals that are too old or too many, each deletion in the audit log, until cancelled."""
+        while True:
+            await asyncio.to_thread(self.tidy)
+            await self._clock.sleep(TIDY_S)
+
+    def tidy(self) -> int:
+        """Delete what must go; returns how many files went. Blocks."""
+        files: list[tuple[float, int, Path]] = []
+        for path in (self._dir / FOLDER).glob("[!.]*"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                files.append((status.st_mtime, status.st_size, path))
+        now, left, entries = self._clock.wall(), sum(size for _, size, _ in files), list[Entry]()
+        for written_s, size, path in sorted(files):
+            old = now - written_s > self._section.keep_days * DAY_S
+            if not old and left <= self._section.max_mib * MIB:
+                continue
+            why = "privacy.keep_days" if old else "privacy.max_mib"
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise DriverError(f"{path}: cannot be deleted: {error.strerror}") from None
+            left -= size
+            entries.append(("original.deleted", "retention", {"file": path.name, "why": why}))
+        self._audit.append(entries)
+        return len(entries)

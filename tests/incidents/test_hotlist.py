@@ -1,0 +1,240 @@
+"""Hot lists: nothing without authority, reason and expiry; kept as hashes; every look-up written down."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent import config
+from edge_agent.audit import Audit
+from edge_agent.cli import main
+from edge_agent.incidents import hotlist, hotlist_import
+from edge_agent.incidents.hotlist_store import HotLists
+from edge_agent.incidents.rules import Rules
+from edge_agent.messages import Incident, Listed, Plate, Track, Tracks
+
+NOW = 1_795_310_283.0  # 2026-11-22T01:18:03Z
+LATER, PAST = "2026-12-31T23:59:59+08:00", "2026-11-01T00:00:00Z"
+WHOLE = config.Zone(name="gate", camera="c", polygon=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)))
+
+
+def listed(plate: str, **facts: str) -> Listed:
+    return Listed(**({"plate": plate, "authority": "police", "reason": "stolen", "expires": LATER} | facts))
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> HotLists:
+    found = HotLists(tmp_path, audit=Audit(tmp_path), wall=lambda: NOW)
+    assert not isinstance(found.take("stolen", plates=(listed("浙A·8B256"), listed("京A12345")), by="t"), str)
+    return found
+
+
+# --- matching -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("read", "quality", "distance"),
+    [
+        ("浙A8B256", "exact", 0.0),
+        ("浙a 8b-256", "exact", 0.0),
+        ("浙ABB256", "probable", 0.25),  # 8 was read as B
+        ("浙A8B2S6", "probable", 0.25),
+        ("浙A3B256", "probable", 0.5),
+        ("沪A8B256", "possible", 1.0),
+        ("浙A8B259", "possible", 1.0),
+        ("浙ABB2S6", None, None),  # two in doubt are another plate
+        ("浙A8B25", None, None),
+    ],
+)
+def test_a_plate_matches_exactly_or_with_one_character_in_doubt(
+    lists: HotLists, read: str, quality: str | None, distance: float | None
+) -> None:
+    hit = lists.look(read, quality="possible", by="t")
+    assert (hit and hit.quality, hit and hit.distance) == (quality, distance)
+    if hit and hit.doubt:
+        assert hit.doubt.startswith("character ")
+    for weakest in ("exact", "probable"):
+        weaker = lists.look(read, quality=weakest, by="t")
+        allowed = quality is not None and hotlist.LIMITS[quality] <= hotlist.LIMITS[weakest]
+        assert (weaker is not None) is allowed
+
+
+@given(st.text(alphabet=hotlist.ALPHABET, min_size=6, max_size=8))
+def test_every_plate_finds_itself_and_nothing_longer_or_shorter(plate: str) -> None:
+    found = hotlist.change(
+        hotlist.SealedList(),
+        key=bytes(32),
+        version=1,
+        replace=True,
+        plates=(listed(plate),),
+        remove=(),
+        by="t",
+        wall_s=0,
+    )
+    assert not isinstance(found, str)
+
+    def look(text: str) -> object:
+        return hotlist.look(text, {"m": found.to}, sealed=lambda t: hotlist.seal(bytes(32), t), wall_s=NOW)
+
+    assert look(plate)
+    assert look(plate + "1") is None
+    assert look(plate[:-1]) is None
+
+
+def test_what_has_expired_is_no_hit_and_goes_by_itself(tmp_path: Path) -> None:
+    now = [NOW]
+    lists = HotLists(tmp_path, audit=Audit(tmp_path), wall=lambda: now[0])
+    lists.take("m", plates=(listed("京A12345", expires="2026-11-22T02:00:00Z"), listed("京A99999")), by="t")
+    assert lists.look("京A12345", quality="exact", by="t")
+    now[0] += 3600
+    assert lists.look("京A12345", quality="exact", by="t") is None
+    assert lists.expire("retention") == 1
+    assert lists.expire("retention") == 0
+    assert lists.status()["m"]["entries"] == 1
+
+
+# --- kept -----------------------------------------------------------------------------------------------------------
+
+
+def test_no_plate_lies_on_the_disk_and_nobody_else_may_read_the_lists(lists: HotLists, tmp_path: Path) -> None:
+    lists.look("京B00001", quality="probable", by="t")
+    lists.flush()
+    for file in tmp_path.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
+        text = file.read_bytes().decode("latin-1").encode("latin-1")
+        for plate in ("8B256", "12345", "B00001"):
+            assert plate.encode() not in text, (file, plate)
+
+
+def test_a_version_must_rise_and_an_amendment_keeps_the_rest(lists: HotLists) -> None:
+    assert "not newer than 1" in str(lists.take("stolen", plates=(), version=1, by="t"))
+    lists.take("stolen", plates=(listed("京A00001"),), remove=("浙A8B256",), replace=False, version=5, by="t")
+    assert [bool(lists.look(p, quality="exact", by="t")) for p in ("京A00001", "京A12345", "浙A8B256")] == [1, 1, 0]
+    lists.take("stolen", plates=(listed("京A00002"),), by="t")
+    assert lists.status()["stolen"] == {"version": 6, "entries": 1, "next_expires": LATER}
+
+
+@pytest.mark.parametrize(
+    "facts", [{"authority": " "}, {"reason": " "}, {"expires": "2026-12-31T23:59:59"}, {"plate": "··"}]
+)
+def test_an_entry_without_authority_reason_or_expiry_changes_nothing(lists: HotLists, facts: dict[str, str]) -> None:
+    found = lists.take("stolen", plates=(listed("京A00001"), listed(**({"plate": "京A2"} | facts))), by="t")
+    assert str(found).startswith(f"plates[1].{next(iter(facts))}: ")
+    assert lists.status()["stolen"]["version"] == 1
+
+
+def test_a_list_changed_by_another_process_is_noticed_and_both_are_audited(lists: HotLists, tmp_path: Path) -> None:
+    before = lists.generation
+    HotLists(tmp_path, audit=Audit(tmp_path)).take("stolen", plates=(), by="other")
+    lists.refresh()
+    assert lists.generation > before
+    assert lists.look("京A12345", quality="exact", by="t") is None
+    lists.flush()
+    log = Audit(tmp_path)
+    assert [(r["what"], r["by"]) for r in log.tail(3)] == [
+        ("hot_list.change", "t"),
+        ("hot_list.change", "other"),
+        ("hot_list.look", "t"),
+    ]
+    assert log.verify().faults == ()
+
+
+# --- the rule -------------------------------------------------------------------------------------------------------
+
+
+def seen(rules: Rules, t: float, text: str, track: int = 1, confidence: float = 0.9) -> list[Incident]:
+    box = (100.0, 100.0, 300.0, 200.0)
+    plate = Plate(text=text, confidence=confidence, box=box)
+    one = Track(id=track, label="car", score=0.9, box=box, first_s=0.0, last_s=t, hits=3, plate=plate)
+    return rules.update(
+        Tracks(camera="c", seq=int(t * 10), at_s=t, wall_s=NOW + t, width=640, height=480, tracks=(one,))
+    )
+
+
+def test_a_hit_is_an_incident_of_its_own_kind_told_once_and_again_when_it_becomes_surer(lists: HotLists) -> None:
+    rule = config.HotListed(id="wanted", zone="gate", cool_down_s=60)
+    rules = Rules([WHOLE], [rule], lists=lists)
+    assert seen(rules, 1.0, "浙A8B256", confidence=0.3) == []
+    [incident] = seen(rules, 2.0, "浙ABB256")
+    assert incident.hit
+    assert (incident.kind, incident.rule, incident.zone) == ("hot_list", "wanted", "gate")
+    assert (incident.hit.quality, incident.hit.authority, incident.hit.list) == ("probable", "police", "stolen")
+    assert seen(rules, 3.0, "浙ABB256") == []
+    [surer] = seen(rules, 4.0, "浙A8B256")
+    assert surer.hit
+    assert surer.hit.quality == "exact"
+    assert seen(rules, 5.0, "浙A8B256", track=2) == []  # the tracker lost it and found it again
+    assert seen(rules, 70.0, "浙A8B256", track=2) != []
+
+
+def test_a_standing_car_is_looked_up_once_and_again_when_the_list_changes(lists: HotLists, tmp_path: Path) -> None:
+    rules = Rules([], [config.HotListed(id="wanted")], lists=lists)
+    for t in range(50):
+        assert seen(rules, float(t), "京C77777") == []
+    lists.flush()
+    looks = [record for record in Audit(tmp_path).tail(100) if record["what"] == "hot_list.look"]
+    assert len(looks) == 1
+    lists.take("stolen", plates=(listed("京C77777"),), by="t")
+    assert len(seen(rules, 51.0, "京C77777")) == 1
+
+
+# --- files and the command line -------------------------------------------------------------------------------------
+
+CSV = f"plate,authority,reason,expires\n浙A8B256,police,stolen,{LATER}\n京A12345,customs,smuggling,{LATER}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("plate,authority\nx,y\n", "line 1: the columns must be"),
+        (CSV + "京B1,police\n", "line 4: has 2 fields"),
+        (CSV + f"京B1,,stolen,{LATER}\n", "line 4: "),
+        (CSV + "京B1,police,stolen,soon\n", "line 4: "),
+        (CSV + '"京B1,police', "is not CSV"),
+        ("", "line 1: "),
+        (b"\xff\xfe", "not UTF-8"),
+        ("[1, 2]", "entry 1: "),
+        ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ('{"plates": 3}', "must hold an array"),
+    ],
+)
+def test_every_fault_of_a_file_is_named_and_nothing_of_it_is_taken(
+    tmp_path: Path, text: str | bytes, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = text if isinstance(text, bytes) else text.encode()
+    file = tmp_path / ("list.json" if data[:1] in (b"[", b"{") else "list.csv")
+    file.write_bytes(data)
+    assert main(["hotlist", "import", str(file), "--data-dir", str(tmp_path / "d")]) == 65
+    assert fault in capsys.readouterr().err
+    assert not (tmp_path / "d" / "hotlist.json").exists()
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_no_bytes_of_a_file_break_the_import(data: bytes, json_file: bool) -> None:
+    hotlist_import.read(data, json_file=json_file)
+
+
+def test_the_command_line_imports_checks_lists_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, where = tmp_path / "l.csv", ["--data-dir", str(tmp_path / "d"), "--json"]
+    file.write_text("﻿" + CSV.replace("reason", "class").replace("expires", "expiry"), encoding="utf-8")
+
+    def run(*args: str) -> tuple[int, list[dict[str, object]]]:
+        code = main(["hotlist", *args, *where])
+        return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    code, [told] = run("import", str(file), "--dry-run")
+    assert (code, told["added"], (tmp_path / "d" / "hotlist.json").exists()) == (0, 2, False)
+    code, [told] = run("import", str(file), "--list", "stolen")
+    assert (code, told["version"], told["entries"]) == (0, 1, 2)
+    code, [answer] = run("check", "浙A8B256")
+    assert (code, answer["hit"] is not None) == (0, True)
+    assert run("check", "京Q00000") == (1, [{"plate": "京Q00000", "hit": None}])
+    code, entries = run("list")
+    assert (code, len(entries), "plate" in entries[0]) == (0, 2, False)
+    assert run("expire", "浙A8B256", "--dry-run")[1] == [{"expired": 1, "dry_run": True}]
+    assert run("expire", "浙A8B256")[1] == [{"expired": 1, "dry_run": False}]
+    assert run("check", "浙A8B256")[0] == 1
+    assert main(["audit", "verify", *where]) == 0

@@ -1,0 +1,231 @@
+"""Clips: cut around an incident or when asked, playable, named by their hash, and blurred where they leave."""
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from edge_agent import config
+from edge_agent.messages import Box, Incident, Refusal, Track, Tracks, Video
+from edge_agent.runtime import Health, SystemClock
+from edge_agent.vision.blur import blurred, others, private
+from edge_agent.vision.camera import Frame
+from edge_agent.vision.clips import Clips, Wanted
+from edge_agent.vision.video_file import Encoder, write_video
+
+SIZE = (240, 320)  # height, width
+PERSON: Box = (40.0, 20.0, 100.0, 220.0)
+CAR: Box = (160.0, 100.0, 300.0, 200.0)
+RULE = config.ForbiddenZone(id="r", zone="z", clip_before_s=1.0, clip_after_s=1.0)
+
+
+def chequered() -> np.ndarray:
+    """Fine detail everywhere, of 4 x 4 pixels: what is blurred loses it."""
+    rows, columns = np.indices(SIZE) // 4
+    return np.repeat(((rows + columns) % 2 * 255).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def detail(pixels: np.ndarray, box: Box) -> float:
+    """The contrast within a box, 0 where nothing can be made out."""
+    x1, y1, x2, y2 = (int(side) for side in box)
+    part = pixels[y1:y2, x1:x2].astype(float)
+    return float(np.abs(np.diff(part.mean(axis=2), axis=1)).mean())
+
+
+def moment(t: float, people: Iterable[tuple[int, str, Box]] = ()) -> tuple[Frame, Tracks]:
+    tracks = tuple(
+        Track(id=id, label=label, score=0.9, box=box, first_s=0, last_s=t, hits=3) for id, label, box in people
+    )
+    frame = Frame("c", int(t * 10), t, 1000 + t, chequered())
+    return frame, Tracks(
+        camera="c", seq=frame.seq, at_s=t, wall_s=1000 + t, width=SIZE[1], height=SIZE[0], tracks=tracks
+    )
+
+
+BOTH = ((1, "person", PERSON), (2, "car", CAR))
+HEAD: Box = (42.0, 22.0, 98.0, 80.0)
+PLATE: Box = (165.0, 145.0, 295.0, 198.0)
+LEGS: Box = (42.0, 100.0, 98.0, 218.0)
+
+
+def test_heads_and_plates_cannot_be_made_out_and_the_rest_can() -> None:
+    frame, tracks = moment(0.0, BOTH)
+    shown = blurred(frame.pixels, others(private(tracks.tracks), None))
+    assert detail(shown, HEAD) < 0.1 * detail(frame.pixels, HEAD)
+    assert detail(shown, PLATE) < 0.1 * detail(frame.pixels, PLATE)
+    assert detail(shown, LEGS) == detail(frame.pixels, LEGS)
+    assert detail(frame.pixels, HEAD) > 50  # the original is as it was
+
+
+def test_the_plate_that_a_rule_asked_for_stays_and_the_heads_do_not() -> None:
+    frame, tracks = moment(0.0, BOTH)
+    shown = blurred(frame.pixels, others(private(tracks.tracks), 2))
+    assert detail(shown, PLATE) == detail(frame.pixels, PLATE)
+    assert detail(shown, HEAD) < 0.1 * detail(frame.pixels, HEAD)
+    assert detail(blurred(frame.pixels, others(private(tracks.tracks), 1)), HEAD) < 0.1 * detail(frame.pixels, HEAD)
+
+
+@pytest.mark.parametrize("box", [(-50.0, -50.0, 10.0, 10.0), (310.0, 230.0, 900.0, 900.0), (5.0, 5.0, 5.0, 5.0)])
+def test_boxes_beyond_the_picture_are_no_trouble(box: Box) -> None:
+    assert blurred(chequered(), [box]).shape == (*SIZE, 3)
+
+
+def coded(count: int, people: Iterable[tuple[int, str, Box]] = ()) -> list:
+    encoder, people = Encoder(720), tuple(people)
+    found = []
+    for n in range(count):
+        frame, tracks = moment(n / 8, people)
+        one = encoder.encode(frame.pixels, frame.at_s, frame.wall_s, private(tracks.tracks))
+        assert one
+        found.append(one)
+    return found
+
+
+def pictures(file: Path) -> list[np.ndarray]:
+    with av.open(str(file)) as container:
+        return [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+
+
+def test_packets_become_a_file_that_plays_at_the_times_of_the_camera(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "x.mp4", coded(24), blur=False)
+    data = (tmp_path / "x.mp4").read_bytes()
+    assert (video.sha256, video.bytes, video.frames) == (hashlib.sha256(data).hexdigest(), len(data), 24)
+    assert (video.began_s, video.lasts_s, video.width, video.height) == (1000.0, 2.875, 320, 240)
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx([n / 8 for n in range(24)], abs=0.002)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def test_a_blurred_clip_shows_no_head_in_any_picture_and_the_original_does(tmp_path: Path) -> None:
+    taken = coded(12, BOTH)
+    write_video(tmp_path / "original.mp4", taken, blur=False)
+    write_video(tmp_path / "blurred.mp4", taken, blur=True, subject=2)
+    before, after = pictures(tmp_path / "original.mp4"), pictures(tmp_path / "blurred.mp4")
+    assert len(before) == len(after) == 12
+    for one, other in zip(before, after, strict=True):
+        assert detail(other, HEAD) < 0.2 * detail(one, HEAD)
+        assert detail(other, PLATE) > 0.5 * detail(one, PLATE)
+
+
+def test_pictures_that_are_no_video_are_left_out() -> None:
+    encoder = Encoder(720)
+    assert encoder.encode(np.zeros((1, 1, 3), np.uint8), 0.0, 0.0, ()) is None
+    assert encoder.encode(chequered(), 1.0, 0.0, ()) is not None
+    assert encoder.encode(chequered(), 1.0, 0.0, ()) is None  # its time does not go on
+    again = encoder.encode(chequered()[:100, :99], 2.0, 0.0, ())
+    assert again
+    assert (again.width, again.height, again.key) == (98, 100, True)
+
+
+class World:
+    """Clips of one camera, fed by hand."""
+
+    def __init__(self, directory: Path, **section: float) -> None:
+        self.found: list[tuple[Wanted, Video | str]] = []
+        clock = SystemClock()
+        self.health = Health(clock)
+        self.clips = Clips(directory, config.Clips(**section), clock=clock, health=self.health, on_clip=self.on_clip)
+
+    async def on_clip(self, wanted: Wanted, found: Video | str) -> None:
+        self.found.append((wanted, found))
+
+    async def feed(self, until_s: float, from_s: float = 0.0) -> None:
+        for n in range(round(from_s * 8), round(until_s * 8)):
+            self.clips.offer(*moment(n / 8, BOTH))
+            busy = self.clips._recorders["c"].busy
+            if busy is not None:
+                await busy
+
+    async def until_found(self, count: int = 1) -> None:
+        async with asyncio.timeout(20):
+            running = asyncio.get_running_loop().create_task(self.clips.run())
+            while len(self.found) < count:
+                await asyncio.sleep(0.02)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+def incident(at_s: float) -> Incident:
+    return Incident(
+        id="01KB0RB5EWTZ0Y8R2N4M6K8J0H",
+        kind="forbidden_zone",
+        rule="r",
+        camera="c",
+        zone="z",
+        track=2,
+        label="car",
+        score=0.9,
+        box=CAR,
+        began_s=1000.0,
+        wall_s=1000.0 + at_s,
+        at_s=at_s,
+        lasted_s=1.0,
+        frame=1,
+    )
+
+
+async def test_a_clip_around_an_incident_goes_from_before_to_after(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.feed(3.0)
+    world.clips.around(incident(3.0), RULE, blur=True)
+    await world.feed(5.0, from_s=3.0)
+    await world.until_found()
+    [(wanted, video)] = world.found
+    assert isinstance(video, Video)
+    assert wanted.by is None
+    assert (video.began_s, video.lasts_s) == (1002.0, 2.0)
+    assert Path(video.path) == tmp_path / "clips" / f"{wanted.id}.mp4"
+    assert (tmp_path / "originals" / f"{wanted.id}.mp4").is_file()
+
+
+async def test_an_agent_that_stops_cuts_what_there_is(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.feed(3.0)
+    world.clips.around(incident(2.9), RULE, blur=False)
+    running = asyncio.get_running_loop().create_task(world.clips.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    [(_, video)] = world.found
+    assert isinstance(video, Video)
+    assert video.began_s + video.lasts_s == pytest.approx(1002.875)
+
+
+async def test_the_last_seconds_are_had_when_asked_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    refusal = world.clips.last("id", "c", 2.0, blur=False, by="operator:li")
+    assert isinstance(refusal, Refusal)
+    assert refusal.limit == "none yet"
+    await world.feed(6.0)
+    assert world.clips.last("id", "c", 2.0, blur=False, by="operator:li") is None
+    await world.until_found()
+    [(wanted, video)] = world.found
+    assert isinstance(video, Video)
+    assert wanted.by == "operator:li"
+    assert 2.0 <= video.lasts_s <= 3.0
+    assert not (tmp_path / "originals").exists()
+
+
+async def test_frames_beyond_the_rate_are_left_out_and_memory_is_bounded(tmp_path: Path) -> None:
+    world = World(tmp_path, fps=2, seconds=4)
+    await world.feed(20.0)
+    status = world.clips.status()["c"]
+    assert 4.0 <= status["kept_s"] <= 5.5
+    world.clips.last("id", "c", 4.0, blur=False, by="x")
+    await world.until_found()
+    [(_, video)] = world.found
+    assert isinstance(video, Video)
+    assert video.frames <= 13
+
+
+async def test_a_camera_that_keeps_nothing_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path, seconds=0)
+    world.clips.offer(*moment(0.0))
+    world.clips.around(incident(0.0), RULE, blur=False)
+    assert world.clips.last("id", "c", 2.0, blur=False, by="x") is not None
+    assert world.clips.status() == {}
