@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 
 from edge_agent import config
 from edge_agent.flight import helm, mission, params, route, safety, transfer
+from edge_agent.flight.fence import fence_items, rally_items
 from edge_agent.flight.mavlink import Command, Link
 from edge_agent.flight.phases import Phase, Work
 from edge_agent.messages import Refusal
 
 UPLOADS = 3  # how often a mission is sent before the run fails
 HOME_S = 3.0  # arming sets home anew: wait so long to hear where
-AGAIN_S = 3.0  # somebody else may hold the transfer: leave it time
+AGAIN_S = 4.5  # somebody else may hold the transfer, for 8 s where he died: leave it time
+
+Cargo = safety.UploadMission | safety.UploadFence | safety.UploadRally
 
 
 class Launch:
@@ -26,7 +29,18 @@ class Launch:
     ) -> None:
         self._link, self._limits, self._blocked = link, limits, blocked
         self.items = route.mission(flown)
-        self.digest: str | None = None  # of what the autopilot holds, once it is what was sent
+        fence, rally = fence_items(flown), rally_items(flown)
+        # What is put aboard, in this order; of a route without a fence, the one that is aboard stays.
+        self._parts: list[tuple[int, Cargo]] = [
+            *([(mission.FENCE, safety.UploadFence(fence))] if fence else []),
+            *([(mission.RALLY, safety.UploadRally(rally))] if rally else []),
+            (mission.MISSION, safety.UploadMission(self.items)),
+        ]
+        self._part = 0
+        self._held: dict[int, list[mission.Item]] = {}  # as read back
+        self._verified_s = float("-inf")
+        self.digest: str | None = None  # of the mission that the autopilot holds, once it is what was sent
+        self.aboard: str | None = None  # of mission, fence and rally points
         self.detail = ""
         self.refusal: Refusal | None = None
         self._job: helm.Job | None = None
@@ -44,15 +58,19 @@ class Launch:
         self._job, self._job_s, self.detail = None, now, ""
         match phase:
             case Phase.UPLOADING:
+                self._part = 0
                 self._upload(now)
             case Phase.VERIFYING:
-                self._job = self._link.download(now)
+                self._part = 0
+                self._job = self._link.download(now, self._parts[0][0])
             case Phase.READYING:
-                self._do(safety.SetMode("GUIDED"), now)
-                if not isinstance(self._job, Refusal):
-                    self._do(safety.SetCurrent(1), now)
+                fenced = [safety.EnableFence()] if self._held.get(mission.FENCE) else []
+                orders: list[safety.Command] = [safety.SetMode("GUIDED"), *fenced, safety.SetCurrent(1)]
+                for command in orders:
+                    if not isinstance(self._job, Refusal):
+                        self._do(command, now)
             case Phase.ARMING:
-                blocked = self._blocked(now)
+                blocked = [*self._rival(), *self._blocked(now)]
                 self._job = blocked[0] if blocked else None
                 if not blocked:
                     self._do(safety.Arm(), now)
@@ -83,7 +101,7 @@ class Launch:
             case transfer.Upload() as upload:
                 return self._uploaded(upload, now)
             case transfer.Download() as download:
-                return self._compared(download)
+                return self._compared(download, now)
 
     def _do(self, command: safety.Command, now: float) -> None:
         self._job = helm.order(self._link, command, self._limits, now)
@@ -93,30 +111,53 @@ class Launch:
         return "failed"
 
     def _upload(self, now: float) -> None:
-        self._uploads += 1
+        if self._part == 0:
+            self._uploads += 1
         self._job_s = now
-        self._do(safety.UploadMission(self.items), now)
+        self._do(self._parts[self._part][1], now)
 
     def _uploaded(self, upload: transfer.Upload, now: float) -> Work:
         """An upload whose ACK is missing is done as well: reading it back tells."""
-        if upload.state != "failed":
-            return "running" if upload.state == "running" else "done"
-        self.detail = f"upload: {upload.detail}"
-        if self._uploads == UPLOADS:
-            return "failed"
-        if now - self._job_s > AGAIN_S:
-            self._upload(now)
+        if upload.state == "running":
+            return "running"
+        if upload.state == "failed":
+            self.detail = f"upload: {mission.KINDS[upload.kind]}: {upload.detail}"
+            if self._uploads == UPLOADS:
+                return "failed"
+            if now - self._job_s > AGAIN_S:
+                self._part = 0
+                self._upload(now)
+            return "running"
+        self._part += 1
+        if self._part == len(self._parts):
+            return "done"
+        self._upload(now)
         return "running"
 
-    def _compared(self, download: transfer.Download) -> Work:
+    def _compared(self, download: transfer.Download, now: float) -> Work:
         if download.state == "running":
             return "running"
-        difference = mission.compare(self.items, download.items) if download.state == "done" else download.detail
+        kind, sent = self._parts[self._part]
+        done = download.state == "done"
+        difference = mission.compare(sent.items, download.items, kind) if done else download.detail
         if difference is not None:
             self.detail = difference
             return "mismatch" if self._uploads < UPLOADS else "failed"
-        self.digest = mission.digest(download.items)
+        self._held[kind] = download.items
+        self._part += 1
+        if self._part < len(self._parts):
+            self._job = self._link.download(now, self._parts[self._part][0])
+            return "running"
+        held = [self._held.get(kind, []) for kind in (mission.MISSION, mission.FENCE, mission.RALLY)]
+        self.digest, self.aboard, self._verified_s = mission.digest(held[0]), mission.digest(*held), now
         return "done"
+
+    def _rival(self) -> list[Refusal]:
+        """What was verified may be aboard no longer."""
+        if self._link.rival_s < self._verified_s:
+            return []
+        reason = "another ground station has uploaded since the mission was read back"
+        return [Refusal(gate="pilot.rival", reason=reason, remedy="let it finish, then fly again")]
 
     def _start(self, now: float) -> None:
         """Mode AUTO was seen, and home is still where it was: start the mission, once."""

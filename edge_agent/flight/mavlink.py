@@ -15,6 +15,7 @@ from edge_agent.flight import params
 from edge_agent.flight.frames import Framer, Message, Sender
 from edge_agent.flight.mission import MISSION, Item
 from edge_agent.flight.signing import Signing
+from edge_agent.flight.streams import STREAMS, Rates
 from edge_agent.flight.transfer import Download, Ends, Upload
 from edge_agent.messages import Telemetry
 
@@ -49,17 +50,6 @@ COPTERS = frozenset(
     }
 )
 
-# What telemetry needs, and how often, in seconds; asked for again when it stays away (a reboot forgets it).
-STREAMS: dict[int, float] = {
-    mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT: 0.2,
-    mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE: 0.5,
-    mavlink.MAVLINK_MSG_ID_MISSION_CURRENT: 0.5,
-    mavlink.MAVLINK_MSG_ID_SYS_STATUS: 1.0,
-    mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: 1.0,
-    mavlink.MAVLINK_MSG_ID_GPS_RAW_INT: 1.0,
-    mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT: 1.0,
-    mavlink.MAVLINK_MSG_ID_HOME_POSITION: 0.5,
-}
 _TRANSFER = (
     mavlink.MAVLINK_MSG_ID_MISSION_REQUEST,
     mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT,
@@ -67,6 +57,7 @@ _TRANSFER = (
     mavlink.MAVLINK_MSG_ID_MISSION_COUNT,
     mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT,
 )
+_OF_UPLOADS = _TRANSFER[:2]  # asked of somebody else, they tell of a rival
 _WANTED = {*STREAMS, *_TRANSFER, *(
     mavlink.MAVLINK_MSG_ID_HEARTBEAT, mavlink.MAVLINK_MSG_ID_NAMED_VALUE_INT, mavlink.MAVLINK_MSG_ID_COMMAND_ACK,
     mavlink.MAVLINK_MSG_ID_STATUSTEXT,
@@ -134,6 +125,7 @@ class Link:
         self._ends = Ends(system_id, AUTOPILOT, system_id, OURS)
         self._to = (system_id, AUTOPILOT)
         self._out: list[bytes] = []
+        self._rates = Rates(STREAMS)
         self._heartbeat_due_s = 0.0
         self._commands: dict[int, Command] = {}
         self.transfer: Upload | Download | None = None
@@ -141,6 +133,7 @@ class Link:
         self.texts: deque[Text] = deque(maxlen=30)
         self.orders: deque[tuple[object, object]] = deque(maxlen=100)  # ordered, and its refusal, for the record
         self.reboots = 0
+        self.rival_s = float("-inf")  # when an upload of another ground station was last seen
         self.others: dict[tuple[int, int], Other] = {}
         self.forget()
 
@@ -156,7 +149,7 @@ class Link:
         self.prearm_ok: bool | None = None
         self.ekf_flags: int | None = None
         self._said: dict[int, tuple[float, Message]] = {}
-        self._asked_s: dict[int, float] = {}
+        self._rates.forget()
         self._commands.clear()
         for job in (*self._param_jobs, *([self.transfer] if self.transfer else [])):
             job.abandon("the link is a new one, or the autopilot restarted")
@@ -179,6 +172,7 @@ class Link:
     def _take(self, message: Message, now: float) -> None:
         number = message.get_msgId()
         self._any_s = now
+        self._rates.heard(number)
         match number:
             case mavlink.MAVLINK_MSG_ID_HEARTBEAT:
                 self._heartbeat(message, now)
@@ -188,6 +182,8 @@ class Link:
             case mavlink.MAVLINK_MSG_ID_STATUSTEXT:
                 self.texts.append(Text(now, message.severity, message.text))
             case _ if number in _TRANSFER:
+                if number in _OF_UPLOADS and not self._ends.is_ours(message):
+                    self.rival_s = now
                 if self.transfer is not None:
                     self.transfer.receive(message, now)
             case mavlink.MAVLINK_MSG_ID_PARAM_VALUE:
@@ -398,7 +394,8 @@ class Link:
                 self._send(mavlink.MAVLink_named_value_int_message(0, SIGN.encode(), self._token))
         if not self.alive(now):
             return
-        self._ask_for_streams(now)
+        for number, interval_s in self._rates.due(now):
+            self._send_command(mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, 0, (number, interval_s * 1e6, 0, 0, 0, 0, 0))
         for command in list(self._commands.values()):
             self._press(command, now)
         if self.transfer is not None:
@@ -439,10 +436,3 @@ class Link:
         self._send_command(command.number, command.tries, command.params)
         command.tries += 1
         command.due_s = now + RESEND_S
-
-    def _ask_for_streams(self, now: float) -> None:
-        for number, interval_s in STREAMS.items():
-            seen_s = self._said[number][0] if number in self._said else float("-inf")
-            if now - max(seen_s, self._asked_s.get(number, float("-inf"))) > 3 * interval_s + 2:
-                self._asked_s[number] = now
-                self._send_command(mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, 0, (number, interval_s * 1e6, 0, 0, 0, 0, 0))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from edge_agent.flight.mavlink import STREAMS, TRIES, Link
+from edge_agent.flight.mavlink import TRIES, Link
+from edge_agent.flight.streams import MOST_S, STREAMS, Rates
 
 ARM = mavlink.MAV_CMD_COMPONENT_ARM_DISARM
 
@@ -191,7 +194,7 @@ def test_a_reboot_voids_what_was_said_and_asks_for_the_streams_again(peer):
     assert not peer.link.alive(1.0)
     peer.beat(1.1)
     peer.link.tick(1.1)
-    assert wanted_streams(peer) == set(STREAMS) - {mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT}
+    assert wanted_streams(peer) == set(STREAMS)
 
 
 def test_a_position_that_was_overtaken_is_dropped(peer):
@@ -207,3 +210,42 @@ def test_a_prearm_bit_that_is_not_enabled_says_nothing(peer):
     for present, enabled, health, expected in ((bit, bit, bit, True), (bit, bit, 0, False), (bit, 0, bit, None)):
         peer.say(mavlink.MAVLink_sys_status_message(present, enabled, health, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), 0.0)
         assert peer.link.prearm_ok is expected
+
+
+GPI, HOME = mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT, mavlink.MAVLINK_MSG_ID_HOME_POSITION
+
+
+def asked(rates: Rates, rate_hz: float, seconds: float) -> list[float]:
+    """When it was asked for, while so many come a second."""
+    found, come = [], 0
+    for tenth in range(int(seconds * 10)):
+        if rates.due(tenth / 10):
+            found.append(tenth / 10)
+        while come < tenth / 10 * rate_hz:
+            rates.heard(GPI)
+            come += 1
+    return found
+
+
+@pytest.mark.parametrize(("rate_hz", "again"), [(5.0, False), (3.0, False), (2.0, True), (0.0, True)])
+def test_a_rate_that_another_has_changed_is_asked_for_again(rate_hz, again):
+    found = asked(Rates({GPI: 0.2}), rate_hz, 30)
+    assert found[0] == 0.0
+    assert (len(found) > 1) is again
+
+
+def test_what_never_comes_is_asked_for_ever_more_rarely_and_never_given_up():
+    found = asked(Rates({GPI: 0.2}), 0.0, 600)
+    gaps = [b - a for a, b in pairwise(found)]
+    assert all(later > gap - 0.2 for gap, later in pairwise(gaps))
+    assert gaps[0] < 3
+    assert gaps[-1] == pytest.approx(MOST_S, abs=0.2)
+
+
+def test_an_upload_of_another_ground_station_is_noticed(peer):
+    peer.beat(0.0)
+    peer.say(mavlink.MAVLink_mission_request_message(1, 191, 0, 0), 1.0)
+    peer.say(mavlink.MAVLink_mission_ack_message(255, 190, 0, 0), 1.0)  # of a download too
+    assert peer.link.rival_s < 0
+    peer.say(mavlink.MAVLink_mission_request_message(255, 190, 0, 0), 2.0)
+    assert peer.link.rival_s == 2.0
