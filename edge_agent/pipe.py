@@ -14,9 +14,11 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from cryptography.x509 import load_pem_x509_certificate
 from msgspec import Struct
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -143,8 +145,10 @@ class Broker:
         try:
             context = ssl.create_default_context(cafile=str(ca_file))
             context.minimum_version = ssl.TLSVersion.TLSv1_2
-            if self.section.cert_file is not None:
-                context.load_cert_chain(self.section.cert_file, self.section.key_file)
+            if (cert_file := self.section.cert_file) is not None:
+                if fault := certificate_fault(cert_file.read_bytes(), datetime.now(UTC)):
+                    raise DriverError(f"{self.name}: {cert_file}: {fault}")
+                context.load_cert_chain(cert_file, self.section.key_file)
         except OSError as error:  # an ssl.SSLError is one as well
             raise DriverError(f"{self.name}: its TLS files cannot be used: {error}") from error
         return context
@@ -355,6 +359,29 @@ class Pipe:
             self.ended, self.ended_code = DriverError(f"{self._name}: connection lost: {why}{hint}"), code
         self._over.set()
         self._wake.set()
+
+
+def certificate_fault(pem: bytes, now: datetime) -> str | None:
+    """Why a broker would refuse this certificate today, and the way out: over TLS 1.3 it only hangs up. Pure."""
+    try:
+        cert = load_pem_x509_certificate(pem)
+    except ValueError as error:
+        return f"is no certificate in PEM: {error}"
+    first, last = cert.not_valid_before_utc, cert.not_valid_after_utc
+    if now > last:
+        way_out = "renew it and put it in its place; the next attempt takes it, without a restart"
+        return f"the certificate expired on {last:%Y-%m-%d at %H:%M} UTC, {_long(now - last)} ago: {way_out}"
+    if now < first:
+        return (
+            f"the certificate is good from {first:%Y-%m-%d at %H:%M} UTC on, and it is {now:%Y-%m-%d %H:%M} here:"
+            " set the clock"
+        )
+    return None
+
+
+def _long(span: timedelta) -> str:
+    hours = span.total_seconds() / 3600
+    return f"{hours / 24:.0f} days" if hours >= 48 else f"{hours:.1f} h"
 
 
 def _properties(packet: int, facts: Mapping[str, object]) -> Properties:

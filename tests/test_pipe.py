@@ -14,9 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from msgspec import structs
 
 from edge_agent.config import Mqtt
-from edge_agent.pipe import Broker, Pipe
+from edge_agent.pipe import Broker, Pipe, certificate_fault
 from edge_agent.runtime import DriverError
 
 CONNACK = b"\x20\x03\x00\x00\x00"  # MQTT 5, 3.2: no session, success, no properties
@@ -88,13 +89,40 @@ async def test_a_broker_that_goes_without_a_word_is_told_of() -> None:
         await pipe.close()
 
 
-def _certificate(directory: Path) -> tuple[Path, Path]:
+def test_a_certificate_says_itself_why_it_is_refused(tmp_path: Path) -> None:
+    pem, now = _certificate(tmp_path)[0].read_bytes(), datetime.now(UTC)
+    assert certificate_fault(pem, now) is None
+    late = certificate_fault(pem, now + timedelta(days=11))
+    assert late is not None and f"expired on {now + timedelta(days=1):%Y-%m-%d}" in late and "10 days ago" in late
+    early = certificate_fault(pem, datetime(1970, 1, 1, tzinfo=UTC))
+    assert early is not None and "1970-01-01 00:00" in early and "set the clock" in early
+    assert "no certificate" in str(certificate_fault(b"-----BEGIN", now))
+
+
+async def test_an_expired_certificate_is_told_of_by_its_file_and_a_renewed_one_taken(tmp_path: Path) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*_certificate(tmp_path))
+    server, port = await serve(b"", tls)
+    section = Mqtt(host="127.0.0.1", port=port, version="5", ca_file=tmp_path / "cert.pem")
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    cert, key = _certificate(ours, days=-2)
+    broker = Broker(structs.replace(section, cert_file=cert, key_file=key))
+    async with server:
+        with pytest.raises(DriverError, match=r"ours/cert.pem: the certificate expired on .* renew it"):
+            await broker.connect("me", ["a/b"], asyncio.Event())
+        _certificate(ours)
+        pipe = await broker.connect("me", ["a/b"], asyncio.Event())
+        await pipe.close()
+
+
+def _certificate(directory: Path, days: int = 1) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")]), datetime.now(UTC)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=9))
+        .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
         .sign(key, hashes.SHA256())
     )

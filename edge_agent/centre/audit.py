@@ -11,8 +11,9 @@ import apsw
 import msgspec
 from msgspec import UNSET, Struct
 
-from edge_agent.centre.store import BUSY_MS, Ranges
+from edge_agent.centre.store import BUSY_MS
 from edge_agent.chain import PREFIX, link
+from edge_agent.ranges import ranges
 from edge_agent.runtime import DriverError
 from edge_agent.topics import Envelope, Gap, Status, unix_s
 
@@ -190,12 +191,7 @@ def _epochs(db: apsw.Connection) -> dict[str, list[Epoch]]:
 
 
 def _epoch(epoch: int, settled: int, runs: list[tuple[int, int]], gaps: list[Missing]) -> Epoch:
-    held = Ranges()
-    if settled:
-        held.add(1, settled)
-    for first, last in runs:
-        held.add(first, last)
-    cum, rest = held.split()
+    cum, rest = ranges([(1, settled), *runs, *((gap.first, gap.last) for gap in gaps)]).split()
     ends = [cum, *(last for _, last in rest)]
     missing = tuple(
         Missing(first=end + 1, last=first - 1) for end, (first, _) in zip(ends, rest, strict=False) if first > end + 1

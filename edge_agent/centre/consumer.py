@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import islice
@@ -22,7 +23,7 @@ from edge_agent.twin import Host
 log = logging.getLogger(__name__)
 
 BATCH = 500
-BATCH_S = 0.02  # as long as more arrives; a pause ends a batch
+BATCH_S = 0.02  # at most, as long as more arrives; a pause ends a batch
 PAUSE_S = 0.01
 ACK_EXPIRY_S = 3600
 SHARED = ("ev", "thumb", "tele")
@@ -164,9 +165,17 @@ class Consumer:
         """Tell a device that an event of its can never be taken; without a place there is nothing to tell."""
         match topics.split(message.topic):
             case (device, ["up", "ev", _]):
-                try:
-                    place = msgspec.json.decode(message.payload, type=topics.Place)
-                except (msgspec.DecodeError, ValueError):
+                if (place := place_in(message.payload)) is None:
                     return
                 self._nacks[device, place.epoch].append(topics.Nack(place.seq, why))
                 self._told.add((device, place.epoch))
+
+
+def place_in(payload: bytes) -> topics.Place | None:
+    """The place of an event that cannot be read, even where it is not JSON: both stand before its `data`."""
+    try:
+        return msgspec.json.decode(payload, type=topics.Place)
+    except (msgspec.DecodeError, ValueError):
+        found = [re.search(rb'"%s"\s*:\s*(\d{1,15})[,\s}]' % name, payload) for name in (b"seq", b"epoch")]
+    seq, epoch = (int(each[1]) if each else 0 for each in found)
+    return topics.Place(seq=seq, epoch=epoch) if seq and epoch else None

@@ -1,7 +1,8 @@
 """What devices reported, in one SQLite file; a batch is one transaction, and only what is committed is acknowledged.
 
 `event` holds each event once by its id; `place` holds which (epoch, seq) of each device are here. The two are kept
-apart so that neither a repeat under a new place nor a place that a faulty device gave twice can lose an event.
+apart so that neither a repeat under a new place nor a place that a faulty device gave twice can lose an event. `hollow`
+holds the runs of places that a gap record names: one row, however long.
 
 Several processes may share the file. A transaction begins by reading the places that others have committed since, so
 an acknowledgement says what the file holds, and not only what its sender has stored.
@@ -21,11 +22,11 @@ from typing import Any
 import apsw
 import msgspec
 
+from edge_agent.ranges import Ranges
 from edge_agent.runtime import DriverError
 from edge_agent.topics import Ack, Envelope, Gap, Nack, Status, unix_s
 
 MAX_RANGES = 100  # of an acknowledgement; what is beyond them is acknowledged once the first gaps close
-MAX_GAP = 100_000
 BUSY_MS = 5000  # another process of the same centre commits within milliseconds
 
 _TABLES = """
@@ -34,33 +35,14 @@ CREATE TABLE IF NOT EXISTS event(
   PRIMARY KEY(device, id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS event_time ON event(wall_s);
 CREATE TABLE IF NOT EXISTS place(device TEXT, epoch INTEGER, seq INTEGER, UNIQUE(device, epoch, seq));
+CREATE TABLE IF NOT EXISTS hollow(
+  device TEXT, epoch INTEGER, first INTEGER, last INTEGER, PRIMARY KEY(device, epoch, first, last)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settled(device TEXT, epoch INTEGER, upto INTEGER, PRIMARY KEY(device, epoch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS thumb(
   device TEXT, event TEXT, body BLOB, epoch INTEGER, seq INTEGER, PRIMARY KEY(device, event)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tele(device TEXT, grp TEXT, time TEXT, body BLOB, PRIMARY KEY(device, grp)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS status(device TEXT PRIMARY KEY, state TEXT, sess TEXT, time TEXT, body BLOB) WITHOUT ROWID;
 """
-
-
-class Ranges:
-    """A set of whole numbers from 1 up, kept as its runs."""
-
-    def __init__(self) -> None:
-        self._runs: list[tuple[int, int]] = []
-
-    def add(self, first: int, last: int) -> None:
-        """Add all numbers from `first` to `last`."""
-        low = bisect.bisect_left(self._runs, first - 1, key=lambda run: run[1])
-        high = bisect.bisect_right(self._runs, last + 1, key=lambda run: run[0])
-        if low < high:
-            first, last = min(first, self._runs[low][0]), max(last, self._runs[high - 1][1])
-        self._runs[low:high] = [(first, last)]
-
-    def split(self) -> tuple[int, list[tuple[int, int]]]:
-        """`(cum, rest)`: everything up to `cum` is in the set, `rest` are the runs beyond."""
-        if self._runs and self._runs[0][0] <= 1:
-            return self._runs[0][1], self._runs[1:]
-        return 0, self._runs
 
 
 class Store:
@@ -109,16 +91,17 @@ class Store:
             "INSERT INTO event VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
             (device, envelope.id, kind, envelope.time, unix_s(envelope.time), envelope.epoch, envelope.seq, body),
         )
-        self._hold(device, envelope.epoch, envelope.seq, envelope.seq)
+        self._hold(device, envelope.epoch, envelope.seq)
         if gap is not None and gap.first > 0:  # one of a file names no place
-            self._hold(device, gap.epoch, gap.first, min(gap.last, gap.first + MAX_GAP))
+            last = min(gap.last, envelope.seq) if gap.epoch == envelope.epoch else gap.last  # no place of the future
+            self._hold_none(device, gap.epoch, gap.first, last)
 
     def add_thumb(self, device: str, event: str, epoch: int, seq: int, body: bytes) -> None:
         """Keep the small picture of an event."""
         self._db.execute(
             "INSERT INTO thumb VALUES (?,?,?,?,?) ON CONFLICT DO NOTHING", (device, event, body, epoch, seq)
         )
-        self._hold(device, epoch, seq, seq)
+        self._hold(device, epoch, seq)
         if self._pictures is not None:
             (self._pictures / f"{device}-{event}.jpg").write_bytes(body)
 
@@ -164,6 +147,8 @@ class Store:
         found = self._db.execute("SELECT device, epoch, seq FROM place WHERE rowid > ?", (self._seen,))
         for device, epoch, seq in found:
             self._held[str(device), _int(epoch)].add(_int(seq), _int(seq))
+        for device, epoch, first, last in self._db.execute("SELECT device, epoch, first, last FROM hollow"):
+            self._held[str(device), _int(epoch)].add(_int(first), _int(last))
 
     def _last_place(self) -> int:
         return _int(self._db.execute("SELECT coalesce(max(rowid), 0) FROM place").fetchall()[0][0])
@@ -181,13 +166,16 @@ class Store:
             held[str(device), _int(epoch)].add(_int(first), _int(last))
         return held
 
-    def _hold(self, device: str, epoch: int, first: int, last: int) -> None:
-        self._db.executemany(
-            "INSERT INTO place VALUES (?,?,?) ON CONFLICT DO NOTHING",
-            ((device, epoch, seq) for seq in range(first, last + 1)),
-        )
-        self._held[device, epoch].add(first, last)
-        self._fresh[device, epoch].append(first)
+    def _hold(self, device: str, epoch: int, seq: int) -> None:
+        self._db.execute("INSERT INTO place VALUES (?,?,?) ON CONFLICT DO NOTHING", (device, epoch, seq))
+        self._held[device, epoch].add(seq, seq)
+        self._fresh[device, epoch].append(seq)
+
+    def _hold_none(self, device: str, epoch: int, first: int, last: int) -> None:
+        """Nothing will ever come for these places."""
+        if first <= last:
+            self._db.execute("INSERT INTO hollow VALUES (?,?,?,?) ON CONFLICT DO NOTHING", (device, epoch, first, last))
+            self._held[device, epoch].add(first, last)
 
 
 def events(path: Path, kind: str | None = None, device: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
@@ -223,6 +211,7 @@ SELECT device, epoch, min(seq), max(seq) FROM
   (SELECT device, epoch, seq, seq - row_number() OVER (PARTITION BY device, epoch ORDER BY seq) AS run FROM place)
 GROUP BY device, epoch, run
 UNION ALL SELECT device, epoch, 1, upto FROM settled
+UNION ALL SELECT device, epoch, first, last FROM hollow
 """
 
 

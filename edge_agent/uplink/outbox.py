@@ -452,6 +452,8 @@ def _explain(error: Exception) -> str:
             return "another process uses it"
         case apsw.ReadOnlyError() | apsw.CantOpenError():
             return f"cannot be written: {error}"
+        case apsw.IOError():
+            return f"the disk fails ({error}): look at its health, and replace the card before it is gone"
         case apsw.CorruptError() | ValueError():
             return f"is damaged: {error}; restart the agent: it sets the file aside and saves what is intact"
         case _:

@@ -1,18 +1,15 @@
 """The centre loses nothing that it acknowledged, whatever devices send."""
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from threading import Barrier
 
 import apsw
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge_agent import topics
-from edge_agent.centre.store import Ranges, Store, events
+from edge_agent.centre.store import Store, events
 from edge_agent.runtime import DriverError
 
 
@@ -42,18 +39,6 @@ def born(epoch: int = 7, acked: int = 0, sess: str = "s1") -> topics.Status:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "centre.db"
-
-
-@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9))))
-def test_ranges_are_the_set_that_was_added(added: list[tuple[int, int]]) -> None:
-    ranges, plain = Ranges(), set()
-    for first, length in added:
-        ranges.add(first, first + length)
-        plain |= set(range(first, first + length + 1))
-    cum, rest = ranges.split()
-    assert set(range(1, cum + 1)) | {n for first, last in rest for n in range(first, last + 1)} == plain
-    assert cum + 1 not in plain
-    assert all(before[1] + 1 < after[0] for before, after in pairwise(rest))
 
 
 def test_what_is_committed_is_acknowledged_also_after_a_restart(file: Path) -> None:
@@ -164,6 +149,27 @@ def test_a_gap_settles_its_places(file: Path) -> None:
         add(store, 1, "e1")
         add(store, 4, "gap", kind="gap", data=topics.Gap(epoch=7, first=2, last=3, reason="too large"))
     assert store.ack("D-1", 7) == topics.Ack(epoch=7, cum=4)
+    store.close()
+
+
+def test_a_gap_of_a_billion_places_is_one_row(file: Path) -> None:
+    gap = topics.Gap(epoch=6, first=1, last=10**9, reason="the disk failed")
+    store = Store(file)
+    with store.commit():
+        add(store, 1, "gap", kind="gap", data=gap)
+    assert store.ack("D-1", 6).cum == 10**9
+    store.close()
+    store = Store(file)
+    assert (store.ack("D-1", 6).cum, store.ack("D-1", 7).cum) == (10**9, 1)
+    store.close()
+
+
+def test_a_gap_confirms_no_place_that_is_still_to_come(file: Path) -> None:
+    store = Store(file)
+    with store.commit():
+        add(store, 5, "gap", kind="gap", data=topics.Gap(epoch=7, first=2, last=10**9, reason="a faulty device"))
+        add(store, 6, "backwards", kind="gap", data=topics.Gap(epoch=7, first=4, last=2, reason="a faulty device"))
+    assert store.ack("D-1", 7) == topics.Ack(epoch=7, cum=0, sel=((2, 6),))
     store.close()
 
 

@@ -90,6 +90,8 @@ class Generator:
         urgent = args.urgent_every and n % args.urgent_every == args.urgent_every // 2
         size = args.big_bytes if big else args.body_bytes
         body = b'{"n": %d, "pad": "%s"}' % (n, b"x" * max(0, size - 24))
+        if bad and n // args.bad_every % 2:
+            body = body[:-1]  # no JSON, where the others are JSON that the centre cannot read
         task = asyncio.create_task(self._put("gap" if bad else "det", id, body, 0 if urgent else 1))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
