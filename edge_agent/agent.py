@@ -207,6 +207,7 @@ class Agent:
         if self.settings.vehicle is None:
             return
         from edge_agent.flight.pilot import Pilot
+        from edge_agent.flight.recorder import Recorder
         from edge_agent.flight.signing_key import open_signing
         from edge_agent.flight.store import Store
         from edge_agent.flight.tlog import Tlog
@@ -220,6 +221,10 @@ class Agent:
                 site=self.settings.site,
                 limits=self.settings.limits,
                 airframe=self.settings.airframe,
+                weather=self.settings.weather,
+                no_fly=self.settings.no_fly,
+                folder=self.data_dir,
+                recorder=Recorder(self.data_dir / "runs"),
                 routes=self.settings.routes,
                 schedules=self.settings.schedules,
                 blackouts=self.settings.blackouts,
@@ -235,6 +240,8 @@ class Agent:
             self.health.failed("pilot", error)
         else:
             self.parts.append(("pilot", self.pilot.run))
+            if self.settings.weather.source is not None:
+                self.parts.append(("weather", self.pilot.watch))
 
     def _make_desk(self) -> None:
         self.cases = Cases(self.data_dir / "cases.json")

@@ -66,6 +66,7 @@ class Site(Section, frozen=True):
     time_zone: str = "UTC"
     lat: Lat | None = None
     lon: Lon | None = None
+    alt_m: Annotated[float, Meta(ge=-500, le=9000)] | None = None  # of the take-off place, above the sea
 
 
 # --- flight -------------------------------------------------------------------------------------------------------
@@ -118,6 +119,56 @@ class Limits(Section, frozen=True):
     min_satellites: Annotated[int, Meta(ge=0, le=40)] = 6
     max_hdop: Annotated[float, Meta(gt=0, le=50)] = 2.5
     home_radius_m: Annotated[float, Meta(gt=0, le=1000)] = 30.0
+    night: bool = True  # may it fly between dusk and dawn (the sun 6° below the horizon)
+    require_fence: bool = False  # the autopilot's own fence must be on; else its absence is only shown
+    require_failsafes: bool = False  # so must what the autopilot does about a low battery, a lost EKF, a crash
+    require_remote_id: bool = False
+    min_disk_mib: Annotated[float, Meta(ge=0)] = 50.0
+    hands_off_channel: Annotated[int, Meta(ge=1, le=18)] | None = None  # of the remote control: low means hands off
+
+
+class WeatherFile(Section, frozen=True, tag_field="type", tag="file"):
+    """A JSON file that somebody keeps fresh: wind_mps, wind_from_deg, gust_mps, rain_mm_h, temp_c, visibility_m."""
+
+    path: Path
+
+
+class WeatherHttp(Section, frozen=True, tag_field="type", tag="http"):
+    """The same object from an HTTP server."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://[^\s]+$")]
+
+
+class WeatherVehicle(Section, frozen=True, tag_field="type", tag="mavlink"):
+    """The autopilot's own estimate (WIND); exactly 0 counts as unknown."""
+
+
+WeatherSource = WeatherFile | WeatherHttp | WeatherVehicle
+
+
+class WeatherLimits(Section, frozen=True):
+    """What weather is flown in, and who knows it; with `required` an unknown or an old one keeps it on the ground."""
+
+    source: WeatherSource | None = None
+    required: bool = False
+    period_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
+    max_age_s: Annotated[float, Meta(gt=0, le=86_400)] = 600.0
+    assumed_wind_mps: Annotated[float, Meta(ge=0, le=40)] = 3.0  # for the energy, from ahead, where none is known
+    max_wind_mps: Annotated[float, Meta(gt=0, le=40)] = 10.0
+    max_gust_mps: Annotated[float, Meta(gt=0, le=60)] = 13.0
+    max_rain_mm_h: Annotated[float, Meta(ge=0, le=200)] = 0.5
+    min_temp_c: Annotated[float, Meta(ge=-60, le=60)] = -10.0
+    max_temp_c: Annotated[float, Meta(ge=-60, le=60)] = 45.0
+    min_visibility_m: Annotated[float, Meta(ge=0, le=50_000)] = 500.0
+
+
+class NoFly(Section, frozen=True):
+    """When nothing takes off: every day from `start` to `end` (site's time, over midnight if need be), on some days."""
+
+    id: Id
+    start: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+    end: Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()  # on which it starts; empty: all
 
 
 class Airframe(Section, frozen=True):
@@ -485,6 +536,8 @@ class Agent(Section, frozen=True):
     tlog: Tlog = field(default_factory=Tlog)
     limits: Limits = field(default_factory=Limits)
     airframe: Airframe = field(default_factory=Airframe)
+    weather: WeatherLimits = field(default_factory=WeatherLimits)
+    no_fly: tuple[NoFly, ...] = ()
     routes: tuple[Route, ...] = field(default=(), name="route")
     schedules: tuple[Schedule, ...] = field(default=(), name="schedule")
     blackouts: tuple[Blackout, ...] = field(default=(), name="blackout")

@@ -75,6 +75,7 @@ CORES = (
     "flight/refusals.py",
     "flight/facts.py",
     "flight/gate_rules.py",
+    "flight/gate_settings.py",
     "flight/gates.py",
     "flight/route.py",
     "flight/safety.py",
@@ -85,6 +86,9 @@ CORES = (
     "flight/signing.py",
     "flight/simulator.py",
     "flight/streams.py",
+    "flight/sky.py",
+    "flight/verdict.py",
+    "flight/weather.py",
     "incidents/zones.py",
     "incidents/rules.py",
     "incidents/hotlist.py",
@@ -167,6 +171,7 @@ def test_no_task_is_started_and_forgotten() -> None:
         ("open_detector", "vision/detect.py"),
         ("open_speaker", "speakers/__init__.py"),
         ("open_vehicle", "flight/vehicle.py"),
+        ("open_weather", "flight/surroundings.py"),
     ],
 )
 def test_a_new_driver_in_the_config_cannot_be_forgotten(opener: str, file: str) -> None:

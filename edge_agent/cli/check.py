@@ -53,7 +53,7 @@ def print_json(value: object) -> None:
     """One JSON line on standard output."""
     import msgspec
 
-    print(msgspec.json.encode(value).decode())
+    print(msgspec.json.encode(value).decode(), flush=True)  # a reader at the other end of a pipe waits for it
 
 
 def _count(number: int, noun: str) -> str:

@@ -153,12 +153,20 @@ def _state_dir(url: str) -> Path:
 
 
 def _route(name: str, settings: config.Agent) -> config.Route:
-    """A route of the config, or a file; raises ConfigError."""
+    """A route of the config, or a file of one; raises ConfigError with every fault of the file."""
     found = next((route for route in settings.routes if route.id == name), None)
     if found is not None:
         return found
-    known = ", ".join(route.id for route in settings.routes) or "none is configured"
-    raise config.ConfigError(Path(name), [f"is neither a file nor a route of the configuration (there is: {known})"])
+    file = Path(name)
+    if not file.suffix and not file.exists():
+        known = ", ".join(route.id for route in settings.routes) or "none is configured"
+        fault = f"is neither a file nor a route of the configuration (there is: {known})"
+        raise config.ConfigError(file, [fault])
+    id = re.sub(r"[^A-Za-z0-9_-]+", "-", file.stem).strip("-_")[:64] or "route"
+    read = config.read_route(config.Route(id=id, file=file), keep_speed=False)
+    if isinstance(read, list):
+        raise config.ConfigError(file, [fault.removeprefix(f"{file}: ") for fault in read])
+    return read
 
 
 def _dispatch(args: argparse.Namespace) -> config.Route:

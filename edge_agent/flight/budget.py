@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 from edge_agent import geo
@@ -9,6 +10,7 @@ from edge_agent.config import Airframe
 from edge_agent.flight import energy
 from edge_agent.flight.energy import Meter, Place, Return, Wind
 from edge_agent.flight.mission import Item
+from edge_agent.flight.params import safety_value
 from edge_agent.messages import Telemetry
 
 SPENT_S = 3.0  # the margin must be gone for so long: one wrong sample is no reason
@@ -54,6 +56,18 @@ class Budget:
             return None
         at, home = Place(t.lat, t.lon, max(t.alt_m or 0.0, 0.0)), Place(t.home_lat, t.home_lon, 0.0)
         return energy.home_cost(self.frame, at, home, self.wind, self.way)
+
+
+def way_home(params: Mapping[str, float]) -> Return:
+    """The autopilot's return by its own settings, as far as they were heard; ArduCopter's defaults else."""
+    usual = Return()
+    alt_m, loiter_ms = safety_value(params, "rtl_alt_m"), safety_value(params, "rtl_loit_time")
+    speed_mps = safety_value(params, "rtl_speed_mps") or safety_value(params, "wp_speed_mps")
+    return Return(
+        alt_m=usual.alt_m if alt_m is None else alt_m,
+        speed_mps=speed_mps or usual.speed_mps,
+        loiter_s=usual.loiter_s if loiter_ms is None else loiter_ms / 1000,
+    )
 
 
 def to_go_m(items: tuple[Item, ...], t: Telemetry) -> float | None:

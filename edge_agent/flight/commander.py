@@ -14,6 +14,7 @@ from msgspec import structs
 from edge_agent import config, geo
 from edge_agent.flight import budget, facts, gates, helm, mission, phases, safety, transfer
 from edge_agent.flight.budget import Budget
+from edge_agent.flight.energy import Wind
 from edge_agent.flight.launch import Launch
 from edge_agent.flight.logbook import Logbook, Run, State
 from edge_agent.flight.mavlink import Command, Link
@@ -21,6 +22,7 @@ from edge_agent.flight.phases import Phase, Seen
 from edge_agent.flight.refusals import in_words, not_now
 from edge_agent.flight.schedule import Ledger, Missed
 from edge_agent.flight.timetable import Timetable
+from edge_agent.flight.weather import Judge, Weather
 from edge_agent.messages import Refusal, Telemetry
 
 LISTEN_S = 3.0  # heartbeats are heard for so long before anything is decided
@@ -53,6 +55,7 @@ class Commander:
         site: config.Site,
         limits: config.Limits,
         airframe: config.Airframe | None = None,
+        weather: config.WeatherLimits | None = None,
         routes: Iterable[config.Route],
         schedules: Iterable[config.Schedule],
         blackouts: Iterable[config.Blackout] = (),
@@ -64,7 +67,12 @@ class Commander:
     ) -> None:
         self.link, self._limits, self._new_id, self._note, self._warn = link, limits, new_id, note, warn
         self._place = None if site.lat is None or site.lon is None else (site.lat, site.lon)
+        self._site_alt_m = site.alt_m
         self.budget = Budget(airframe or config.Airframe())
+        self._weather_limits = weather or config.WeatherLimits()
+        self.sky = Judge(self._weather_limits)
+        self.weather: Weather | None = None
+        self.around = facts.Around()
         self._routes = {route.id: route for route in routes}
         self.logbook = Logbook(state)
         self.ledger = Ledger(schedules, Timetable(site, blackouts, levels), self.logbook.ledger)
@@ -188,13 +196,25 @@ class Commander:
     def checks(self, route: config.Route | None, now: float) -> list[gates.Check]:
         """How every gate stands for this route, or for none."""
         plan = facts.Plan(
-            self._place, self._limits, self.budget.frame, route, self.budget.wind, self.logbook.fault, self.budget.ratio
-        )
-        return gates.checks(facts.gather(self.link, plan, now))
+            self._place, self._limits, self.budget.frame, route, self.budget.wind, self.budget.way, self.budget.ratio,
+            self._site_alt_m, self.logbook.fault, self.phase is Phase.LOCKOUT, self.sky.ask(self.weather, now),
+            self.digest,
+        )  # fmt: skip
+        return gates.checks(facts.gather(self.link, plan, self.around, now))
 
     def blocked(self, route: config.Route | None, now: float) -> list[Refusal]:
         """Why this route could not be flown now."""
         return [check.refusal() for check in self.checks(route, now) if check.blocks]
+
+    def look(self, around: facts.Around, weather: Weather | None, now: float) -> None:
+        """What the machine, the sky and the autopilot's settings say: for the gates and for the way home."""
+        limits = self._weather_limits
+        self.around, self.weather = around, weather
+        self.budget.way = budget.way_home(self.link.params)
+        if weather is None or weather.wind_mps is None or now - weather.at_s > limits.max_age_s:
+            self.budget.wind = Wind(limits.assumed_wind_mps)
+        else:
+            self.budget.wind = Wind(weather.wind_mps, weather.wind_from_deg)
 
     def telemetry(self) -> Telemetry | None:
         """What the vehicle says, and what follows from it: the margin and the way that is left."""

@@ -13,8 +13,9 @@ from msgspec import Struct, structs
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent.flight import gate_rules as rules
+from edge_agent.flight import gate_settings as settings
 from edge_agent.flight.facts import Facts
-from edge_agent.flight.gate_rules import Verdict
+from edge_agent.flight.verdict import Verdict
 from edge_agent.messages import Refusal
 
 FRESH_S = 2.0
@@ -47,19 +48,21 @@ class Check(Struct, frozen=True, kw_only=True):
 
 
 class Gate(NamedTuple):
-    """One question; `source` is the message that answers it, None all of the telemetry."""
+    """One question; `source` is the message that answers it, or in words who does. `heals`: waiting may mend it."""
 
     name: str
     ask: Callable[[Facts], Verdict]
-    source: int | str | None = None
+    source: int | str
     heals: bool = False
-    advice: bool = False
 
 
 GATES: tuple[Gate, ...] = (
     Gate("vehicle", rules.vehicle, mavlink.MAVLINK_MSG_ID_HEARTBEAT),
+    Gate("firmware", settings.firmware, mavlink.MAVLINK_MSG_ID_AUTOPILOT_VERSION),
     Gate("alone", rules.alone, mavlink.MAVLINK_MSG_ID_HEARTBEAT),
+    Gate("lockout", settings.lockout, "the last run"),
     Gate("ground", rules.on_ground, mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE),
+    Gate("level", rules.level, mavlink.MAVLINK_MSG_ID_ATTITUDE),
     Gate("gps", rules.gps, mavlink.MAVLINK_MSG_ID_GPS_RAW_INT, heals=True),
     Gate("ekf", rules.ekf, mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT, heals=True),
     Gate("home", rules.home, mavlink.MAVLINK_MSG_ID_HOME_POSITION),
@@ -67,8 +70,20 @@ GATES: tuple[Gate, ...] = (
     Gate("prearm", rules.prearm, mavlink.MAVLINK_MSG_ID_SYS_STATUS, heals=True),
     Gate("battery", rules.battery, mavlink.MAVLINK_MSG_ID_BATTERY_STATUS),
     Gate("voltage", rules.voltage, mavlink.MAVLINK_MSG_ID_SYS_STATUS),
+    Gate("health", rules.battery_health, mavlink.MAVLINK_MSG_ID_BATTERY_STATUS),
+    Gate("route", rules.route, "the route"),
     Gate("energy", rules.energy, mavlink.MAVLINK_MSG_ID_BATTERY_STATUS),
-    Gate("store", rules.store, "disk"),
+    Gate("mission", settings.mission, mavlink.MAVLINK_MSG_ID_MISSION_CURRENT),
+    Gate("fence", settings.fence, mavlink.MAVLINK_MSG_ID_SYS_STATUS),
+    Gate("failsafes", settings.failsafes, mavlink.MAVLINK_MSG_ID_PARAM_VALUE),
+    Gate("return", settings.way_home, mavlink.MAVLINK_MSG_ID_PARAM_VALUE),
+    Gate("remote", settings.remote, mavlink.MAVLINK_MSG_ID_RC_CHANNELS, heals=True),
+    Gate("remote_id", settings.remote_id, mavlink.MAVLINK_MSG_ID_OPEN_DRONE_ID_ARM_STATUS, heals=True),
+    Gate("weather", settings.weather, "the weather source"),
+    Gate("night", settings.night, "the sun"),
+    Gate("no_fly", settings.window, "the configuration"),
+    Gate("storage", settings.storage, "the disk"),
+    Gate("clock", settings.clock, mavlink.MAVLINK_MSG_ID_SYSTEM_TIME),
 )
 
 
@@ -105,16 +120,11 @@ def _stale(check: Check) -> Check:
 
 def _check(gate: Gate, facts: Facts) -> Check:
     verdict = gate.ask(facts)
-    number = gate.source if isinstance(gate.source, int) else None
-    age_s = None if isinstance(gate.source, str) else facts.age_s(number)
+    message = gate.source if isinstance(gate.source, int) else None
+    age_s = facts.age_s(message) if message is not None else None
     return Check(
         gate=gate.name, state=verdict.state, reason=verdict.reason, value=verdict.value, limit=verdict.limit,
-        age_s=None if age_s is None else round(age_s, 2), source=_named(gate.source),
-        remedy=verdict.remedy, advice=gate.advice, heals=gate.heals or verdict.state == "unknown",
+        age_s=None if age_s is None else round(age_s, 2),
+        source=str(gate.source) if message is None else str(mavlink.mavlink_map[message].msgname),
+        remedy=verdict.remedy, advice=verdict.advice, heals=gate.heals or verdict.state == "unknown",
     )  # fmt: skip
-
-
-def _named(source: int | str | None) -> str:
-    if isinstance(source, int):
-        return str(mavlink.mavlink_map[source].msgname)
-    return source or "telemetry"

@@ -61,7 +61,7 @@ _OF_UPLOADS = _TRANSFER[:2]  # asked of somebody else, they tell of a rival
 _WANTED = {*STREAMS, *_TRANSFER, *(
     mavlink.MAVLINK_MSG_ID_HEARTBEAT, mavlink.MAVLINK_MSG_ID_NAMED_VALUE_INT, mavlink.MAVLINK_MSG_ID_COMMAND_ACK,
     mavlink.MAVLINK_MSG_ID_STATUSTEXT,
-    mavlink.MAVLINK_MSG_ID_PARAM_VALUE,
+    mavlink.MAVLINK_MSG_ID_PARAM_VALUE, mavlink.MAVLINK_MSG_ID_OPEN_DRONE_ID_ARM_STATUS,
 )}  # fmt: skip
 
 _T = TypeVar("_T", Upload, Download)

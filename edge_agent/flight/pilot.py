@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from ulid import ULID
 
 from edge_agent import config
@@ -21,8 +23,10 @@ from edge_agent.flight.recorder import Recorder
 from edge_agent.flight.scribe import Scribe
 from edge_agent.flight.signing_key import KeptSigning
 from edge_agent.flight.store import Keeper
+from edge_agent.flight.surroundings import Surroundings
 from edge_agent.flight.tlog import Tlog
 from edge_agent.flight.vehicle import Vehicle
+from edge_agent.flight.weather import Weather, from_mavlink
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.topics import rfc3339
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 15.0
 SILENT_S = 5.0
+LOOK_S = 2.0
 
 
 class Pilot:
@@ -43,6 +48,9 @@ class Pilot:
         site: config.Site,
         limits: config.Limits,
         airframe: config.Airframe | None = None,
+        weather: config.WeatherLimits | None = None,
+        no_fly: Sequence[config.NoFly] = (),
+        folder: Path | None = None,
         routes: Iterable[config.Route],
         schedules: Iterable[config.Schedule],
         blackouts: Iterable[config.Blackout] = (),
@@ -71,6 +79,7 @@ class Pilot:
             site=site,
             limits=limits,
             airframe=airframe,
+            weather=weather,
             routes=self._routes,
             schedules=schedules,
             blackouts=blackouts,
@@ -80,6 +89,10 @@ class Pilot:
             note=log.info,
             warn=log.warning,
         )
+        limits_of_weather = weather or config.WeatherLimits()
+        self._surroundings = Surroundings(folder or Path(), site, limits_of_weather, no_fly, clock)
+        self._weather: Weather | None = None
+        self._looked_s = float("-inf")
         self._scribe = Scribe(recorder, clock, health) if recorder else None
         self._silent_since_s = clock.monotonic()
         self._told_s = float("-inf")
@@ -221,6 +234,8 @@ class Pilot:
         now, wall = self._now()
         commander, link = self._commander, self._link
         link.receive(data, now)
+        if now - self._looked_s >= LOOK_S:
+            self._look(now)
         commander.turn(now, wall)
         while await self._save():
             commander.turn(now, wall)
@@ -233,6 +248,22 @@ class Pilot:
             await self._on_event(event)
             commander.logbook.sent()
         self._tell(now)
+
+    async def watch(self) -> None:
+        """The part that asks for the weather; DriverError where its source fails."""
+        await self._surroundings.watch(self._take_weather)
+
+    def _take_weather(self, weather: Weather) -> None:
+        self._weather = weather
+
+    def _look(self, now: float) -> None:
+        """At the machine and the sky."""
+        self._looked_s = now
+        wind = self._link.said.get(mavlink.MAVLINK_MSG_ID_WIND) if self._surroundings.from_vehicle else None
+        if wind is not None:
+            at_s, message = wind
+            self._weather = from_mavlink(message.speed, message.direction, at_s) or self._weather
+        self._commander.look(self._surroundings.look(), self._weather, now)
 
     async def _save(self) -> bool:
         """To the disk, beside the loop: False where nothing was to be saved."""

@@ -20,6 +20,11 @@ STREAMS: dict[int, float] = {
     mavlink.MAVLINK_MSG_ID_GPS_RAW_INT: 1.0,
     mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT: 1.0,
     mavlink.MAVLINK_MSG_ID_HOME_POSITION: 0.5,
+    mavlink.MAVLINK_MSG_ID_ATTITUDE: 1.0,
+    mavlink.MAVLINK_MSG_ID_RC_CHANNELS: 1.0,
+    mavlink.MAVLINK_MSG_ID_SYSTEM_TIME: 2.0,
+    mavlink.MAVLINK_MSG_ID_WIND: 2.0,
+    mavlink.MAVLINK_MSG_ID_AUTOPILOT_VERSION: 10.0,
 }
 
 ENOUGH = 0.5  # of what was asked for: a slow radio may thin it out, another's request may not

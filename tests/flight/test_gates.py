@@ -10,8 +10,9 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import config, geo
 from edge_agent.flight import gate_rules, gates, route
-from edge_agent.flight.facts import Facts, Plan
+from edge_agent.flight.facts import Around, Facts, Plan
 from edge_agent.flight.mavlink import Other
+from edge_agent.flight.verdict import Verdict
 from edge_agent.messages import Telemetry
 from tests.flight.conftest import LAT, LON, PATROL, waypoint
 
@@ -20,7 +21,8 @@ GOOD = Telemetry(
     at_s=NOW - 0.5, armed=False, mode="STABILIZE", landed=True, lat=LAT, lon=LON, alt_m=0.0, battery_pct=95.0,
     battery_v=16.5, gps_fix=3, satellites=12, home_lat=LAT, home_lon=LON,
 )  # fmt: skip
-SENSORS = 0x0220002F  # gyro, accelerometer, compass, barometer, GPS, attitude, battery
+FENCE = mavlink.MAV_SYS_STATUS_GEOFENCE
+SENSORS = FENCE | 0x0220002F  # gyro, accelerometer, compass, barometer, GPS, attitude, battery
 
 
 def heartbeat(system: int = 1, component: int = 1):
@@ -29,8 +31,8 @@ def heartbeat(system: int = 1, component: int = 1):
     return message
 
 
-def status(enabled: int = SENSORS, healthy: int = SENSORS):
-    return mavlink.MAVLink_sys_status_message(SENSORS, enabled, healthy, 0, 16500, -1, 95, 0, 0, 0, 0, 0, 0)
+def status(enabled: int = SENSORS, healthy: int = SENSORS, present: int = SENSORS):
+    return mavlink.MAVLink_sys_status_message(present, enabled, healthy, 0, 16500, -1, 95, 0, 0, 0, 0, 0, 0)
 
 
 def ekf(flags: int = 0x33F, variance: float = 0.1):
@@ -41,14 +43,49 @@ def gps(hdop: float = 1.2):
     return mavlink.MAVLink_gps_raw_int_message(0, 3, 0, 0, 0, round(hdop * 100), 100, 0, 0, 12)
 
 
+def attitude(roll: float = 0.0):
+    return mavlink.MAVLink_attitude_message(0, roll, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def version(number: int = 0x04060300, capabilities: int = mavlink.MAV_PROTOCOL_CAPABILITY_MISSION_INT):
+    return mavlink.MAVLink_autopilot_version_message(capabilities, number, 0, 0, 0, b"96bc2f5e", b"", b"", 0, 0, 0)
+
+
+def battery(**fields):
+    message = mavlink.MAVLink_battery_status_message(0, 0, 0, 0x7FFF, [4200] * 10, -1, -1, -1, 95)
+    for name, value in fields.items():
+        setattr(message, name, value)
+    return message
+
+
+def rc(channel7: int = 1900):
+    return mavlink.MAVLink_rc_channels_message(0, 18, *[1500] * 6, channel7, *[1500] * 11, 255)
+
+
+def remote_id(status: int = 0):
+    return mavlink.MAVLink_open_drone_id_arm_status_message(status, b"GPS is not good")
+
+
+def gps_time(unix_s: float = 1_780_000_000.0):
+    return mavlink.MAVLink_system_time_message(round(unix_s * 1e6), 0)
+
+
 def said(*messages) -> dict:
     return {message.get_msgId(): (NOW - 0.5, message) for message in messages}
 
 
+PARAMS = {
+    "BATT_FS_LOW_ACT": 2.0, "BATT_FS_CRT_ACT": 1.0, "FS_EKF_ACTION": 1.0, "FS_CRASH_CHECK": 1.0, "FENCE_ACTION": 1.0,
+    "RTL_ALT": 1500.0, "RTL_ALT_FINAL": 0.0, "FENCE_ENABLE": 1.0, "FENCE_TYPE": 7.0, "FENCE_ALT_MAX": 100.0,
+    "SYSID_THISMAV": 1.0, "SYSID_MYGCS": 255.0,
+}  # fmt: skip
+NIGHT_S, DAY_S = 1_780_000_000.0, 1_780_027_000.0  # 28 May 2026, 20:26 and 03:56 UTC: 04:26 and 11:56 at 120° east
 PLAN = Plan(site=(LAT, LON), limits=config.Limits(), airframe=config.Airframe(), route=PATROL)
 READY = Facts(
     now=NOW, plan=PLAN, telemetry=GOOD, copter=True, prearm_ok=True, complaints=(),
-    said=said(heartbeat(), status(), ekf(), gps()), others=(), system_id=1,
+    said=said(heartbeat(), status(), ekf(), gps(), attitude(), version(), battery(), gps_time()),
+    others=(), system_id=1, params=PARAMS,
+    around=Around(at_s=NOW, wall_s=1_780_000_000.5, disk_free_mib=1000.0, clock="ntp"),
 )  # fmt: skip
 
 
@@ -65,7 +102,10 @@ def test_all_gates_pass_for_a_vehicle_that_is_ready():
 
 
 def test_every_gate_says_what_it_found_and_where_it_looked():
-    for check in gates.checks(READY):
+    told = READY._replace(
+        plan=PLAN._replace(weather=Verdict("pass", "fit to fly")), telemetry=structs.replace(GOOD, mission_total=8)
+    )
+    for check in gates.checks(told):
         assert check.state == "pass", check
         assert check.reason and check.source, check
 
@@ -88,7 +128,6 @@ AWAY = geo.from_local(40, 0, LAT, LON)
         ("gate.prearm", {}, {"prearm_ok": False}),
         ("gate.prearm", {}, {"prearm_ok": None}),
         ("gate.home", {"lat": None}, {}),
-        ("gate.home", {"home_lat": None}, {}),
         ("gate.home", {"alt_m": 80.0}, {}),
         ("gate.home", {"alt_m": -80.0}, {}),
         ("gate.home", {"lat": AWAY[0], "lon": AWAY[1]}, {}),
@@ -109,6 +148,16 @@ def test_each_fault_is_refused_by_its_gate(gate, telemetry, facts):
         ("gate.ekf", ekf(variance=0.7)),
         ("gate.gps", gps(hdop=2.6)),
         ("gate.sensors", status(healthy=SENSORS & ~4)),
+        ("gate.fence", status(healthy=SENSORS & ~FENCE)),
+        ("gate.level", attitude(roll=0.3)),
+        ("gate.level", attitude(roll=-0.3)),
+        ("gate.firmware", version(0x04020000)),
+        ("gate.firmware", version(capabilities=0)),
+        ("gate.health", battery(fault_bitmask=4)),
+        ("gate.health", battery(charge_state=mavlink.MAV_BATTERY_CHARGE_STATE_CRITICAL)),
+        ("gate.health", battery(temperature=-500)),
+        ("gate.health", battery(temperature=7000)),
+        ("gate.remote_id", remote_id(1)),
     ],
 )
 def test_each_message_that_tells_of_a_fault_is_refused_by_its_gate(gate, message):
@@ -122,8 +171,12 @@ def test_a_sensor_that_is_switched_off_is_no_fault():
 def test_an_unknown_charge_stops_the_flight_and_waiting_may_tell():
     facts = READY._replace(telemetry=structs.replace(GOOD, battery_pct=None))
     unknown = {check.gate: check for check in gates.checks(facts) if check.state == "unknown"}
-    assert set(unknown) == {"battery", "energy"}
-    assert all(check.blocks and check.heals for check in unknown.values())
+    assert {gate for gate, check in unknown.items() if check.blocks} == {"battery", "energy"}
+    assert all(check.heals for check in unknown.values())
+
+
+def test_an_unknown_home_stops_the_flight_and_waiting_may_tell():
+    assert failing(home_lat=None) == ["gate.home", "gate.energy"]
 
 
 def test_without_a_site_home_alone_says_where_it_stands():
@@ -138,8 +191,87 @@ def test_a_ground_station_is_welcome():
     assert failing(facts={"others": (Other(255, 190, mavlink.MAV_TYPE_GCS, NOW),)}) == []
 
 
-def test_a_store_that_fails_keeps_it_on_the_ground():
-    assert failing(plan={"store_fault": "flight/state.json: No space left on device"}) == ["gate.store"]
+def limited(**limits) -> dict:
+    return {"limits": config.Limits(**limits)}
+
+
+@pytest.mark.parametrize(
+    ("gate", "plan"),
+    [
+        ("gate.storage", {"store_fault": "flight/state.json: No space left on device"}),
+        ("gate.storage", limited(min_disk_mib=2000.0)),
+        ("gate.lockout", {"locked": True}),
+        ("gate.night", limited(night=False)),
+        ("gate.remote", limited(hands_off_channel=7)),
+        ("gate.remote_id", limited(require_remote_id=True)),
+        ("gate.return", limited(max_alt_m=12.0, min_alt_m=5.0)),
+        ("gate.weather", {"weather": Verdict("fail", "wind is out of limits")}),
+        ("gate.home", {"site_alt_m": 200.0}),
+        ("gate.route", {"route": config.Route(id="far", waypoints=(waypoint(2100, 0),), speed_mps=15)}),
+        ("gate.route", {"route": config.Route(id="high", waypoints=(waypoint(10, 0, alt_m=121.0),))}),
+    ],
+)
+def test_what_the_plan_or_the_rules_forbid_is_refused_by_its_gate(gate, plan):
+    assert gate in failing(plan=plan, alt_msl_m=20.0)
+    assert set(failing(plan=plan, alt_msl_m=20.0)) <= {gate, "gate.route"}
+
+
+def test_by_day_it_may_fly_where_the_night_is_forbidden():
+    around = READY.around._replace(wall_s=DAY_S)
+    assert failing(plan=limited(night=False), facts={"around": around}) == []
+
+
+def test_the_switch_of_the_remote_control_decides():
+    assert failing(rc(1900), plan=limited(hands_off_channel=7)) == []
+    assert failing(rc(1100), plan=limited(hands_off_channel=7)) == ["gate.remote"]
+    assert failing(rc(0), plan=limited(hands_off_channel=7)) == ["gate.remote"]
+
+
+def test_a_remote_id_that_is_good_to_arm_is_enough():
+    assert failing(remote_id(0), plan=limited(require_remote_id=True)) == []
+
+
+def test_a_window_that_is_closed_keeps_it_on_the_ground():
+    assert failing(facts={"around": READY.around._replace(closed="noon, 12:00 to 14:00")}) == ["gate.no_fly"]
+
+
+@pytest.mark.parametrize(
+    "name", ["BATT_FS_LOW_ACT", "BATT_FS_CRT_ACT", "FS_EKF_ACTION", "FS_CRASH_CHECK", "FENCE_ACTION"]
+)
+def test_a_failsafe_that_is_off_is_shown_and_stops_the_flight_only_where_the_config_says_so(name):
+    params = {**PARAMS, name: 0.0}
+    assert failing(facts={"params": params}) == []
+    (shown,) = [check for check in gates.checks(READY._replace(params=params)) if check.state == "fail"]
+    assert (shown.gate, shown.advice) == ("failsafes", True) and name in str(shown.value)
+    assert failing(facts={"params": params}, plan=limited(require_failsafes=True)) == ["gate.failsafes"]
+
+
+def test_a_ground_station_id_that_is_ours_would_mask_the_loss_of_the_real_one():
+    params = {**PARAMS, "SYSID_MYGCS": 1.0}
+    assert failing(facts={"params": params}, plan=limited(require_failsafes=True)) == ["gate.failsafes"]
+
+
+@pytest.mark.parametrize(("present", "enabled"), [(SENSORS & ~FENCE, SENSORS & ~FENCE), (SENSORS, SENSORS & ~FENCE)])
+def test_a_fence_that_is_off_stops_the_flight_only_where_the_config_wants_one(present, enabled):
+    """Its health bit alone is set without any fence as well."""
+    without = status(present=present, enabled=enabled)
+    assert failing(without) == []
+    assert failing(without, plan=limited(require_fence=True)) == ["gate.fence"]
+
+
+@pytest.mark.parametrize(
+    "params", [{"RTL_ALT_FINAL": 200.0}, {"RTL_ALT": 10_100.0}, {"RTL_ALT": 12_100.0, "FENCE_ENABLE": 0.0}]
+)
+def test_a_return_that_does_not_land_or_breaks_a_ceiling_is_refused(params):
+    assert failing(facts={"params": {**PARAMS, **params}}) == ["gate.return"]
+
+
+def test_a_clock_that_differs_from_the_gps_is_shown():
+    off = {"around": READY.around._replace(wall_s=1_780_000_030.0)}
+    (shown,) = [
+        check for check in gates.checks(READY._replace(**off)) if check.state != "pass" and check.gate == "clock"
+    ]
+    assert (shown.value, shown.advice) == ("+29.5 s", True)
 
 
 def test_a_refusal_names_value_limit_age_and_remedy():
