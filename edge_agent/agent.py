@@ -103,7 +103,10 @@ class Agent:
         )
         self._make_metrics()
         self.wishes.apply = self.apply
+        from edge_agent.uplink.custody import Custody
+
         control = Control(self.data_dir, self.execute, self.outlook.status, self.outbox.retry, self.desk.became)
+        control.originals = Custody(self.evidence, self.outbox.event).execute
         self.parts.append(("control", control.run))
 
     # --- what is made ---------------------------------------------------------------------------------------------

@@ -476,6 +476,7 @@ class Mqtt(Section, frozen=True):
     keep_alive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
     telemetry_period_s: Annotated[float, Meta(ge=0.1, le=3600)] = 1.0
     ack: Literal["centre", "broker"] = "centre"  # who must confirm before an event is deleted
+    groups: tuple[Id, ...] = ()  # commands to these groups are obeyed as those to the device itself
     unsigned_commands: bool = False  # obey flight and speaker commands without a signature: for development
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from edge_agent.messages import Reply, Request, Spoken
+from edge_agent.messages import Originals, Reply, Request, Spoken
 from edge_agent.runtime import DriverError
 
 SOCKET = "control.sock"
@@ -38,7 +38,7 @@ class Became(msgspec.Struct, frozen=True, tag_field="name", tag="became"):
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
 
 
-Question = Request | Status | RetryEvents | Became
+Question = Request | Status | RetryEvents | Became | Originals
 
 
 @contextmanager
@@ -64,6 +64,7 @@ class Control:
     ) -> None:
         self._data_dir, self._execute, self._status, self._retry = data_dir, execute, status, retry
         self._became = became
+        self.originals: Callable[[Originals, str], Awaitable[Reply]] | None = None
 
     async def run(self) -> None:
         """Serve until cancelled; the socket is open to this user alone."""
@@ -106,6 +107,13 @@ class Control:
                 return Reply(state="failed", reason=str(error))
         if isinstance(question, Became):
             return {"spoken": await self._became(question.run, question.wait_s)}
+        if isinstance(question, Originals):
+            if self.originals is None:
+                return Reply(state="rejected", reason="this agent keeps no originals")
+            try:
+                return await self.originals(question, by)
+            except DriverError as error:
+                return Reply(state="failed", reason=str(error))
         return await self._execute(question, by)
 
 

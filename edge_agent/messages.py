@@ -453,6 +453,19 @@ CaseRequest = Acknowledge | Handled
 Request = FlightRequest | VoiceRequest | SightRequest | CaseRequest | CheckConfig
 
 
+class Originals(Struct, frozen=True, tag_field="name", tag="originals", kw_only=True):
+    """Hold these originals whatever the rules say, let them go by the rules again, or delete them now.
+
+    `ids` are names of files or ids of incidents; `unconfirmed` deletes also what the centre has not.
+    """
+
+    verb: Literal["hold", "release", "delete"]
+    ids: Annotated[tuple[str, ...], Meta(min_length=1, max_length=500)]
+    reason: Annotated[str, Meta(max_length=500)] = ""
+    unconfirmed: bool = False
+    dry_run: bool = False
+
+
 class Reply(Struct, frozen=True, kw_only=True):
     """An answer to a request: what became of it, or, for `progress`, how far it is.
 

@@ -21,6 +21,7 @@ from edge_agent.messages import Refusal, Reply
 
 ROOT = "ea/1"
 VERSION = "1.1"  # of the contract: the second number counts what was added
+GROUP = "grp"  # where another topic names the device
 JSON = "application/json"
 JPEG = "image/jpeg"
 KINDS = ("det", "mission", "voice", "snapshot", "clip", "audit", "fault", "gap", "evidence")
@@ -59,6 +60,11 @@ def result(device: str) -> str:
 def command(device: str, name: str) -> str:
     """A command to the device (`+` for all of them); never retained."""
     return f"{ROOT}/{device}/down/cmd/{name}"
+
+
+def group_command(group: str, name: str) -> str:
+    """A command to every device of a group (`+` for all of them); each answers on its own `result`."""
+    return f"{ROOT}/{GROUP}/{group}/down/cmd/{name}"
 
 
 def ack(device: str) -> str:

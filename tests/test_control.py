@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from edge_agent import control
-from edge_agent.messages import Fly, Recall, Reply, Request, Say, Spoken
+from edge_agent.messages import Fly, Originals, Recall, Reply, Request, Say, Spoken
 from edge_agent.runtime import DriverError
 
 SPOKEN = Spoken(announcement="R1", speaker="horn", outcome="delivered", proof="heard", text="x", by="y", wall_s=1.0)
@@ -32,7 +32,13 @@ async def serving(directory: Path, asked: list[tuple[Request, str]]) -> AsyncIte
     async def became(run: str, wait_s: float) -> tuple[Spoken, ...] | None:
         return (SPOKEN,) if (run, wait_s) == ("R1", 2.0) else None
 
+    async def originals(asked: Originals, by: str) -> Reply:
+        if asked.dry_run:
+            raise DriverError("the disk is full")
+        return Reply(state="done", reason=f"{asked.verb} {asked.ids} by {by.split(':')[0]}")
+
     part = control.Control(directory, execute, lambda: {"device": "EA-1"}, retry, became)
+    part.originals = originals
     task = asyncio.get_running_loop().create_task(part.run())
     while not (directory / control.SOCKET).exists():
         await asyncio.sleep(0.01)
@@ -134,3 +140,12 @@ def test_a_request_that_is_too_long_is_refused_before_it_is_sent(tmp_path: Path)
 def test_an_absent_agent_is_named_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(DriverError, match="is `edge-agent run` up"):
         control.ask(tmp_path, control.Status())
+
+
+async def test_who_asks_for_originals_is_told_of_by_the_kernel(tmp_path: Path) -> None:
+    async with serving(tmp_path, []):
+        asked = Originals(verb="hold", ids=("a.jpg",))
+        answer = await asyncio.to_thread(control.ask, tmp_path, asked)
+        assert (answer["state"], answer["reason"]) == ("done", "hold ('a.jpg',) by local")
+        full = await asyncio.to_thread(control.ask, tmp_path, Originals(verb="delete", ids=("a.jpg",), dry_run=True))
+        assert (full["state"], full["reason"]) == ("failed", "the disk is full")

@@ -60,14 +60,7 @@ async def ask(
     newest: topics.Result | None = None
     try:
         async with asyncio.timeout(expires_s) as limit:
-            facts = {
-                "ContentType": topics.JSON,
-                "PayloadFormatIndicator": 1,
-                "MessageExpiryInterval": max(1, round(expires_s)),
-                "ResponseTopic": answers,
-                "CorrelationData": id.encode(),
-                "UserProperty": [("schema", f"cmd.{name}/{topics.VERSION}")],
-            }
+            facts = {**_facts(command, expires_s), "ResponseTopic": answers}
             pipe.publish(topics.command(device, name), msgspec.json.encode(command), facts)
             while True:
                 wake.clear()
@@ -87,6 +80,54 @@ async def ask(
         return newest
     finally:
         await pipe.close()
+
+
+async def ask_group(
+    section: Mqtt,
+    group: str,
+    command: topics.Command,
+    *,
+    expires_s: float,
+    signer: Signer | None = None,
+    on_answer: Callable[[str, topics.Result], None] = lambda *_: None,
+) -> dict[str, topics.Result]:
+    """The newest answer of each device of a group that answers within `expires_s`; raises `DriverError`.
+
+    Nobody knows who belongs to a group but its members, so all of the time is waited.
+    """
+    wake = asyncio.Event()
+    if signer is not None:
+        command = signer.sign(f"{topics.GROUP}/{group}", command)
+    pipe = await Broker(section).connect(f"ask-{ULID()}", [topics.result("+")], wake)
+    found: dict[str, topics.Result] = {}
+    try:
+        payload, facts = msgspec.json.encode(command), _facts(command, expires_s)
+        pipe.publish(topics.group_command(group, command.name), payload, facts)
+        async with asyncio.timeout(expires_s):
+            while True:
+                wake.clear()
+                while pipe.messages:
+                    message = pipe.messages.popleft()
+                    place, result = topics.split(message.topic), _read(message.payload)
+                    if place is not None and result is not None and result.id == command.id:
+                        found[place[0]] = result
+                        on_answer(place[0], result)
+                pipe.check()
+                await wake.wait()
+    except TimeoutError:
+        return found
+    finally:
+        await pipe.close()
+
+
+def _facts(command: topics.Command, expires_s: float) -> dict[str, Any]:
+    return {
+        "ContentType": topics.JSON,
+        "PayloadFormatIndicator": 1,
+        "MessageExpiryInterval": max(1, round(expires_s)),
+        "CorrelationData": command.id.encode(),
+        "UserProperty": [("schema", f"cmd.{command.name}/{topics.VERSION}")],
+    }
 
 
 def _read(payload: bytes) -> topics.Result | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import logs, topics
-from edge_agent.cli import audit, cases, evidence, key, sending
+from edge_agent.cli import audit, cases, desired, intake, key, sending
 from edge_agent.config import Mqtt
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 
@@ -35,11 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--max-in-flight", type=_count, metavar="N", help="events that each device may have on the way")
     run.add_argument("--pictures", type=Path, metavar="DIR", help="write thumbs there as JPEG files too")
-    evidence.configure(run)
+    intake.configure(run)
     send = commands.add_parser("send", help="send a command to a device and print its answer")
     _add_broker(send)
     send.add_argument("name", metavar="NAME", help="one of those below")
-    send.add_argument("--device", required=True, metavar="D")
+    to = send.add_mutually_exclusive_group(required=True)
+    to.add_argument("--device", metavar="D")
+    to.add_argument("--group", metavar="G", help="all devices with G in mqtt.groups; waits --expires-s")
     send.add_argument("--arg", action="append", default=[], type=_argument, metavar="KEY=VALUE", help="JSON or text")
     send.add_argument("--by", default=os.environ.get("USER", "centre"), help="who asks (default: %(default)s)")
     send.add_argument("--id", help="the command's id; a repeat brings the recorded answer (default: a new ULID)")
@@ -53,6 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     events.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: %(default)s)")
     events.add_argument("--json", action="store_true", help="print one JSON object a line")
     cases.configure(commands, _add_broker)
+    desired.configure(commands, _add_broker)
     key.configure(commands)
     audit.configure(commands)
 
@@ -66,6 +69,8 @@ def main(args: argparse.Namespace) -> int:
                 return asyncio.run(_run(args))
             case "send":
                 return asyncio.run(_send(args))
+            case "desired":
+                return asyncio.run(desired.main(args, _broker(args)))
             case "key":
                 return key.main(args)
             case name if name in cases.NAMES:
@@ -94,7 +99,7 @@ async def _run(args: argparse.Namespace) -> int:
         name=args.name,
         max_in_flight=args.max_in_flight,
     )
-    parts = [("centre", consumer.run), *evidence.parts(args, _broker(args), clock)]
+    parts = [("centre", consumer.run), *intake.parts(args, _broker(args), clock)]
     ours = asyncio.current_task()
     assert ours is not None
     for number in (signal.SIGTERM, signal.SIGINT):

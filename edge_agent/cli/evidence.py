@@ -1,74 +1,90 @@
-"""What `edge-agent centre run` needs to take originals in: `--evidence-dir` and what goes with it."""
+"""`edge-agent evidence list|hold|release|delete`: the originals on this device, and who keeps or deletes them."""
 
 from __future__ import annotations
 
 import argparse
-import ssl
-from collections.abc import Awaitable, Callable
+import sys
 from pathlib import Path
+from typing import Any
 
-from edge_agent.config import Mqtt
-from edge_agent.runtime import Clock, DriverError
+from edge_agent import config, control, messages
+from edge_agent.cli.ask import EX_UNAVAILABLE, find_data_dir
+from edge_agent.cli.check import print_json
+from edge_agent.runtime import DriverError
+
+VERBS = {
+    "hold": "keep originals whatever age, quota and retention say",
+    "release": "let held originals go by the rules again",
+    "delete": "delete originals now; refused while they are held or the centre has not confirmed them",
+}
 
 
-def configure(run: argparse.ArgumentParser) -> None:
-    """Add the arguments to those of `run`."""
-    group = run.add_argument_group("originals", "pictures and clips, by tus 1.0; off without --evidence-dir")
-    group.add_argument("--evidence-dir", type=Path, metavar="DIR", help="where they are stored")
-    group.add_argument(
-        "--evidence-listen",
-        type=_address,
-        default=("127.0.0.1", 8470),
-        metavar="HOST:PORT",
-        help="default: %(default)s",
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the four verbs and their arguments."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    listing = verbs.add_parser("list", help="pictures and clips: what, when, whether the centre has it, held or not")
+    listing.add_argument("--held", action="store_true", help="only those that are held")
+    listing.add_argument("--waiting", action="store_true", help="only those that the centre has not confirmed")
+    for name, text in VERBS.items():
+        verb = verbs.add_parser(name, help=text)
+        verb.add_argument("id", nargs="+", help="a file as `list` shows it, or the id of an incident: all of its files")
+        verb.add_argument("--reason", default="", metavar="TEXT", help="why; it stands in the audit record")
+        verb.add_argument("--dry-run", action="store_true", help="only say which those would be")
+    verbs.choices["delete"].add_argument(
+        "--unconfirmed", action="store_true", help="also what the centre has not; a gap record tells of it"
     )
-    group.add_argument(
-        "--evidence-url", metavar="URL", help="how devices reach it, where that is not --evidence-listen"
-    )
-    group.add_argument("--evidence-cert-file", type=Path, metavar="FILE", help="speak TLS, with --evidence-key-file")
-    group.add_argument("--evidence-key-file", type=Path, metavar="FILE")
-    group.add_argument("--evidence-client-ca", type=Path, metavar="FILE", help="let in certificates of this CA alone")
-    group.add_argument(
-        "--evidence-token-file", type=Path, metavar="FILE", help="a token for devices that ask for no grants"
-    )
+    for verb in verbs.choices.values():
+        where = verb.add_mutually_exclusive_group()
+        where.add_argument("-c", "--config", type=Path, metavar="FILE", help="the agent's configuration")
+        where.add_argument("--data-dir", type=Path, metavar="DIR", help="or its data directory")
+        verb.add_argument("--json", action="store_true", help="print JSON")
 
 
-def parts(args: argparse.Namespace, section: Mqtt, clock: Clock) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
-    """The server and its grants over MQTT; nothing without `--evidence-dir`. Raises `DriverError`."""
-    if args.evidence_dir is None:
-        return []
-    from edge_agent.centre.evidence import EvidenceServer
-    from edge_agent.centre.grants import Grants
-
-    host, port = args.evidence_listen
+def main(args: argparse.Namespace) -> int:
+    """Exit 0 where done, 1 where refused, 69 where no agent answers or nothing can be read, 78 on a bad config."""
     try:
-        token = args.evidence_token_file and args.evidence_token_file.read_text(encoding="utf-8").strip()
-        tls = _tls(args)
-        server = EvidenceServer(
-            args.evidence_dir, host, port, url=args.evidence_url, token=token or None, tls=tls, clock=clock
-        )
-    except OSError as error:
-        raise DriverError(f"evidence: {error}") from None
-    return [("evidence", server.run), ("grants", Grants(section, server).run)]
+        data_dir = find_data_dir(args)
+        return _list(data_dir, args) if args.verb == "list" else _ask(data_dir, args)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EX_CONFIG
+    except DriverError as error:
+        print(error, file=sys.stderr)
+        return EX_UNAVAILABLE
 
 
-def _tls(args: argparse.Namespace) -> ssl.SSLContext | None:
-    cert, key, ca = args.evidence_cert_file, args.evidence_key_file, args.evidence_client_ca
-    if (cert is None) != (key is None) or (ca is not None and cert is None):
-        raise DriverError(
-            "--evidence-cert-file and --evidence-key-file go together, and --evidence-client-ca needs both"
-        )
-    if cert is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=None if ca is None else str(ca))
-    context.load_cert_chain(cert, key)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_NONE if ca is None else ssl.CERT_REQUIRED
-    return context
+def _list(data_dir: Path, args: argparse.Namespace) -> int:
+    """Beside a running agent or without one."""
+    import msgspec
+
+    from edge_agent.topics import rfc3339
+    from edge_agent.uplink.evidence_store import look
+
+    for item in look(data_dir / "evidence.db"):
+        if (args.held and not item.hold) or (args.waiting and item.state == "received"):
+            continue
+        facts: dict[str, Any] = {"time": rfc3339(item.wall_s), **msgspec.to_builtins(item)}
+        if args.json:
+            print_json(facts)
+            continue
+        held, why = "  held" if item.hold else "", f"  {item.why}" if item.why else ""
+        print(f"{facts['time']}  {item.state:8}  {item.bytes:>11,} bytes  {item.kind:8} {item.id}{held}{why}")
+    return 0
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"HOST:PORT is wanted, as 0.0.0.0:8470; got {text!r}")
-    return host.strip("[]"), int(port)
+def _ask(data_dir: Path, args: argparse.Namespace) -> int:
+    """The running agent does it, and writes it into its audit."""
+    question = messages.Originals(
+        verb=args.verb,
+        ids=tuple(args.id),
+        reason=args.reason,
+        unconfirmed=getattr(args, "unconfirmed", False),
+        dry_run=args.dry_run,
+    )
+    answer = control.ask(data_dir, question, timeout_s=60.0)
+    if args.json:
+        print_json(answer)
+    else:
+        words = f"{answer['state']}: {answer.get('reason', '')}"
+        print(f"{words} (dry run: nothing was changed)" if args.dry_run and answer["state"] == "done" else words)
+    return 0 if answer["state"] == "done" else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
@@ -13,6 +13,9 @@ from edge_agent import topics
 from edge_agent.config import Mqtt
 from edge_agent.messages import Request
 from edge_agent.runtime import SystemClock
+
+if TYPE_CHECKING:
+    from edge_agent.centre.asker import Signer
 
 EX_USAGE = 2
 EX_TEMPFAIL = 75  # sysexits.h: nobody answered in time
@@ -46,6 +49,8 @@ async def send(args: argparse.Namespace, broker: Mqtt) -> int:
         return EX_USAGE
     signer = Signer(kid=args.kid or args.key.stem, key=keys.load(args.key)) if args.key else None
     id = args.id or str(ULID())
+    if args.group is not None:
+        return await _send_to_group(args, broker, signer, id)
 
     def show(result: topics.Result) -> None:
         print(msgspec.json.encode(result).decode() if args.json else readable(result), flush=True)
@@ -67,6 +72,23 @@ async def send(args: argparse.Namespace, broker: Mqtt) -> int:
         print(f"no answer from {args.device} in {args.expires_s:g} s (id {id})", file=sys.stderr)
         return EX_TEMPFAIL
     return 0 if result.state in ("accepted", "progress", "done") else 1
+
+
+async def _send_to_group(args: argparse.Namespace, broker: Mqtt, signer: Signer | None, id: str) -> int:
+    from edge_agent.centre.asker import ask_group
+
+    not_after = topics.rfc3339(SystemClock().wall() + args.expires_s)
+    command = topics.Command(id=id, name=args.name, args=dict(args.arg), by=args.by, not_after=not_after)
+
+    def show(device: str, result: topics.Result) -> None:
+        facts = {"device": device, **msgspec.to_builtins(result)}
+        print(msgspec.json.encode(facts).decode() if args.json else f"{device}: {readable(result)}", flush=True)
+
+    found = await ask_group(broker, args.group, command, expires_s=args.expires_s, signer=signer, on_answer=show)
+    if not found:
+        print(f"no device of group {args.group} answered in {args.expires_s:g} s (id {id})", file=sys.stderr)
+        return EX_TEMPFAIL
+    return 0 if all(result.state in ("accepted", "progress", "done") for result in found.values()) else 1
 
 
 def readable(result: topics.Result) -> str:

@@ -13,6 +13,8 @@ SCHEMAS = "#/components/schemas/{name}"
 PARAMETERS = {
     "device": "The device's id: its certificate's common name, its user name and its client id.",
     "centre": "The centre's id.",
+    "group": "A name that several devices have in `mqtt.groups`.",
+    "name": "The command's name.",
     "event": "The id of the event that the picture belongs to.",
     "epoch": "With `seq` the place in the stream.",
     "seq": "With `epoch` the place in the stream.",

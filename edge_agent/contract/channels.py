@@ -161,6 +161,18 @@ def _down() -> list[Channel]:
             for kind in get_args(messages.Request)
         ),
         Channel(
+            name="group_cmd",
+            address=topics.group_command("{group}", "{name}"),
+            sender="centre",
+            expiry="mandatory",
+            messages=tuple(
+                _wrapped(f"cmd.{kind.__struct_config__.tag}", topics.Command, "args", (kind,))
+                for kind in get_args(messages.Request)
+            ),
+            text="Any command, for every device with this group in `mqtt.groups`: signed for `grp/{group}` in place of"
+            " the device, and answered by each on its own `up/res`.",
+        ),
+        Channel(
             name="ack",
             address=topics.ack(DEVICE),
             sender="centre",

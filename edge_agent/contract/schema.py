@@ -49,7 +49,8 @@ def find(topic: str) -> tuple[Channel, Message] | None:
         if len(address) == len(levels) and all(
             a.startswith("{") or a == b for a, b in zip(address, levels, strict=True)
         ):
-            return channel, channel.messages[0]
+            named = (message for message in channel.messages if message.name == f"cmd.{levels[-1]}")
+            return channel, next(named, channel.messages[0])
     return None
 
 

@@ -163,9 +163,23 @@ class Evidence:
         await self._count()
         log.error("evidence %s is set aside: %s", item.id, why)
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether the configuration keeps everything (`evidence.hold`)."""
+        return self._section.hold
+
     async def hold(self, id: str, on: bool) -> bool:
         """Keep a file whatever the rules say, or no longer; False where it is unknown."""
         return await self.on_disk(lambda store: store.hold(id, on))
+
+    async def items(self) -> list[Item]:
+        """All files and where they stand."""
+        return await self.on_disk(lambda store: store.items())
+
+    async def delete(self, item: Item, why: str) -> None:
+        """Delete a file now; one that the centre has not leaves a gap record first."""
+        await self._drop(item, Drop(id=item.id, why=why, lost=item.state != "received"))
+        await self._count()
 
     async def read(self, item: Item, offset: int, count: int) -> bytes:
         """So many bytes of a file, fewer only at its end; `GoneError` where it is shorter than it was."""
@@ -234,7 +248,7 @@ class Evidence:
 
     async def tidy(self) -> None:
         """Delete what the rules let go and what the limits demand, then see whether there is room."""
-        items = {item.id: item for item in await self.on_disk(lambda store: store.items())}
+        items = {item.id: item for item in await self.items()}
         free = await self._free()
         short = max(0, self._section.min_free_mib * MIB - free)
         if not self._section.hold:

@@ -16,6 +16,7 @@ import msgspec
 
 from edge_agent.runtime import DriverError
 from edge_agent.topics import EvidenceFile
+from edge_agent.uplink.reader import read_only
 from edge_agent.uplink.retention import Kept
 
 SCHEMA = 1
@@ -143,6 +144,20 @@ class EvidenceStore:
             db.close()
             raise
         return db
+
+
+def look(path: Path) -> list[Item]:
+    """All files of an evidence.db that an agent may be writing; raises `DriverError`."""
+    if not path.is_file():
+        raise DriverError(f"{path}: there is no such file; has the agent ever run with this data directory?")
+    try:
+        db = read_only(path)
+        try:
+            return [_item(row) for row in db.execute("SELECT * FROM evidence ORDER BY wall_s, id").fetchall()]
+        finally:
+            db.close()
+    except apsw.Error as error:
+        raise DriverError(f"{path}: {error}") from error
 
 
 def _item(row: tuple[Any, ...]) -> Item:

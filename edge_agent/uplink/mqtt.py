@@ -171,6 +171,7 @@ class Uplink:
                 topics.desired(self._device),
                 topics.answer(self._device),
                 topics.host("+"),
+                *(topics.group_command(group, "+") for group in self._section.groups),
             ],
             self._wake,
             will=Will(topic=topics.status(self._device), payload=self._offline("lost"), delay_s=self._will_delay_s),
@@ -355,7 +356,9 @@ class Uplink:
             case (self._device, ["down", "ack"]):
                 await self._take_ack(message.payload)
             case (self._device, ["down", "cmd", name]):
-                self._take_command(pipe, name, message)
+                self._obey.take(name, message, five=pipe.five, wake=self._wake.set)
+            case (topics.GROUP, [group, "down", "cmd", name]) if group in self._section.groups:
+                self._obey.take(name, message, five=pipe.five, wake=self._wake.set, group=group)
             case (self._device, ["down", "res"]):
                 self._take_answer(message.payload)
             case (self._device, ["down", "desired"]):
@@ -386,9 +389,6 @@ class Uplink:
         if not kept:
             self._window.lost()
             await self._be_born(pipe)
-
-    def _take_command(self, pipe: Pipe, name: str, message: Message) -> None:
-        self._obey.take(name, message, five=pipe.five, wake=self._wake.set)
 
     def _answer(self, asker: Asker, body: bytes) -> None:
         """Publish an answer where it was asked for; one that finds the link down is of no worth later."""

@@ -64,19 +64,24 @@ class Obey:
 
     # --- taken ----------------------------------------------------------------------------------------------------
 
-    def take(self, name: str, message: Message, *, five: bool, wake: Callable[[], None]) -> None:
-        """Answer one command in a task of its own, which outlives the connection that brought it."""
+    def take(
+        self, name: str, message: Message, *, five: bool, wake: Callable[[], None], group: str | None = None
+    ) -> None:
+        """Answer one command in a task of its own, which outlives the connection that brought it.
+
+        One to a `group` is signed for the group, and answered on this device's own topic.
+        """
         order = commands.read(
             name,
             message.payload,
-            signatures=self._signatures,
+            signatures=self._signatures if group is None else self._signatures.of(f"{topics.GROUP}/{group}"),
             retained=message.retained,
             expires=not five or message.expiry_s is not None,
             wall_s=self._clock.wall(),
         )
         if len(self._running) >= MAX_RUNNING and not isinstance(order, commands.Refused):
             order = _busy(order)
-        asker = Asker(message.response_topic, message.correlation)
+        asker = Asker(message.response_topic if group is None else None, message.correlation)
         if isinstance(order, commands.Refused):
             self._health.counts["commands.refused"] += 1
             if not self._refusals.let(self._clock.monotonic()):

@@ -36,6 +36,10 @@ class Signatures:
         self._device, self._unsigned = device, unsigned
         self._operators = {operator.id: operator for operator in operators}
 
+    def of(self, group: str) -> Signatures:
+        """The same operators, for what is signed to a group (`grp/NAME`) in place of the device."""
+        return Signatures(group, self._operators.values(), unsigned=self._unsigned)
+
     def author(
         self, *, id: str, name: str, not_after: str, by: str, args: Any, auth: Auth | None, wall_s: float
     ) -> str | Refusal:

@@ -59,6 +59,7 @@ realtime = false
 [mqtt]
 port = {port}
 plain = true
+groups = ["east"]
 """
 
 
@@ -123,7 +124,9 @@ def site(mosquitto: Any, tmp_path: Path) -> Iterator[Any]:
         )
 
     def send(name: str, *words: str, key: str | None = "pilot", code: int = 0) -> list[dict[str, Any]]:
-        command = [*centre, "send", "--json", "--port", str(broker.port), "--device", "D-1", name, *words]
+        to = ["--device", "D-1"] if "--group" not in words else []
+        verb = ["send", *to] if name != "desired" else []
+        command = [*centre, *verb, name, *words, "--json", "--port", str(broker.port)]
         command += ["--key", str(tmp_path / f"{key}.key")] if key else []
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == code, done.stdout + done.stderr + (tmp_path / "log").read_text()
@@ -211,6 +214,23 @@ def test_a_whole_site_is_commanded_by_those_who_may(site: Any) -> None:
     ears.say("ea/1/D-1/down/desired", {"version": 1, "by": "x", "settings": {"mqtt": {"telemetry_period_s": 9}}})
     reported = ears.wait(lambda t, m: t.endswith("up/reported") and m["rejected"])
     assert (reported["desired_version"], reported["rejected"][0]["path"]) == (0, "auth")
+
+    # signed ones are taken, on top of each other, or refused with path and reason, and then what was stays
+    set_, period = ("desired", "set", "D-1"), "mqtt.telemetry_period_s"
+    [told] = send(*set_, f"{period}=2", key="boss")
+    assert (told["desired_version"], told["settings"]["mqtt"]["telemetry_period_s"]) == (2, 2.0)
+    [told] = send(*set_, "rules.bather.after_s=0.7", key="boss")
+    assert (told["desired_version"], told["settings"]["mqtt"]["telemetry_period_s"]) == (3, 2.0)
+    [told] = send(*set_, f"{period}=0", "rules.none.after_s=1", key="boss", code=1)
+    assert (told["desired_version"], [one["path"] for one in told["rejected"]]) == (3, [period, "rules.none"])
+    assert send(*set_, f"{period}=0", "--dry-run", key=None, code=1)[0]["reason"].startswith(f"{period}: ")
+    [told] = send(*set_, f"{period}=5", key="pilot", code=1)
+    assert "pilot is pilot, which may not" in told["rejected"][0]["why"]
+
+    # a command to a group, signed for the group and not for the device
+    [told] = send("hush", "--group", "east", "--expires-s", "4")
+    assert (told["device"], told["state"]) == ("D-1", "done")
+    assert send("hush", "--group", "west", "--expires-s", "1", code=75) == []
 
 
 def subprocess_refuses(send: Any, *words: str) -> bool:
