@@ -446,7 +446,84 @@ class SimulatedSpeaker(Section, frozen=True, tag_field="type", tag="simulated"):
     realtime: bool = True
 
 
-Speaker = RtpSpeaker | SimulatedSpeaker
+class HttpSpeaker(Section, frozen=True):
+    """A device with a web server: `http://HOST[:PORT]`, or https with the certificate in `ca_file`."""
+
+    name: Id
+    url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+$")]
+    username: str | None = None
+    password: Secret | None = None
+    ca_file: Path | None = None
+
+
+class AxisSpeaker(HttpSpeaker, frozen=True, tag_field="type", tag="axis"):
+    """Axis: VAPIX audio transmit, mu-law at 8 kHz, or at 16 kHz (`wide`) where the device has it."""
+
+    wide: bool = False
+
+
+class HikvisionSpeaker(HttpSpeaker, frozen=True, tag_field="type", tag="hikvision"):
+    """Hikvision: ISAPI two-way audio, in the codec that the channel is set to (G.711)."""
+
+    channel: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+class DahuaSpeaker(HttpSpeaker, frozen=True, tag_field="type", tag="dahua"):
+    """Dahua, Amcrest, Lorex: `audio.cgi`."""
+
+    channel: Annotated[int, Meta(ge=1, le=64)] = 1
+    codec: Literal["pcma", "pcmu"] = "pcma"
+
+
+class SipSpeaker(Section, frozen=True, tag_field="type", tag="sip"):
+    """A SIP device that answers by itself: `sip:USER@HOST[:PORT]`, called directly or through a PBX at `proxy`."""
+
+    name: Id
+    uri: Annotated[str, Meta(pattern=r"^sip:[^\s@;<>]+@[^\s@;<>/]+$")]
+    proxy: Annotated[str, Meta(pattern=r"^[^\s@;<>/]+$")] | None = None  # HOST[:PORT]
+    caller: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = "edge-agent"
+    username: str | None = None
+    password: Secret | None = None
+    codec: RtpCodec = "pcmu"
+
+
+class OnvifSpeaker(Section, frozen=True, tag_field="type", tag="onvif"):
+    """An ONVIF Profile T device: the audio backchannel of its RTSP stream, `rtsp://HOST[:PORT]/PATH`."""
+
+    name: Id
+    url: Annotated[str, Meta(pattern=r"^rtsp://[^\s/?#@]+(/\S*)?$")]
+    username: str | None = None
+    password: Secret | None = None
+
+
+class AlgoSpeaker(HttpSpeaker, frozen=True, tag_field="type", tag="algo"):
+    """Algo: RTP to the speaker itself or its group, and its REST API to see whether it plays (user `admin`)."""
+
+    host: str = "224.0.2.60"  # what Algo's own speakers listen to
+    port: Annotated[int, Meta(ge=1024, le=65534)] = 50_000
+    codec: RtpCodec = "pcmu"
+    ttl: Annotated[int, Meta(ge=0, le=255)] = 1
+    interface: str | None = None
+
+
+class LocalSpeaker(Section, frozen=True, tag_field="type", tag="local"):
+    """A sound card of this machine: an ALSA device as `aplay -L` lists them."""
+
+    name: Id
+    device: Annotated[str, Meta(pattern=r"^[^\s\x00]{1,128}$")] = "default"
+
+
+Speaker = (
+    RtpSpeaker
+    | SipSpeaker
+    | AxisSpeaker
+    | HikvisionSpeaker
+    | DahuaSpeaker
+    | OnvifSpeaker
+    | AlgoSpeaker
+    | LocalSpeaker
+    | SimulatedSpeaker
+)
 
 
 class Voice(Section, frozen=True):
@@ -735,9 +812,11 @@ def read_route(route: Route, *, keep_speed: bool) -> Route | list[str]:
 
 
 def _resolve_secrets(table: dict[str, Any], base: Path) -> None:
-    vehicle = table.get("vehicle")
+    vehicle, speakers = table.get("vehicle"), table.get("speaker")
     signing = vehicle.get("signing") if isinstance(vehicle, dict) else None
-    for section, key in ((table.get("mqtt"), "password"), (table.get("evidence"), "token"), (signing, "key")):
+    sections = [(table.get("mqtt"), "password"), (table.get("evidence"), "token"), (signing, "key")]
+    sections += [(speaker, "password") for speaker in (speakers if isinstance(speakers, list) else ())]
+    for section, key in sections:
         if isinstance(section, dict):
             secret = section.get(key)
             if isinstance(secret, str) and secret and not secret.startswith("credential:"):
@@ -908,6 +987,7 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         faults += _secret_faults("vehicle.signing.key", config.vehicle.signing.key)
     if config.mqtt is not None:
         faults += _mqtt_faults(config.mqtt)
+    faults += _speaker_faults(config.speakers)
     faults += _evidence_faults(config.evidence, config.mqtt)
     faults += _operator_faults(config.operators)
     if config.metrics is not None and not config.metrics.listen.startswith("unix:"):
@@ -980,6 +1060,21 @@ def _mqtt_faults(mqtt: Mqtt) -> list[str]:
         faults += _secret_faults("mqtt.password", mqtt.password)
         if mqtt.username is None:
             faults.append("mqtt.username: required with `password`")
+    return faults
+
+
+def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
+    faults: list[str] = []
+    for speaker in speakers:
+        where = f"speaker[{speaker.name}]"
+        password: str | None = getattr(speaker, "password", None)
+        if password is not None:
+            faults += _secret_faults(f"{where}.password", password)
+            if getattr(speaker, "username", None) is None:
+                faults.append(f"{where}.username: required with `password`")
+        ca_file: Path | None = getattr(speaker, "ca_file", None)
+        if ca_file is not None and not ca_file.is_file():
+            faults.append(f"{where}.ca_file: no such file: {ca_file}")
     return faults
 
 

@@ -6,6 +6,9 @@ want=""
 video=/usr/share/doc/opencv-doc/examples/data/vtest.avi
 cache=build/opencv-doc
 [ -f "$video" ] || [ -f "$cache$video" ] || want="$want opencv-doc"
+command -v baresip >/dev/null || want="$want baresip-core"
+/usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null \
+    || want="$want python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
 [ -n "$want" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
     echo "tests that need them will be skipped; to run them too: sudo apt-get install$want"

@@ -117,10 +117,10 @@ def _send(
 
     from edge_agent.runtime import SystemClock
     from edge_agent.speakers import rtpwire
-    from edge_agent.speakers.codecs import G711
+    from edge_agent.speakers.codecs import open_encoder
     from edge_agent.speakers.rtpstream import RtpStream
 
-    stream = RtpStream(G711("pcmu"), SystemClock(), random.SystemRandom())
+    stream = RtpStream(open_encoder("pcmu"), SystemClock(), random.SystemRandom())
     due = began = time.monotonic()
     try:
         step: Pcm | None = first

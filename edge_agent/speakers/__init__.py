@@ -72,6 +72,34 @@ def open_speaker(section: config.Speaker, data_dir: Path, clock: Clock) -> Speak
             from edge_agent.speakers.rtp import RtpSpeaker
 
             return RtpSpeaker(section, clock)
+        case config.SipSpeaker():
+            from edge_agent.speakers.sip import SipSpeaker
+
+            return SipSpeaker(section, clock)
+        case config.AxisSpeaker():
+            from edge_agent.speakers.axis import AxisSpeaker
+
+            return AxisSpeaker(section, clock)
+        case config.HikvisionSpeaker():
+            from edge_agent.speakers.hikvision import HikvisionSpeaker
+
+            return HikvisionSpeaker(section, clock)
+        case config.DahuaSpeaker():
+            from edge_agent.speakers.dahua import DahuaSpeaker
+
+            return DahuaSpeaker(section, clock)
+        case config.OnvifSpeaker():
+            from edge_agent.speakers.onvif import OnvifSpeaker
+
+            return OnvifSpeaker(section, clock)
+        case config.AlgoSpeaker():
+            from edge_agent.speakers.algo import AlgoSpeaker
+
+            return AlgoSpeaker(section, clock)
+        case config.LocalSpeaker():
+            from edge_agent.speakers.local import LocalSpeaker
+
+            return LocalSpeaker(section, clock)
         case config.SimulatedSpeaker():
             from edge_agent.speakers.simulated import SimulatedSpeaker
 

@@ -32,12 +32,9 @@ class G711:
     """One byte a sample, 8 kHz."""
 
     codec: Codec
+    payload_type: int
     clock_step: int = 160
     rate_hz: int = 8000
-
-    @property
-    def payload_type(self) -> int:
-        return PAYLOAD_TYPES[self.codec]
 
     def encode(self, step: Pcm) -> bytes:
         return encode(np.pad(step, (0, 160 - len(step))), self.codec)
@@ -76,14 +73,14 @@ def rate_hz(codec: RtpCodec) -> int:
     return 8000 if codec in ("pcmu", "pcma") else Libav.rate_hz
 
 
-def open_encoder(codec: RtpCodec) -> Encoder:
-    """A fresh encoder: one for each stream."""
+def open_encoder(codec: RtpCodec, payload_type: int | None = None) -> Encoder:
+    """A fresh encoder: one for each stream; the far end may have asked for another payload type."""
     match codec:
         case "pcmu" | "pcma":
-            return G711(codec)
+            return G711(codec, PAYLOAD_TYPES[codec] if payload_type is None else payload_type)
         case "g722":
-            return Libav("g722", 9, 160)
+            return Libav("g722", payload_type or 9, 160)
         case "opus":
-            return Libav("libopus", OPUS_PAYLOAD_TYPE, 960)
+            return Libav("libopus", payload_type or OPUS_PAYLOAD_TYPE, 960)
         case _:
             assert_never(codec)

@@ -54,8 +54,8 @@ class Paced(ABC):
         self._stopped = False
 
     @abstractmethod
-    async def open(self, announcement: str, /) -> Line:
-        """Reach the device; raises OSError or DriverError."""
+    async def open(self, announcement: str, samples: int | None, /) -> Line:
+        """Reach the device for a sound of so many samples (`None`: a live voice); raises OSError or DriverError."""
 
     @abstractmethod
     def where(self) -> str:
@@ -65,11 +65,11 @@ class Paced(ABC):
         """Send at the pace of the sound; returns when the last step's time is over."""
         if clip.rate_hz != self.rate_hz:
             raise ValueError(f"speaker {self.name} takes {self.rate_hz} samples a second, this clip has {clip.rate_hz}")
-        return await self._put_through(ClipSteps(clip), announcement, ready)
+        return await self._put_through(ClipSteps(clip), len(clip.samples), announcement, ready)
 
     async def live(self, voice: Live, announcement: str, /, ready: Ready | None = None) -> Delivery:
         """Send what is spoken as it comes, and silence where nothing comes."""
-        return await self._put_through(voice.tap(self.rate_hz), announcement, ready)
+        return await self._put_through(voice.tap(self.rate_hz), None, announcement, ready)
 
     async def stop(self) -> None:
         """The running sound fades out."""
@@ -83,10 +83,10 @@ class Paced(ABC):
         """Nothing can be asked of most of them."""
         return
 
-    async def _put_through(self, steps: Steps, announcement: str, ready: Ready | None) -> Delivery:
+    async def _put_through(self, steps: Steps, samples: int | None, announcement: str, ready: Ready | None) -> Delivery:
         self._stopped = False
         try:
-            line = await self.open(announcement)
+            line = await self.open(announcement, samples)
             try:
                 if ready is not None:
                     await ready()

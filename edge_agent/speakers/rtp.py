@@ -30,23 +30,26 @@ class RtpSpeaker(Paced):
     def where(self) -> str:
         return f"rtp to {self._section.host}:{self._section.port}"
 
-    async def open(self, _announcement: str, /) -> RtpLine:
+    async def open(self, _announcement: str, _samples: int | None, /) -> RtpLine:
         """The sockets know their peer, so that a port where nobody listens is an error and not a silence."""
         section, loop = self._section, asyncio.get_running_loop()
         found = await loop.getaddrinfo(section.host, section.port, family=socket.AF_INET, type=socket.SOCK_DGRAM)
         host, port = str(found[0][4][0]), int(found[0][4][1])
         stream = RtpStream(open_encoder(section.codec), self._clock, self._rng)
-        media = connected(host, port, ttl=section.ttl, interface=section.interface)
+        media = prepared(host, ttl=section.ttl, interface=section.interface)
+        reports = prepared(host, ttl=section.ttl, interface=section.interface) if section.rtcp else None
         try:
-            reports = connected(host, port + 1, ttl=section.ttl, interface=section.interface) if section.rtcp else None
+            media.connect((host, port))
         except OSError:
-            media.close()
+            for sock in (media, reports):
+                if sock is not None:
+                    sock.close()
             raise
-        return RtpLine(stream, media, reports, self._clock)
+        return RtpLine(stream, media, reports, (host, port + 1), self._clock)
 
 
-def connected(host: str, port: int, *, ttl: int, interface: str | None) -> socket.socket:
-    """A UDP socket to one peer or group, marked DSCP EF."""
+def prepared(host: str, *, ttl: int, interface: str | None) -> socket.socket:
+    """A UDP socket for one peer or group, marked DSCP EF."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
@@ -57,7 +60,6 @@ def connected(host: str, port: int, *, ttl: int, interface: str | None) -> socke
                 sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface))
         elif interface is not None:
             sock.bind((interface, 0))
-        sock.connect((host, port))
     except OSError:
         sock.close()
         raise

@@ -79,10 +79,21 @@ class RtpStream:
 
 
 class RtpLine:
-    """A stream on two connected UDP sockets, the second one (RTCP) if there is one."""
+    """A stream on a connected UDP socket; reports go to an address of their own, by a socket that is not connected.
 
-    def __init__(self, stream: RtpStream, media: socket.socket, reports: socket.socket | None, clock: Clock) -> None:
-        self.stream, self._media, self._reports, self._clock = stream, media, reports, clock
+    A far end with several addresses may answer from another one than it was called at; reports name their stream.
+    """
+
+    def __init__(
+        self,
+        stream: RtpStream,
+        media: socket.socket,
+        reports: socket.socket | None,
+        reports_to: tuple[str, int],
+        clock: Clock,
+    ) -> None:
+        self.stream, self._media, self._reports, self._reports_to = stream, media, reports, reports_to
+        self._clock = clock
         self._report_due_s = clock.monotonic() + REPORT_S / 2
 
     async def send(self, step: Pcm) -> None:
@@ -100,8 +111,7 @@ class RtpLine:
                 self._say(self.stream.report())
                 until_s = self._clock.monotonic() + ANSWER_S
                 while not self.stream.covered and not self.stream.lie and self._clock.monotonic() < until_s:
-                    await self._clock.sleep(0.02)
-                    self._hear()
+                    await self.listen(0.02)
                 self._say(rtpwire.bye(self.stream.ssrc))
             return self.stream.proof()
         finally:
@@ -109,10 +119,16 @@ class RtpLine:
             if self._reports is not None:
                 self._reports.close()
 
+    async def listen(self, for_s: float) -> None:
+        """Give the far end time, and take what it reports."""
+        await self._clock.sleep(for_s)
+        if self._reports is not None:
+            self._hear()
+
     def _say(self, data: bytes) -> None:
         assert self._reports is not None
         with suppress(OSError):  # nobody listens to reports: that proves nothing, and costs nothing
-            self._reports.send(data)
+            self._reports.sendto(data, self._reports_to)
 
     def _hear(self) -> None:
         assert self._reports is not None

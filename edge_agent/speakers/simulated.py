@@ -39,7 +39,7 @@ class SimulatedSpeaker(Paced):
         await self.keep(clip.samples, announcement)
         return Delivery(finished=True, played_s=clip.duration_s, proof="delivered")
 
-    async def open(self, announcement: str, /) -> Tape:
+    async def open(self, announcement: str, _samples: int | None, /) -> Tape:
         return Tape(self, announcement)
 
     async def keep(self, samples: Pcm, announcement: str) -> None:

@@ -1,98 +1,198 @@
-"""What every speaker owes, whatever it is made of."""
+"""What every speaker owes, whatever it is made of: each driver meets a device that checks every byte."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
+import logging
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from speakers import fake_devices as fakes
 
 from edge_agent import config
-from edge_agent.runtime import SystemClock
-from edge_agent.speakers import Speaker, open_speaker
+from edge_agent.runtime import DriverError, SystemClock
+from edge_agent.speakers import PROOFS, Speaker, algo, axis, http, onvif, open_speaker, paced, rtpstream, sip
 from edge_agent.speakers.live import Live
 from edge_agent.speakers.sound import Clip
 
-
-def clip(seconds: float) -> Clip:
-    return Clip(samples=np.full(int(8000 * seconds), 1000, np.int16), rate_hz=8000, text="x")
-
-
-@pytest.fixture(params=["rtp", "simulated"])
-def speaker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Speaker]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
-        listener.bind(("127.0.0.1", 0))
-        section: config.Speaker
-        if request.param == "rtp":
-            section = config.RtpSpeaker(name="horn", host="127.0.0.1", port=listener.getsockname()[1])
-        else:
-            section = config.SimulatedSpeaker(name="horn")
-        yield open_speaker(section, tmp_path, SystemClock())
+CLOCK = SystemClock()
+WITH_PASSWORD = ("axis", "hikvision", "dahua", "algo", "onvif", "sip")
+KINDS = ("simulated", "local", "rtp", *WITH_PASSWORD)
+PROVES = {"dahua": "accepted", "hikvision": "accepted", "algo": "playing"}  # the others: delivered
+ASOUND = 'pcm.tape {{ type file  slave {{ pcm {{ type null }} }}  file "{file}"  format "raw" }}\n'
 
 
-async def test_it_has_the_name_of_its_section(speaker: Speaker) -> None:
-    assert speaker.name == "horn"
+@dataclass
+class Met:
+    """A driver and the device that it meets."""
+
+    kind: str
+    speaker: Speaker
+    device: Any
+    directory: Path
+
+    def samples(self) -> np.ndarray:
+        """What the device heard of the last sound."""
+        if self.kind == "simulated":
+            newest = max((self.directory / "speakers/horn").glob("*.wav"))
+            return np.frombuffer(newest.read_bytes()[44:], "<i2")
+        if self.kind == "local":
+            return np.frombuffer((self.directory / "tape.raw").read_bytes(), "<i2")
+        return self.device.samples()
+
+    async def quiet(self) -> None:
+        """Until the device has everything that was sent."""
+        before = -1
+        while self.device and before != len(self.device.heard):
+            before = len(self.device.heard)
+            await asyncio.sleep(0.02)
 
 
-async def test_play_lasts_as_long_as_the_sound(speaker: Speaker) -> None:
+@pytest.fixture
+async def meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[Callable[..., Any]]:
+    caplog.set_level(logging.DEBUG)
+    password = tmp_path / "password"
+    password.write_text(fakes.PASSWORD + "\n")
+    async with AsyncExitStack() as stack:
+        devices = []
+
+        async def make(kind: str, **facts: Any) -> Met:
+            makes = {"rtp": fakes.Rtp, "axis": fakes.Axis, "hikvision": fakes.Hikvision, "dahua": fakes.Dahua}
+            makes |= {"algo": fakes.Algo, "onvif": fakes.Onvif, "sip": fakes.Sip}
+            device = await stack.enter_async_context(makes[kind]()) if kind in makes else None
+            login = {"username": fakes.USER, "password": str(password)}
+            section: config.Speaker
+            match kind:
+                case "rtp":
+                    section = config.RtpSpeaker(name="horn", host="127.0.0.1", port=device.port, rtcp=True, **facts)
+                case "axis":
+                    section = config.AxisSpeaker(name="horn", url=device.url, **login, **facts)
+                case "hikvision":
+                    section = config.HikvisionSpeaker(name="horn", url=device.url, **login, **facts)
+                case "dahua":
+                    section = config.DahuaSpeaker(name="horn", url=device.url, **login, **facts)
+                case "onvif":
+                    section = config.OnvifSpeaker(name="horn", url=device.url, **login, **facts)
+                case "sip":
+                    section = config.SipSpeaker(name="horn", uri=device.uri, **login, **facts)
+                case "algo":
+                    address = {"host": "127.0.0.1", "port": device.rtp_port}
+                    section = config.AlgoSpeaker(name="horn", url=device.url, **address, **login, **facts)
+                case "local":
+                    (tmp_path / "asound.conf").write_text(ASOUND.format(file=tmp_path / "tape.raw"))
+                    monkeypatch.setitem(os.environ, "ALSA_CONFIG_PATH", str(tmp_path / "asound.conf"))
+                    section = config.LocalSpeaker(name="horn", device="tape")
+                case _:
+                    section = config.SimulatedSpeaker(name="horn")
+            devices.append(device)
+            return Met(kind, open_speaker(section, tmp_path, CLOCK), device, tmp_path)
+
+        yield make
+        for device in devices:
+            assert not device or not device.wrong, device.wrong
+    assert fakes.PASSWORD not in caplog.text
+
+
+@pytest.fixture(params=KINDS)
+async def met(request: pytest.FixtureRequest, meet: Callable[..., Any]) -> Met:
+    return await meet(request.param)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timeouts of a tenth of a second, so that a silent device costs a test no more."""
+    for module, name in ((http, "TIMEOUT_S"), (onvif, "TIMEOUT_S"), (sip, "ANSWER_S"), (sip, "BYE_S")):
+        monkeypatch.setattr(module, name, 0.3)
+    for module, name in ((axis, "ANSWER_S"), (rtpstream, "ANSWER_S"), (paced, "SEND_S")):
+        monkeypatch.setattr(module, name, 0.3)
+
+
+async def until(true: Callable[[], object], timeout_s: float = 5.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.005)
+
+
+def clip(seconds: float, rate_hz: int = 8000) -> Clip:
+    t = np.arange(round(rate_hz * seconds)) / rate_hz
+    return Clip(samples=(8000 * np.sin(2 * np.pi * 440 * t)).astype(np.int16), rate_hz=rate_hz, text="x")
+
+
+async def test_what_is_heard_is_what_was_played_as_far_as_the_device_can_tell(met: Met) -> None:
+    sound = clip(0.5, met.speaker.rate_hz)
     began = time.monotonic()
-    delivery = await speaker.play(clip(0.3), "A")
-    assert 0.29 <= time.monotonic() - began < 0.6
+    delivery = await met.speaker.play(sound, "A")
     assert delivery.finished
-    assert delivery.played_s == pytest.approx(0.3, abs=0.02)
-    assert delivery.proof in ("none", "delivered")
+    assert delivery.played_s == pytest.approx(0.5, abs=0.02)
+    assert time.monotonic() - began > 0.45
+    assert delivery.first_s is not None
+    assert delivery.first_s >= began
+    await met.quiet()
+    heard = met.samples()
+    assert len(heard) == len(sound.samples)
+    assert np.abs(heard - sound.samples.astype(int)).max() < 300  # the codec's own error
+    assert delivery.proof == PROVES.get(met.kind, "delivered") == met.speaker.best
 
 
-async def test_stop_cuts_it_short_and_it_plays_again(speaker: Speaker) -> None:
-    playing = asyncio.create_task(speaker.play(clip(5), "A"))
-    await asyncio.sleep(0.2)
+async def test_stop_fades_it_out_and_it_plays_again(met: Met) -> None:
+    playing = asyncio.create_task(met.speaker.play(clip(5, met.speaker.rate_hz), "A"))
+    await asyncio.sleep(0.25)
     began = time.monotonic()
-    await speaker.stop()
+    await met.speaker.stop()
     delivery = await playing
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 2
     assert not delivery.finished
-    assert 0.1 < delivery.played_s < 0.5
-    assert (await speaker.play(clip(0.1), "B")).finished
+    assert delivery.played_s < 1.5
+    await met.quiet()
+    if len(heard := met.samples()):
+        assert np.abs(heard[-60:]).max() < 100  # it ends in silence, not in a click
+    await met.speaker.stop()  # without a sound it does nothing
+    assert (await met.speaker.play(clip(0.04, met.speaker.rate_hz), "B")).finished
 
 
-async def test_stop_without_sound_does_nothing(speaker: Speaker) -> None:
-    await speaker.stop()
-    assert (await speaker.play(clip(0.1), "A")).finished
+async def test_a_live_voice_is_put_through_until_it_ends(met: Met) -> None:
+    voice = Live()
+    playing = asyncio.create_task(met.speaker.live(voice, "A"))
+    await asyncio.sleep(0.1)
+    tone = clip(0.2).samples
+    for n in range(10):
+        voice.put(160 * n, tone[160 * n : 160 * n + 160])
+    voice.end("over")
+    delivery = await playing
+    assert delivery.finished
+    await met.quiet()
+    heard = met.samples().astype(float)
+    loud = heard[np.abs(heard) > 1000]
+    assert len(loud) > 0.1 * met.speaker.rate_hz
 
 
-async def test_a_cancelled_play_leaves_it_usable(speaker: Speaker) -> None:
-    playing = asyncio.create_task(speaker.play(clip(5), "A"))
+async def test_a_cancelled_play_leaves_it_usable(met: Met) -> None:
+    playing = asyncio.create_task(met.speaker.play(clip(5, met.speaker.rate_hz), "A"))
     await asyncio.sleep(0.1)
     playing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await playing
-    assert (await speaker.play(clip(0.1), "B")).finished
+    assert (await met.speaker.play(clip(0.04, met.speaker.rate_hz), "B")).finished
 
 
-async def test_a_live_voice_is_put_through_until_it_ends(speaker: Speaker) -> None:
-    voice = Live()
-    playing = asyncio.create_task(speaker.live(voice, "A"))
-    await asyncio.sleep(0.05)
-    for n in range(10):
-        voice.put(160 * n, np.full(160, 1000, np.int16))
-    voice.end("over")
-    delivery = await playing
-    assert delivery.finished
-    assert delivery.played_s >= 0.2
-
-
-async def test_a_group_waits_for_its_slowest_before_the_first_sound(speaker: Speaker) -> None:
+async def test_a_group_waits_for_its_slowest_before_the_first_sound(met: Met) -> None:
     together = asyncio.Event()
 
     async def ready() -> None:
         await together.wait()
 
-    playing = asyncio.create_task(speaker.play(clip(0.1), "A", ready))
-    await asyncio.sleep(0.1)
+    playing = asyncio.create_task(met.speaker.play(clip(0.04, met.speaker.rate_hz), "A", ready))
+    await asyncio.sleep(0.05)
     began = time.monotonic()
     together.set()
     delivery = await playing
@@ -100,13 +200,124 @@ async def test_a_group_waits_for_its_slowest_before_the_first_sound(speaker: Spe
     assert delivery.first_s >= began
 
 
-async def test_the_volume_is_never_above_full_scale(speaker: Speaker) -> None:
-    for percent in (500, 50, -3):
-        await speaker.volume(percent)
-        assert (await speaker.play(clip(0.04), "A")).finished
+async def test_its_volume_is_capped_and_its_health_can_be_asked(met: Met) -> None:
+    await met.speaker.health()
+    for percent, most in ((500.0, 8100), (50.0, 4100), (-3.0, 10)):
+        await met.speaker.volume(percent)
+        assert (await met.speaker.play(clip(0.04, met.speaker.rate_hz), "A")).finished
+        await met.quiet()
+        assert np.abs(met.samples()).max() <= most
 
 
-async def test_an_empty_clip_is_played_at_once(speaker: Speaker) -> None:
-    delivery = await speaker.play(clip(0), "A")
+async def test_an_empty_clip_is_played_at_once(met: Met) -> None:
+    delivery = await met.speaker.play(clip(0, met.speaker.rate_hz), "A")
     assert delivery.finished
     assert delivery.played_s == 0
+
+
+async def test_a_clip_of_another_rate_is_a_mistake(met: Met) -> None:
+    with pytest.raises(ValueError, match="samples a second"):
+        await met.speaker.play(clip(0.1, 11025), "A")
+
+
+# --- devices that go wrong ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", WITH_PASSWORD)
+async def test_a_wrong_password_is_told_and_is_not_tried_for_ever(kind: str, meet: Callable[..., Any]) -> None:
+    met = await meet(kind)
+    met.device.password = "another"
+    for attempt in (met.speaker.health(), met.speaker.play(clip(0.1, met.speaker.rate_hz), "A")):
+        with pytest.raises(DriverError, match="wrong user name or password") as told:
+            await attempt
+        assert fakes.PASSWORD not in str(told.value)
+        assert str(told.value).startswith("speaker horn: ")
+    met.device.password = fakes.PASSWORD
+    assert (await met.speaker.play(clip(0.04, met.speaker.rate_hz), "A")).finished
+
+
+@pytest.mark.parametrize("kind", WITH_PASSWORD)
+async def test_a_busy_device_says_so_and_is_free_later(kind: str, meet: Callable[..., Any]) -> None:
+    met = await meet(kind)
+    met.device.fault = "busy"
+    with pytest.raises(DriverError, match="busy"):
+        await met.speaker.play(clip(0.5, met.speaker.rate_hz), "A")
+    met.device.fault = ""
+    assert (await met.speaker.play(clip(0.04, met.speaker.rate_hz), "A")).finished
+
+
+@pytest.mark.parametrize("fault", ["mute", "deaf"])
+@pytest.mark.parametrize("kind", WITH_PASSWORD)
+async def test_a_device_that_does_not_answer_is_given_up(
+    kind: str, fault: str, meet: Callable[..., Any], impatient: None
+) -> None:
+    met = await meet(kind)
+    met.device.fault = fault
+    began = time.monotonic()
+    with pytest.raises(DriverError, match="no answer"):
+        await met.speaker.play(clip(0.1, met.speaker.rate_hz), "A")
+    assert time.monotonic() - began < 3
+
+
+async def test_what_nobody_confirms_is_not_claimed(meet: Callable[..., Any], impatient: None) -> None:
+    for kind, fault, proof in (("algo", "silent", "accepted"), ("onvif", "silent", "accepted")):
+        met = await meet(kind)
+        met.device.fault = fault
+        assert (await met.speaker.play(clip(0.4, met.speaker.rate_hz), "A")).proof == proof
+    met = await meet("rtp")
+    met.device.sink.reports = False
+    assert (await met.speaker.play(clip(0.04), "A")).proof == "none"
+    met.device.sink.reports = met.device.sink.lies = True
+    assert (await met.speaker.play(clip(0.04), "A")).proof == "none"
+    await until(lambda: met.device.sink.farewells == 2)
+    met = await meet("sip")
+    met.device.sink.lies = True
+    assert (await met.speaker.play(clip(0.04), "A")).proof == "accepted"
+
+
+async def test_a_telephone_that_only_rings_is_told_from_a_speaker(meet: Callable[..., Any], impatient: None) -> None:
+    met = await meet("sip")
+    met.device.fault = "rings"
+    with pytest.raises(DriverError, match=r"rang for .* automatic answer"):
+        await met.speaker.play(clip(0.1), "A")
+    await until(lambda: met.device.asked[-1].startswith("CANCEL"))
+
+
+async def test_a_cancelled_call_is_hung_up_and_one_that_the_far_end_ends_is_told(meet: Callable[..., Any]) -> None:
+    met = await meet("sip")
+    playing = asyncio.create_task(met.speaker.play(clip(5), "A"))
+    await until(lambda: met.device.plays == 1)
+    playing.cancel()
+    await asyncio.gather(playing, return_exceptions=True)
+    await until(lambda: not met.device.in_call)
+
+    playing = asyncio.create_task(met.speaker.play(clip(5), "A"))
+    await until(lambda: met.device.plays == 2)
+    met.device.hang_up()
+    with pytest.raises(DriverError, match="hung up in the middle"):
+        await playing
+
+
+async def test_a_stream_without_a_backchannel_is_told(meet: Callable[..., Any]) -> None:
+    met = await meet("onvif")
+    met.device.fault = "none"
+    with pytest.raises(DriverError, match="no audio backchannel"):
+        await met.speaker.health()
+
+
+async def test_a_clock_that_differs_is_met_with_the_devices_own(meet: Callable[..., Any]) -> None:
+    met = await meet("algo")
+    met.device.offset_s = 3600.0
+    await met.speaker.health()
+
+
+async def test_the_wide_band_of_an_axis_speaker_has_twice_the_rate(meet: Callable[..., Any]) -> None:
+    met = await meet("axis", wide=True)
+    assert met.speaker.rate_hz == 16000
+    assert (await met.speaker.play(clip(0.1, 16000), "A")).proof == "delivered"
+    assert len(met.device.heard) == 1600
+
+
+def test_proof_is_a_ladder() -> None:
+    assert PROOFS == ("none", "accepted", "delivered", "playing", "tested", "heard")
+    assert algo.LOOK_AT_STEP * paced.STEP_S < 0.5

@@ -1,0 +1,94 @@
+"""Hikvision cameras, door stations and speakers: ISAPI two-way audio (as in go2rtc's `pkg/isapi`, and the ISAPI guide).
+
+A session that was not closed blocks the next one, so each begins with a close. The data follow a PUT whose
+`Content-Length` is 0, on the same connection.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from edge_agent import config
+from edge_agent.messages import Proof
+from edge_agent.runtime import Clock, DriverError
+from edge_agent.speakers.g711 import Codec, encode
+from edge_agent.speakers.http import Device, Exchange
+from edge_agent.speakers.paced import Paced
+from edge_agent.speakers.sound import Pcm
+
+CHANNELS = "/ISAPI/System/TwoWayAudio/channels"
+_CODECS: dict[str, Codec] = {"G.711ulaw": "pcmu", "G.711alaw": "pcma"}
+_CHANNEL = re.compile(r"<TwoWayAudioChannel\b.*?</TwoWayAudioChannel>", re.DOTALL)
+
+
+class HikvisionSpeaker(Paced):
+    """The device says that it opened the channel (`accepted`), and nothing more."""
+
+    best: Proof = "accepted"
+
+    def __init__(self, section: config.HikvisionSpeaker, clock: Clock) -> None:
+        super().__init__(section.name, clock)
+        self._device, self._channel = Device(section), section.channel
+
+    def where(self) -> str:
+        return self._device.where
+
+    async def health(self) -> None:
+        """Whether it answers this user."""
+        await self._device.want("GET", "/ISAPI/System/deviceInfo")
+
+    async def open(self, _announcement: str, _samples: int | None, /) -> HikvisionLine:
+        codec = self._codec((await self._device.want("GET", CHANNELS)).body.decode("utf-8", "replace"))
+        channel = f"{CHANNELS}/{self._channel}"
+        await self._device.request("PUT", f"{channel}/close")  # refused where none is open: that is well
+        opened = (await self._device.want("PUT", f"{channel}/open")).body.decode("utf-8", "replace")
+        session = _tag(opened, "sessionId")
+        query = f"?sessionId={session}" if session and re.fullmatch(r"[\w.-]+", session) else ""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": "0"}
+        try:
+            exchange = await self._device.begin("PUT", f"{channel}/audioData{query}", headers)
+        except BaseException:
+            await self._hang_up(channel)
+            raise
+        return HikvisionLine(self, exchange, codec, channel)
+
+    async def hang_up(self, channel: str) -> None:
+        """Close the session, so that the next one finds it free."""
+        await self._hang_up(channel)
+
+    async def _hang_up(self, channel: str) -> None:
+        with suppress(DriverError):
+            await self._device.request("PUT", f"{channel}/close")
+
+    def _codec(self, channels: str) -> Codec:
+        there = {_tag(one, "id"): _tag(one, "audioCompressionType") for one in _CHANNEL.findall(channels)}
+        if str(self._channel) not in there:
+            raise self._device.refused(
+                f"has no two-way audio channel {self._channel} (there is: {', '.join(map(str, there)) or 'none'})"
+            )
+        kind = there[str(self._channel)] or "nothing"
+        if kind not in _CODECS:
+            raise self._device.refused(f"speaks {kind}; set the channel's audio encoding to {' or '.join(_CODECS)}")
+        return _CODECS[kind]
+
+
+class HikvisionLine:
+    """Blocks of 160 bytes every 20 ms."""
+
+    def __init__(self, speaker: HikvisionSpeaker, exchange: Exchange, codec: Codec, channel: str) -> None:
+        self._speaker, self._exchange, self._codec, self._channel = speaker, exchange, codec, channel
+
+    async def send(self, step: Pcm) -> None:
+        await self._exchange.send(encode(step, self._codec))
+
+    async def close(self, _finished: bool, /) -> Proof:
+        await self._exchange.close()
+        await self._speaker.hang_up(self._channel)
+        return "accepted"
+
+
+def _tag(xml: str, name: str) -> str | None:
+    """The text of the first element of this name: the documents are flat, and their namespaces differ by firmware."""
+    found = re.search(rf"<(?:\w+:)?{name}\b[^>]*>\s*([^<]*?)\s*<", xml)
+    return found[1] if found else None

@@ -1,0 +1,324 @@
+"""SIP loudspeakers that answer by themselves: INVITE, RTP with RTCP, BYE; OPTIONS for their health (RFC 3261, UDP).
+
+Makes ask for automatic answer in different words, so all of them are sent: `answer-after` (Grandstream, Snom, Gigaset),
+`alert-autoanswer` (Yealink, Aastra), `Answer-Mode` (RFC 5373). A horn usually answers by its own setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import socket
+from typing import cast
+
+from edge_agent import config
+from edge_agent.messages import Proof
+from edge_agent.runtime import Clock, DriverError
+from edge_agent.speakers import PROOFS
+from edge_agent.speakers import sipmessage as sip
+from edge_agent.speakers.codecs import open_encoder, rate_hz
+from edge_agent.speakers.digest import challenge
+from edge_agent.speakers.paced import Paced
+from edge_agent.speakers.rtpstream import RtpLine, RtpStream
+from edge_agent.speakers.sound import Pcm
+
+T1_S = 0.5  # RFC 3261, 17: the first repetition; each later one after twice as long
+ANSWER_S = 4.0  # a speaker that answers by itself does so at once; one that still rings after this is a telephone
+BYE_S = 1.0
+DRAIN_S = 0.2  # what a far end may still hold back when the last packet was sent
+
+_MEANINGS = {
+    401: "wrong user name or password",
+    403: "wrong user name or password, or this caller may not call it",
+    407: "wrong user name or password",
+    404: "no such user there",
+    408: "the proxy does not reach it",
+    415: "it does not take this codec",
+    480: "not available now",
+    486: "busy: another call goes on",
+    488: "it does not take this codec",
+    503: "out of service",
+    600: "busy: another call goes on",
+    603: "declined",
+}
+
+
+class SipSpeaker(Paced):
+    """An answered call is `accepted`; RTCP reports that know the last packets make it `delivered`."""
+
+    best: Proof = "delivered"
+
+    def __init__(self, section: config.SipSpeaker, clock: Clock, rng: random.Random | None = None) -> None:
+        super().__init__(section.name, clock)
+        self._section, self._rng = section, rng or random.SystemRandom()
+        self.rate_hz = rate_hz(section.codec)
+
+    def where(self) -> str:
+        return self._section.uri
+
+    async def health(self) -> None:
+        """OPTIONS: any answer says that it is there; a wrong password is told too."""
+        dialog = await self._dialog()
+        try:
+            answer = await dialog.ask("OPTIONS")
+            if answer.status in (401, 403, 404, 407, 408, 480, 503):
+                raise self.refused(answer)
+        finally:
+            dialog.close()
+
+    async def open(self, _announcement: str, _samples: int | None, /) -> SipLine:
+        dialog = await self._dialog()
+        pair: tuple[socket.socket, socket.socket] | None = None
+        try:
+            pair = even_pair(dialog.local[0])
+            codec = self._section.codec
+            # Both kinds of G.711 are offered: the far end takes the one it has.
+            codecs: tuple[config.RtpCodec, ...] = (codec,)
+            if codec in ("pcmu", "pcma"):
+                codecs = ("pcmu", "pcma") if codec == "pcmu" else ("pcma", "pcmu")
+            port = pair[0].getsockname()[1]
+            answer = await dialog.invite(sip.offer(dialog.local[0], port, codecs, self._rng.getrandbits(31)))
+            try:
+                media = sip.answered(answer.body, codecs)
+            except sip.MalformedError as error:
+                await dialog.bye()
+                raise self.error(str(error)) from None
+            pair[0].connect((media.host, media.port))
+            stream = RtpStream(open_encoder(media.codec, media.payload_type), self._clock, self._rng)
+            return SipLine(dialog, RtpLine(stream, *pair, (media.host, media.rtcp_port), self._clock))
+        except BaseException:
+            for sock in pair or ():
+                sock.close()
+            dialog.close()
+            raise
+
+    def error(self, why: str) -> DriverError:
+        """What went wrong, for a person."""
+        return DriverError(f"speaker {self.name}: {self.where()}: {why}")
+
+    def refused(self, answer: sip.Message) -> DriverError:
+        """The far end said no."""
+        return self.error(f"{_MEANINGS.get(answer.status, answer.reason or 'refused')} (SIP {answer.status})")
+
+    async def _dialog(self) -> Dialog:
+        section, loop = self._section, asyncio.get_running_loop()
+        at = section.proxy or section.uri.partition("@")[2]
+        host, _, port = at.partition(":")
+        found = await loop.getaddrinfo(host, int(port or 5060), family=socket.AF_INET, type=socket.SOCK_DGRAM)
+        dialog = Dialog(self, section)
+        await loop.create_datagram_endpoint(lambda: dialog, remote_addr=(str(found[0][4][0]), int(found[0][4][1])))
+        return dialog
+
+
+class Dialog(asyncio.DatagramProtocol):
+    """One conversation with one peer, from a UDP port of its own."""
+
+    def __init__(self, speaker: SipSpeaker, section: config.SipSpeaker) -> None:
+        self._speaker, self._section = speaker, section
+        self._call_id, self._tag = secrets.token_hex(12), secrets.token_hex(6)
+        self._cseq = 0
+        self._to = f"<{section.uri}>"
+        self._target, self._routes = section.uri, list[str]()
+        self._ack: bytes | None = None
+        self._answers: asyncio.Queue[sip.Message | OSError] = asyncio.Queue()
+        self.over = False  # the far end hung up
+        self.local = ("", 0)
+
+    # --- the wire -------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+        self.local = transport.get_extra_info("sockname")
+
+    def error_received(self, exc: Exception) -> None:
+        if isinstance(exc, OSError):
+            self._answers.put_nowait(exc)
+
+    def datagram_received(self, data: bytes, _addr: tuple[str, int]) -> None:
+        try:
+            message = sip.parse(data)
+        except sip.MalformedError:
+            return
+        if message.first("call-id") != self._call_id:
+            return
+        if message.status:
+            if message.status >= 200 and message.cseq[1] == "INVITE" and self._ack is not None:
+                self._transport.sendto(self._ack)  # our ACK was lost: it repeats its answer (13.2.2.4)
+            else:
+                self._answers.put_nowait(message)
+        elif message.method == "BYE":
+            self.over = True
+            self._transport.sendto(sip.response(message, 200, "OK"))
+        elif message.method == "OPTIONS":
+            self._transport.sendto(sip.response(message, 200, "OK"))
+        elif message.method == "INVITE":  # it wants the call otherwise; it stays as it is
+            self._transport.sendto(sip.response(message, 488, "Not Acceptable Here"))
+        elif message.method != "ACK":
+            self._transport.sendto(sip.response(message, 405, "Method Not Allowed"))
+
+    def close(self) -> None:
+        """Forget it all."""
+        self._transport.close()
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    async def invite(self, body: str) -> sip.Message:
+        """Call, until it is answered and acknowledged; raises `DriverError` where it is refused, or only rings."""
+        try:
+            answer = await self.ask("INVITE", body)
+        except asyncio.CancelledError:
+            self._cancel()
+            raise
+        if answer.status >= 300:
+            raise self._speaker.refused(answer)
+        self._to = answer.first("to")
+        self._target = sip.target(answer.first("contact")) or self._target
+        self._routes = [one for value in answer.headers.get("record-route", []) for one in value.split(",")][::-1]
+        self._ack = self._request("ACK", cseq=self._cseq)
+        self._transport.sendto(self._ack)
+        return answer
+
+    async def bye(self) -> None:
+        """Hang up, and wait for the answer a little."""
+        if not self.over:
+            self._ack = None
+            try:
+                async with asyncio.timeout(BYE_S):
+                    await self.ask("BYE")
+            except (TimeoutError, DriverError):
+                pass
+
+    async def ask(self, method: str, body: str = "") -> sip.Message:
+        """The final answer to a request, asked again with a password where one is wanted."""
+        authorization: tuple[str, str] | None = None
+        for _ in range(2):
+            answer = await self._transaction(method, body, authorization)
+            if answer.status not in (401, 407) or self._section.username is None or authorization:
+                break
+            name = "www-authenticate" if answer.status == 401 else "proxy-authenticate"
+            found = challenge(answer.headers.get(name, []))
+            if found is None:
+                raise self._speaker.error("it asks for the password in a way that is not known here (digest is)")
+            secret = config.read_secret(self._section.password) if self._section.password else ""
+            value = found.authorize(self._section.username, secret, method, self._target, secrets.token_hex(8))
+            authorization = ("Authorization" if answer.status == 401 else "Proxy-Authorization", value)
+        return answer
+
+    async def _transaction(self, method: str, body: str, authorization: tuple[str, str] | None) -> sip.Message:
+        """Send until something answers (17.1), then wait for the final answer."""
+        self._cseq += 1
+        branch = "z9hG4bK" + secrets.token_hex(8)
+        data = self._request(method, branch=branch, body=body, extra=[authorization] if authorization else [])
+        self._pending = branch
+        provisional, wait_s = "", T1_S
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                self._transport.sendto(data)
+                while True:
+                    try:
+                        async with asyncio.timeout(wait_s):
+                            answer = await self._answers.get()
+                    except TimeoutError:
+                        wait_s *= 2
+                        if not provisional:
+                            self._transport.sendto(data)
+                        continue
+                    if isinstance(answer, OSError):
+                        raise answer
+                    if answer.cseq != (self._cseq, method):
+                        continue
+                    if answer.status >= 200:
+                        break
+                    provisional = f"{answer.status} {answer.reason}"
+        except TimeoutError:
+            self._cancel()
+            if provisional:
+                raise self._speaker.error(
+                    f"rang for {ANSWER_S:g} s and was not answered ({provisional}); switch automatic answer on"
+                ) from None
+            raise self._speaker.error(f"no answer to {method} in {ANSWER_S:g} s") from None
+        if method == "INVITE" and answer.status >= 300:  # 17.1.1.3: in the same transaction
+            self._to = answer.first("to")
+            self._transport.sendto(self._request("ACK", branch=branch, cseq=self._cseq))
+            self._to = f"<{self._section.uri}>"
+        return answer
+
+    def _cancel(self) -> None:
+        """Give up a call that still rings (9.1)."""
+        self._transport.sendto(self._request("CANCEL", branch=self._pending, cseq=self._cseq))
+
+    def _request(
+        self,
+        method: str,
+        *,
+        branch: str | None = None,
+        cseq: int | None = None,
+        body: str = "",
+        extra: list[tuple[str, str]] | None = None,
+    ) -> bytes:
+        host, port = self.local
+        here = f"<sip:{self._section.caller}@{host}:{port}>"
+        branch = branch or "z9hG4bK" + secrets.token_hex(8)
+        headers = [
+            ("Via", f"SIP/2.0/UDP {host}:{port};rport;branch={branch}"),
+            *(("Route", route.strip()) for route in self._routes),
+            ("Max-Forwards", "70"),
+            ("From", f"{here};tag={self._tag}"),
+            ("To", self._to),
+            ("Call-ID", self._call_id),
+            ("CSeq", f"{cseq or self._cseq} {method}"),
+            ("Contact", here),
+            ("User-Agent", "edge-agent"),
+            *(extra or []),
+        ]
+        if method == "INVITE":
+            headers += [
+                ("Call-Info", f"{here};answer-after=0"),
+                ("Alert-Info", "<http://localhost>;info=alert-autoanswer;delay=0"),
+                ("Answer-Mode", "Auto"),
+                ("Priority", "emergency"),
+                ("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS"),
+            ]
+        return sip.request(method, self._target, headers, body)
+
+
+class SipLine:
+    """An answered call."""
+
+    def __init__(self, dialog: Dialog, media: RtpLine) -> None:
+        self._dialog, self._media = dialog, media
+
+    async def send(self, step: Pcm) -> None:
+        if self._dialog.over:
+            raise ConnectionError("it hung up in the middle of the call")
+        await self._media.send(step)
+
+    async def close(self, finished: bool, /) -> Proof:
+        """Hang up once the far end's jitter buffer is empty; many peers send their last report only then."""
+        try:
+            await self._media.listen(DRAIN_S)
+            await self._dialog.bye()
+            return max(await self._media.close(finished), "accepted", key=PROOFS.index)
+        finally:
+            self._dialog.close()
+
+
+def even_pair(host: str) -> tuple[socket.socket, socket.socket]:
+    """Two UDP sockets on an even port and the next one (RFC 3550, section 11)."""
+    for _ in range(50):
+        socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        try:
+            socks[0].bind((host, 0))
+            port = socks[0].getsockname()[1]
+            if port % 2 == 0:
+                socks[1].bind((host, port + 1))
+                for sock in socks:
+                    sock.setblocking(False)
+                    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0xB8)
+                return socks[0], socks[1]
+        except OSError:
+            pass
+        for sock in socks:
+            sock.close()
+    raise OSError("no free pair of UDP ports")
