@@ -27,6 +27,7 @@ from edge_agent.messages import (
     Clipped,
     FlightEvent,
     Incident,
+    Phrase,
     Refusal,
     Reply,
     Request,
@@ -351,6 +352,23 @@ class Agent:
         # Its own id: what is handed over again after a crash is the same event, and kept once.
         await self.report("mission", event, id=f"{event.run}/{event.seq}", wall_s=event.wall_s)
         await self.desk.flown(event)
+        if event.say is not None and self.clock.wall() - event.wall_s < self.settings.voice.stale_s:
+            self.speak_on_scene(Phrase(text=event.say, lang=event.lang or "cmn"), event.run)
+
+    def speak_on_scene(self, phrase: Phrase, run: str) -> None:
+        """A dispatch is over its place: what was to be said there is said now, on every speaker."""
+        now = self.clock.monotonic()
+        self.offer(
+            Announcement(
+                id=str(ULID()),
+                phrases=(phrase,),
+                speakers=(),
+                cls="live",
+                at_s=now,
+                not_after_s=now + self.settings.voice.stale_s,
+                by=f"dispatch:{run}",
+            )
+        )
 
     def on_telemetry(self, telemetry: Telemetry) -> None:
         """Where the vehicle is, for those who watch now; never queued."""

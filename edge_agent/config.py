@@ -119,6 +119,9 @@ class Limits(Section, frozen=True):
     min_satellites: Annotated[int, Meta(ge=0, le=40)] = 6
     max_hdop: Annotated[float, Meta(gt=0, le=50)] = 2.5
     home_radius_m: Annotated[float, Meta(gt=0, le=1000)] = 30.0
+    min_transit_alt_m: Alt = 30.0  # a dispatch flies there and back no lower
+    transit_speed_mps: Speed = 8.0
+    max_on_scene_s: Annotated[float, Meta(ge=0, le=3600)] = 900.0  # with all that lengthens it
     night: bool = True  # may it fly between dusk and dawn (the sun 6° below the horizon)
     require_fence: bool = False  # the autopilot's own fence must be on; else its absence is only shown
     require_failsafes: bool = False  # so must what the autopilot does about a low battery, a lost EKF, a crash

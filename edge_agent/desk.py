@@ -53,20 +53,15 @@ if TYPE_CHECKING:
     from edge_agent.vision.clips import Clips
     from edge_agent.witness import Witness
 
-# What a command that is part of the contract still wants here; it is refused with these words, never pretended.
-WANTING: Mapping[type[Struct], str] = {
-    Dispatch: "flights to a place that no route names",
-    Extend: "flights that can be lengthened in the air",
-}
-
-
 KEPT_RUNS = 100  # announcements whose end may still be asked for
 
 
 class Pilot(Protocol):
     """What the desk asks of the flight."""
 
-    def fly(self, route_id: str, by: str) -> str | Refusal: ...
+    def fly(self, route_id: str, by: str, *, from_breakpoint: bool = ...) -> str | Refusal: ...
+    def dispatch(self, order: Dispatch, by: str) -> str | Refusal: ...
+    def extend(self, hover_s: float) -> Refusal | None: ...
     def recall(self, by: str) -> Refusal | None: ...
     def land(self, by: str) -> Refusal | None: ...
     def pause(self, by: str) -> Refusal | None: ...
@@ -131,17 +126,25 @@ class Desk:
                 return await asyncio.to_thread(self._list, request, by)
             case Zones():
                 return await self._move(request, by)
-            case Dispatch() | Extend():
-                return _rejected(f"not available on this device yet: it needs {WANTING[type(request)]}")
-            case Fly() | Recall() | Land() | Pause() | Resume() | ClearLockout() | Level() | Skip():
+            case (
+                Fly()
+                | Dispatch()
+                | Recall()
+                | Land()
+                | Pause()
+                | Resume()
+                | Extend()
+                | ClearLockout()
+                | Level()
+                | Skip()
+            ):
                 return self._steer(self._pilot, request, by) if self._pilot else _rejected(self._grounded)
             case _:
                 assert_never(request)
 
     def caps(self) -> tuple[str, ...]:
         """The commands that this device can carry out, as it is equipped."""
-        without: set[type[Struct]] = set(WANTING)
-        without |= set() if self._pilot else set(get_args(FlightRequest))
+        without: set[type[Struct]] = set() if self._pilot else set(get_args(FlightRequest))
         without |= set() if self._settings.speakers else set(get_args(VoiceRequest))
         without |= set() if self._settings.cameras else set(get_args(SightRequest))
         return tuple(sorted(str(kind.__struct_config__.tag) for kind in set(get_args(Request)) - without))
@@ -153,14 +156,16 @@ class Desk:
         match event.phase:
             case "landed" | "checked":
                 reply = Reply(state="done", reason=event.cause, run=event.run, phase=event.phase)
-            case "failed" | "lockout":
+            case "failed" | "lockout" | "preempted":
                 reply = Reply(
                     state="failed", reason=event.cause, run=event.run, phase=event.phase, refusal=event.refusal
                 )
             case "missed":
                 return
             case _:
-                reply = Reply(state="progress", reason=event.cause, run=event.run, phase=event.phase)
+                reply = Reply(
+                    state="progress", reason=event.cause, run=event.run, phase=event.phase, to_go_m=event.to_go_m
+                )
         await self._tell(event.run, reply)
 
     async def spoken(self, spoken: Spoken) -> None:
@@ -198,9 +203,13 @@ class Desk:
     def _steer(self, pilot: Pilot, request: FlightRequest, by: str) -> Reply:
         run = pilot.run_id
         match request:
-            case Fly(route=route):
-                answer = pilot.fly(route, by)
-                return Reply(state="accepted", run=answer) if isinstance(answer, str) else _refused(answer)
+            case Fly(route=route, from_breakpoint=from_breakpoint):
+                return _begun(pilot.fly(route, by, from_breakpoint=from_breakpoint))
+            case Dispatch():
+                return _begun(pilot.dispatch(request, by))
+            case Extend(hover_s=hover_s):
+                refusal = pilot.extend(hover_s)
+                return _refused(refusal) if refusal else Reply(state="accepted", run=run)
             case Recall():
                 refusal = pilot.recall(by)
                 return _refused(refusal) if refusal else Reply(state="accepted", run=run)
@@ -227,7 +236,7 @@ class Desk:
                     return _rejected(f"`when` must be a time as RFC 3339 (2026-11-22T21:30:00+08:00): {error}")
                 return _refused(refusal) if refusal else Reply(state="done")
             case _:
-                return _rejected(f"not available on this device yet: it needs {WANTING[type(request)]}")
+                assert_never(request)
         return _refused(refusal) if refusal else Reply(state="accepted")
 
     def _speak(self, request: Say | Talk, by: str) -> Reply:
@@ -320,6 +329,10 @@ class Desk:
 def _became(spoken: Spoken) -> str:
     why = spoken.detail or (str(spoken.refusal) if spoken.refusal else None)
     return spoken.outcome + (f", {why}" if why else "")
+
+
+def _begun(answer: str | Refusal) -> Reply:
+    return Reply(state="accepted", run=answer) if isinstance(answer, str) else _refused(answer)
 
 
 def _rejected(reason: str) -> Reply:

@@ -276,6 +276,9 @@ class FlightEvent(Struct, frozen=True, kw_only=True):
     alt_m: float | None = None
     battery_pct: float | None = None
     refusal: Refusal | None = None
+    to_go_m: float | None = None  # to the place of a dispatch, or home
+    say: str | None = None  # to be spoken here and now, once
+    lang: Literal["cmn", "en"] | None = None  # of `say`
 
 
 # --- asked --------------------------------------------------------------------------------------------------------
@@ -293,9 +296,10 @@ class Asked(Struct, frozen=True, kw_only=True, tag_field="name", forbid_unknown_
 
 
 class Fly(Asked, frozen=True, tag="fly"):
-    """Fly a route of the config now."""
+    """Fly a route of the config now; `from_breakpoint` goes on where its last run was called away."""
 
     route: str
+    from_breakpoint: bool = False
 
 
 class Dispatch(Asked, frozen=True, tag="dispatch"):
@@ -478,6 +482,7 @@ class Reply(Struct, frozen=True, kw_only=True):
     run: str | None = None
     phase: str | None = None
     refusal: Refusal | None = None
+    to_go_m: float | None = None
 
 
 # --- words --------------------------------------------------------------------------------------------------------

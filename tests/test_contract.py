@@ -66,7 +66,7 @@ def test_todays_decoder_reads_the_messages_of_v1_and_loses_none_of_their_fields(
     assert message.wrapper
     decoded = msgspec.json.decode(file.read_bytes(), type=message.wrapper)
     again = msgspec.json.decode(msgspec.json.encode(decoded))
-    assert golden.items() <= again.items()
+    assert contains(again, golden)
     if message.bodies and message.field:
         body = golden.get(message.field, {})
         if message.name.startswith("cmd."):

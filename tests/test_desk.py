@@ -1,4 +1,4 @@
-"""Each command is carried out, refused with the reason, or says what it still needs; none is pretended."""
+"""Each command is carried out, or refused with the reason; none is pretended."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,12 +14,14 @@ from edge_agent import config
 from edge_agent.audit import Audit
 from edge_agent.cases import Cases
 from edge_agent.desired import Wishes
-from edge_agent.desk import WANTING, Desk
+from edge_agent.desk import Desk
 from edge_agent.incidents.hotlist_store import HotLists
 from edge_agent.messages import (
     Acknowledge,
     CheckConfig,
     ClearLockout,
+    Dispatch,
+    Extend,
     FlightEvent,
     Fly,
     Handled,
@@ -82,12 +84,20 @@ class Pilot:
         self.answer: Refusal | None = None
         self.run_id: str | None = "run-1"
 
-    def fly(self, route_id: str, by: str) -> str | Refusal:
-        self.asked.append(("fly", route_id, by))
+    def fly(self, route_id: str, by: str, *, from_breakpoint: bool = False) -> str | Refusal:
+        self.asked.append(("fly", route_id, by, *(["from breakpoint"] if from_breakpoint else [])))
         return self.answer or "run-1"
 
     def level(self, level: str, until_s: float | None, by: str) -> Refusal | None:
         self.asked.append(("level", level, until_s, by))
+        return self.answer
+
+    def dispatch(self, order: Dispatch, by: str) -> str | Refusal:
+        self.asked.append(("dispatch", order.lat, order.lon, by))
+        return self.answer or "run-2"
+
+    def extend(self, hover_s: float) -> Refusal | None:
+        self.asked.append(("extend", hover_s))
         return self.answer
 
     def skip(self, schedule: str, when_s: float | None, by: str) -> Refusal | None:
@@ -155,16 +165,10 @@ def world(tmp_path: Path) -> World:
 
 
 @pytest.mark.parametrize("kind", get_args(Request), ids=lambda kind: kind.__struct_config__.tag)
-async def test_every_command_is_answered_and_what_is_wanting_is_named(kind: Any, world: World) -> None:
+async def test_every_command_is_answered(kind: Any, world: World) -> None:
     name = kind.__struct_config__.tag
     reply = await world.ask(msgspec.convert({"name": name, **LEAST.get(name, {})}, Request))
-    if kind in WANTING:
-        assert reply == Reply(state="rejected", reason=f"not available on this device yet: it needs {WANTING[kind]}")
-        assert (world.offered, world.reported, world.told) == ([], [], [])
-        assert world.pilot
-        assert world.pilot.asked == []
-    else:
-        assert "not available" not in (reply.reason or "")
+    assert "not available" not in (reply.reason or "")
 
 
 # --- flight ---------------------------------------------------------------------------------------------------------
@@ -181,10 +185,22 @@ async def test_flight_commands_reach_the_pilot_in_their_askers_name(world: World
     assert world.pilot.asked == [("fly", "r", "operator:li"), *[("recall", "operator:li")] * 4, ("clear",)]
 
 
+async def test_a_dispatch_begins_a_run_and_an_extension_lengthens_the_one_under_way(world: World) -> None:
+    assert world.pilot
+    assert await world.ask(Dispatch(lat=1.0, lon=2.0, alt_m=20.0)) == Reply(state="accepted", run="run-2")
+    assert await world.ask(Extend(hover_s=60)) == Reply(state="accepted", run="run-1")
+    assert await world.ask(Fly(route="r", from_breakpoint=True)) == Reply(state="accepted", run="run-1")
+    assert world.pilot.asked == [
+        ("dispatch", 1.0, 2.0, "operator:li"), ("extend", 60), ("fly", "r", "operator:li", "from breakpoint"),
+    ]  # fmt: skip
+
+
 async def test_the_pilots_refusal_is_the_answer(world: World) -> None:
     assert world.pilot
     world.pilot.answer = NO
-    for request in (Fly(route="r"), Recall(), Land(), Pause(), Resume(), ClearLockout(), Skip(schedule="s")):
+    place = Dispatch(lat=1.0, lon=2.0, alt_m=20.0)
+    commands = (Recall(), Land(), Pause(), Resume(), ClearLockout(), Skip(schedule="s"), place, Extend(hover_s=1))
+    for request in (Fly(route="r"), *commands):
         assert await world.ask(request) == Reply(state="rejected", reason="pilot.phase: not now", refusal=NO)
 
 
@@ -326,6 +342,7 @@ async def test_settings_are_checked_and_not_applied(world: World) -> None:
 
 def test_what_a_device_says_that_it_can_do_is_what_it_does(tmp_path: Path, world: World) -> None:
     assert set(world.desk.caps()) == {
-        *("fly", "recall", "land", "pause", "resume", "clear_lockout", "skip", "level", "say", "talk", "hush"),
+        *("fly", "dispatch", "recall", "land", "pause", "resume", "extend", "clear_lockout", "skip", "level"),
+        *("say", "talk", "hush"),
         *("acknowledge", "handled", "config"),
     }

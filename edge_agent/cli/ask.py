@@ -18,6 +18,8 @@ PLACES = (Path("agent.toml"), Path("/etc/edge-agent/agent.toml"))
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of whichever of these commands it is."""
     command = parser.get_default("command")
+    if command == "extend":
+        parser.add_argument("hover", type=float, metavar="SECONDS", help="so much longer than planned")
     if command == "skip":
         parser.add_argument("schedule", help="the id of a [[schedule]] of the configuration")
         parser.add_argument("--when", metavar="TIME", help="the planned time as RFC 3339 (default: the next one)")
@@ -62,6 +64,8 @@ def put(args: argparse.Namespace, question: control.Question) -> int:
 
 def _question(args: argparse.Namespace) -> control.Question:
     match args.command:
+        case "extend":
+            return messages.Extend(hover_s=args.hover)
         case "pause":
             return messages.Pause()
         case "resume":

@@ -44,6 +44,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "route", nargs=None if command == "fly" else "?",
             help="the id of a [[route]], or a file: .plan, .waypoints, .geojson, .kml",
         )  # fmt: skip
+    if command == "fly":
+        parser.add_argument("--from-breakpoint", action="store_true", help="go on where its last run was called away")
     if command == "dispatch":
         parser.add_argument("lat", type=float, help="degrees")
         parser.add_argument("lon", type=float, help="degrees")
@@ -100,7 +102,7 @@ def _ask(args: argparse.Namespace) -> int:
         case "fly":
             if args.dry_run:
                 return _usage(args, "--dry-run needs --connection")
-            return ask.put(args, messages.Fly(route=args.route))
+            return ask.put(args, messages.Fly(route=args.route, from_breakpoint=args.from_breakpoint))
         case "dispatch":
             place = {"lat": args.lat, "lon": args.lon, "alt_m": args.alt, "hover_s": args.hover}
             return ask.put(args, messages.Dispatch(**place, say=args.say, lang=args.lang))

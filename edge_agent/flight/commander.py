@@ -7,42 +7,39 @@ the drone home where it must. The run is saved before its next bytes leave, so a
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple
 
 from msgspec import structs
 
 from edge_agent import config, geo
-from edge_agent.flight import budget, facts, gates, helm, mission, phases, safety, transfer
+from edge_agent.flight import budget, facts, gates, helm, mission, phases, reach, safety, scene, transfer
+from edge_agent.flight import route as missions
 from edge_agent.flight.budget import Budget
 from edge_agent.flight.energy import Wind
 from edge_agent.flight.launch import Launch
-from edge_agent.flight.logbook import Logbook, Run, State
-from edge_agent.flight.mavlink import Command, Link
+from edge_agent.flight.logbook import Breakpoint, Logbook, State
+from edge_agent.flight.mavlink import Link
+from edge_agent.flight.mission import Item
+from edge_agent.flight.orders import Orders
 from edge_agent.flight.phases import Phase, Seen
-from edge_agent.flight.refusals import in_words, not_now
+from edge_agent.flight.refusals import not_now
+from edge_agent.flight.retask import Retask
+from edge_agent.flight.run import DISPATCH, Run
 from edge_agent.flight.schedule import Ledger, Missed
 from edge_agent.flight.timetable import Timetable
 from edge_agent.flight.weather import Judge, Weather
-from edge_agent.messages import Refusal, Telemetry
+from edge_agent.messages import Dispatch, Refusal, Telemetry
 
 LISTEN_S = 3.0  # heartbeats are heard for so long before anything is decided
 SCHEDULE_S = 1.0
 LOW_S = 3.0  # the battery must be low for so long: one wrong sample is no reason
-FAILSAFE_S = 3.0  # a text of the autopilot this long before a mode change explains it
 DISARM_AFTER_S = 15.0  # the autopilot's own DISARM_DELAY (10 s) did not do it
+GROUNDED_S = 3.0  # landed and still armed for so long: its mission goes on behind the return home
 RECALLABLE = phases.BEFORE_ARMING | phases.IN_FLIGHT | {Phase.ARMING, Phase.STARTING}
 RESUMABLE = frozenset({Phase.PAUSED, Phase.YIELDED})
-MODES = {"pause": "BRAKE", "resume": "AUTO", "recall": "RTL", "land": "LAND"}
-ORDER_S = 10.0  # an order that is not obeyed by then is dropped, unless it leads to the ground
-
-
-class Order(NamedTuple):
-    """A mode that is wanted: whose wish, and why."""
-
-    mode: str
-    by: str
-    why: str
-    at_s: float
+ARRIVED_M, ARRIVED_ALT_M = 5.0, 2.0  # ArduCopter's WPNAV_RADIUS is 2 m
+SLACK_S = 15.0  # the hover's own end comes first
+SENDABLE = phases.OUTWARD | {Phase.GROUND, Phase.CLIMB}
+RETASKABLE = frozenset({Phase.CLIMB, Phase.TRANSIT, Phase.ON_SCENE})
 
 
 class Commander:
@@ -82,18 +79,25 @@ class Commander:
         self._begun = True  # the job of the phase
         self._schedule_due_s = float("-inf")
         self._launch: Launch | None = None  # of the run, unless the agent was restarted since
+        self._plan: tuple[Item, ...] = ()  # the mission aboard, as verified
         self._aboard: transfer.Download | None = None  # the mission read back in the air: is it ours?
         self._aboard_s = 0.0
         self._ours = False
-        self._order: Order | None = None
-        self._pressed: helm.Job | None = None
+        self._orders = Orders(link, limits, warn)
+        self._retask: Retask | None = None
+        self._disarming: helm.Job | None = None
+        self._grounded_s: float | None = None
+        self._on_scene_s: float | None = None
+        self._route_seq = missions.FIRST  # the last item of the route that was current
         self._home_by: tuple[str, str] | None = None  # who calls the drone home, and why
         self._resume_by: str | None = None
         self._low_s: float | None = None
 
     # --- asked ----------------------------------------------------------------------------------------------------
 
-    def fly(self, route_id: str, by: str, now: float, wall: float, *, rehearse: bool = False) -> str | Refusal:
+    def fly(
+        self, route_id: str, by: str, now: float, wall: float, *, rehearse: bool = False, from_breakpoint: bool = False
+    ) -> str | Refusal:
         """Start a run of a route; returns its id, or why not. To `rehearse` is to do all of it but arm."""
         route = self._routes.get(route_id)
         if route is None:
@@ -101,14 +105,81 @@ class Commander:
             return _no("route", "there is no such route", route_id, known)
         if self.phase is not Phase.GROUND:
             return not_now("fly", self.phase, {Phase.GROUND})
+        skipped, left = 0, self.logbook.breakpoints.get(route_id)
+        if from_breakpoint:
+            if left is None or left.waypoint >= len(route.waypoints):
+                return _no("breakpoint", "no run of this route was called away", route_id, remedy="fly it whole")
+            route = missions.rest(route, left.waypoint, left.lat, left.lon, left.alt_m)
+            skipped = left.waypoint - 1
+        items = missions.mission(route)
+        run = Run(id=self._new_id(), route=route.id, by=by, phase=Phase.GROUND, rehearsal=rehearse, skipped=skipped)
+        return self._open(run, route, items, now, wall)
+
+    def dispatch(self, order: Dispatch, by: str, now: float, wall: float, *, rehearse: bool = False) -> str | Refusal:
+        """Fly to a place and hover there; a flight under way is called there where it has the energy for it."""
+        errand = missions.errand(order, self._limits)
+        home = self._home()
+        refusal = reach.within(order, home, self._limits)
+        if refusal is not None or home is None:
+            return refusal or not_now("dispatch", self.phase, SENDABLE)
+        run = Run(id=self._new_id(), route=DISPATCH, by=by, phase=Phase.GROUND, first=3, head=3, order=order)
+        if (self.phase in phases.OUTWARD or self.phase is Phase.CLIMB) and not rehearse:
+            return self._call_to(run, order, errand, now) or run.id
+        if self.phase is not Phase.GROUND:
+            return not_now("dispatch", self.phase, SENDABLE)
+        items = missions.dispatch(order, *home, self._limits)
+        return self._open(structs.replace(run, rehearsal=rehearse), errand, items, now, wall)
+
+    def _open(self, run: Run, route: config.Route, items: tuple[Item, ...], now: float, wall: float) -> str | Refusal:
         if blocked := self.blocked(route, now):
             return blocked[0]
-        run = Run(id=self._new_id(), route=route.id, by=by, phase=Phase.GROUND, rehearsal=rehearse)
         self.logbook.open(run)
-        self._launch = Launch(self.link, self._limits, route, lambda at_s: self.blocked(route, at_s))
-        self._home_by, self._order, self._resume_by, self._low_s = None, None, None, None
+        self._launch = Launch(self.link, self._limits, route, items, lambda at_s: self.blocked(route, at_s))
+        self._orders.drop()
+        self._home_by, self._resume_by, self._low_s, self._on_scene_s = None, None, None, None
         self._enter(Phase.GATING, "ordered", now, wall)
         return run.id
+
+    def extend(self, hover_s: float, now: float) -> Refusal | None:
+        """Hover so much longer than planned."""
+        run = self.logbook.run
+        if run is None or run.order is None or self.phase not in RETASKABLE:
+            return not_now("extend", self.phase, RETASKABLE)
+        stayed_s = 0.0 if self._on_scene_s is None else now - self._on_scene_s
+        hovering_s = run.order.hover_s + hover_s
+        if hovering_s > self._limits.max_on_scene_s:
+            limit = f"{self._limits.max_on_scene_s:g} s, limits.max_on_scene_s"
+            return _no("extend", "too long over one place", f"{hovering_s:g} s", limit, "ask for less")
+        order = structs.replace(run.order, hover_s=max(hovering_s - stayed_s, 0.0))
+        changed = structs.replace(run, order=structs.replace(run.order, hover_s=hovering_s))
+        return self._call_to(changed, order, missions.errand(order, self._limits), now)
+
+    def _call_to(self, run: Run, order: Dispatch, errand: config.Route, now: float) -> Refusal | None:
+        """Write the place into the slots of the mission aboard, and jump there once they are read back."""
+        flown, t = self.logbook.run, self.link.telemetry()
+        if self._retask is not None:
+            return _no("busy", "another place is being written", remedy="wait some seconds")
+        if flown is None or t is None or t.lat is None or t.lon is None or not self._plan or self._home_by is not None:
+            return not_now(DISPATCH, self.phase, SENDABLE)
+        if refusal := reach.aloft(self._facts(errand, now)):
+            return refusal
+        place, seq, target = (t.lat, t.lon), t.mission_seq or 0, missions.target(order, self._limits)
+        if not flown.head:
+            slots = scene.block(flown.at, *place, target)
+            writes, first = scene.growing(slots), flown.at
+        else:
+            first = scene.spare(flown.at, seq)
+            writes = [scene.group(first, *place, target)]
+        enter = first, first + self._entry(run, flown, t, target)
+        self._retask = Retask(self.link, self._limits, self._plan, writes, enter)
+        self.logbook.plan(run if run.id != flown.id else structs.replace(run, writing=()), self._retask.written)
+        return None
+
+    def _entry(self, run: Run, flown: Run, t: Telemetry, target: scene.Target) -> int:
+        """Which of the five slots to begin with: rise first where it is too low for the way."""
+        if run.id == flown.id and self.phase is Phase.ON_SCENE:
+            return scene.HOVER
+        return scene.ROI if (t.alt_m or 0.0) >= target.transit_m - 2.0 else scene.RISE
 
     def recall(self, by: str, now: float, wall: float) -> Refusal | None:
         """Call the drone home; before take-off, call the flight off."""
@@ -138,8 +209,8 @@ class Commander:
         return self._want("land", by, f"landed by {by}", phases.IN_FLIGHT, now)
 
     def pause(self, by: str, now: float) -> Refusal | None:
-        """Hold on the route; after `phases.RETURN_AFTER_S` it comes home."""
-        refusal = self._want("pause", by, f"paused by {by}", {Phase.ROUTE}, now)
+        """Hold where it is; after `phases.RETURN_AFTER_S` it comes home."""
+        refusal = self._want("pause", by, f"paused by {by}", phases.OUTWARD, now)
         if refusal is None:
             self.logbook.amend(paused=True)
         return refusal
@@ -195,12 +266,15 @@ class Commander:
 
     def checks(self, route: config.Route | None, now: float) -> list[gates.Check]:
         """How every gate stands for this route, or for none."""
+        return gates.checks(self._facts(route, now))
+
+    def _facts(self, route: config.Route | None, now: float) -> facts.Facts:
         plan = facts.Plan(
             self._place, self._limits, self.budget.frame, route, self.budget.wind, self.budget.way, self.budget.ratio,
             self._site_alt_m, self.logbook.fault, self.phase is Phase.LOCKOUT, self.sky.ask(self.weather, now),
             self.digest,
         )  # fmt: skip
-        return gates.checks(facts.gather(self.link, plan, self.around, now))
+        return facts.gather(self.link, plan, self.around, now)
 
     def blocked(self, route: config.Route | None, now: float) -> list[Refusal]:
         """Why this route could not be flown now."""
@@ -221,9 +295,13 @@ class Commander:
         t, run = self.link.telemetry(), self.logbook.run
         if t is None:
             return None
-        items = self._launch.items if self._launch else tuple(self._aboard.items) if self._aboard else ()
-        to_go_m = budget.to_go_m(items, t) if run is not None and self.phase in phases.IN_FLIGHT else None
+        to_go_m = budget.to_go_m(self._plan, t) if run is not None and self.phase in phases.IN_FLIGHT else None
         return structs.replace(t, margin_pct=self.budget.margin_pct(t), to_go_m=to_go_m)
+
+    def _home(self) -> tuple[float, float] | None:
+        """Where it takes off and returns to: the site's place while the autopilot has not said it."""
+        t = self.link.telemetry()
+        return self._place if t is None or t.home_lat is None or t.home_lon is None else (t.home_lat, t.home_lon)
 
     # --- what time does -------------------------------------------------------------------------------------------
 
@@ -238,6 +316,8 @@ class Commander:
         """
         if self.entered_s is None:
             self.entered_s = now
+        if not self.logbook.unsaved:
+            self._turn_retask(now, wall)
         for _ in range(len(Phase)):  # a chain of steps ends: the table has no circle of steps that need no time
             if self.logbook.unsaved:
                 return
@@ -245,18 +325,20 @@ class Commander:
             if not self._step(now, wall):
                 break
         self._watch(now)
-        self._press(now)
+        if self._orders.press(self.phase, now):
+            self._resume_by = None
+            self.logbook.amend(paused=self.phase is Phase.PAUSED)
         if now >= self._schedule_due_s:
             self._schedule_due_s = now + SCHEDULE_S
             self._schedule(now, wall)
 
     def _step(self, now: float, wall: float) -> bool:
         assert self.entered_s is not None
-        seen = self._see(now)
+        seen = self._see(now, wall)
         step = phases.step(self.phase, seen)
         detail = self._launch.detail if self._launch else ""
         if step is not None:
-            cause = step.cause.format(mode=seen.mode, detail=detail, why=self._why(seen, now))
+            cause = step.cause.format(mode=seen.mode, detail=detail, why=self._orders.why(seen, now))
             self._enter(step.to, cause, now, wall)
             return True
         late = phases.expired(self.phase, now - self.entered_s)
@@ -264,11 +346,14 @@ class Commander:
             self._enter(late.to, late.cause.format(after_s=late.after_s, detail=detail), now, wall)
         return late is not None
 
-    def _see(self, now: float) -> Seen:
+    def _see(self, now: float, wall: float) -> Seen:
         link, run = self.link, self.logbook.run
         t = link.telemetry()
         work = self._launch.work(self.phase, now) if self._launch else "none"
-        self._identify(now)
+        self._identify(now, wall)
+        seq = (t.mission_seq or 0) if t else 0
+        if run is not None and run.order is None and run.leg(seq) == "route":
+            self._route_seq = seq
         return Seen(
             link=link.alive(now),
             settled=self._settled(now),
@@ -277,17 +362,38 @@ class Commander:
             flew=run is not None and run.flew,
             paused=run is not None and run.paused,
             resumed=self._resume_by is not None,
-            ours=self._ours and run is not None and t is not None and t.mission_total in (None, run.last),
+            ours=self._ours and run is not None and t is not None and self._fits(run, t.mission_total),
             armed=link.armed,
             landed=link.landed,
             landing=link.landing,
             mode=link.mode,
             alt_m=(t.alt_m or 0.0) if t else 0.0,
-            seq=(t.mission_seq or 0) if t else 0,
-            first=run.first if run else 2,
-            last=run.last if run else 0,
+            seq=seq,
+            leg=run.leg(seq) if run else "climb",
+            arrived=run is not None and t is not None and self._over_place(run, t),
             work=work,
         )
+
+    def _fits(self, run: Run, total: int | None) -> bool:
+        return total is None or total in run.totals() or self._retask is not None
+
+    def _over_place(self, run: Run, t: Telemetry) -> bool:
+        target = scene.target_of(self._plan, run.at, t.mission_seq or 0)
+        if target is None or t.lat is None or t.lon is None or t.alt_m is None:
+            return False
+        away_m = geo.distance_m(t.lat, t.lon, target.lat, target.lon)
+        return away_m <= ARRIVED_M and abs(t.alt_m - target.alt_m) <= ARRIVED_ALT_M
+
+    def to_go_m(self) -> float | None:
+        """Over the ground: to the place of a dispatch on its way there, else home."""
+        run, t = self.logbook.run, self.link.telemetry()
+        if run is None or t is None or t.lat is None or t.lon is None:
+            return None
+        target = scene.target_of(self._plan, run.at, t.mission_seq or 0)
+        if self.phase in (Phase.TRANSIT, Phase.ON_SCENE) and target is not None:
+            return round(geo.distance_m(t.lat, t.lon, target.lat, target.lon), 1)
+        home = self._home()
+        return None if home is None else round(geo.distance_m(t.lat, t.lon, *home), 1)
 
     def _settled(self, now: float) -> bool:
         """Whether enough was heard to say what this flight is: listen first, then decide."""
@@ -301,10 +407,10 @@ class Commander:
             self._aboard is not None and self._aboard.state != "running"
         )
 
-    def _identify(self, now: float) -> None:
+    def _identify(self, now: float, wall: float) -> None:
         """Is the mission aboard ours? Read it while attaching in the air, and when the autopilot got another one."""
         run, phase = self.logbook.run, self.phase
-        if run is None or not self.link.alive(now):
+        if run is None or not self.link.alive(now) or self._retask is not None:
             return
         attaching = phase is Phase.ATTACHING and self.link.armed and self._aboard is None
         replaced = phase in phases.IN_FLIGHT and any(
@@ -313,11 +419,24 @@ class Commander:
         if attaching or replaced:
             self._read_aboard(now)
         elif self._aboard is not None and self._aboard.state != "running":
-            self._ours = self._aboard.state == "done" and mission.digest(self._aboard.items) == run.digest
-            if self._resume_by is not None and phase is Phase.YIELDED and self._order is None:
-                why = f"resumed by {self._resume_by}"
-                if not self._ours or self._want("resume", self._resume_by, why, RESUMABLE, now) is not None:
+            self._ours = self._aboard.state == "done" and run.holds(self._aboard.items)
+            if self._ours:
+                self._plan = tuple(self._aboard.items)
+                self._settle_interrupted(run, wall)
+            if self._resume_by is not None and phase is Phase.YIELDED and self._orders.current is None:
+                by = self._resume_by
+                if not self._ours or self._want("resume", by, f"resumed by {by}", RESUMABLE, now):
                     self._resume_by = None
+
+    def _settle_interrupted(self, run: Run, wall: float) -> None:
+        """The agent was restarted while another place was being written: did the vehicle get there?"""
+        t = self.link.telemetry()
+        if self.logbook.next is None or t is None:
+            return
+        if run.switched(self._plan, t.mission_seq or 0):
+            self.logbook.switch(self._plan[run.at :], wall, t)
+        else:
+            self.logbook.stay("interrupted; the plan aboard goes on and ends at home", wall, t)
 
     def _read_aboard(self, now: float) -> None:
         self._aboard, self._aboard_s = self.link.download(now), now
@@ -326,7 +445,9 @@ class Commander:
         previous, self.phase, self.entered_s = self.phase, to, now
         self._note(f"flight: {previous} -> {to}: {cause}")
         refusal = self._launch.refusal if self._launch and to is Phase.FAILED else None
-        self.logbook.enter(to, previous, cause, wall, t=self.link.telemetry(), refusal=refusal)
+        self._mark(previous, to, cause, wall)
+        t = self.link.telemetry()
+        self.logbook.enter(to, previous, cause, wall, t=t, refusal=refusal, to_go_m=self.to_go_m())
         run = self.logbook.run
         if run is not None and to is Phase.PAUSED:  # a pause that a restart found began before that
             self.entered_s = now - max(0.0, wall - run.entered_wall_s)
@@ -334,16 +455,43 @@ class Commander:
         match to:
             case Phase.LINK_DOWN:
                 self.link.forget()
-                self._launch, self._aboard, self._order, self._pressed = None, None, None, None
+                self._launch, self._aboard, self._disarming = None, None, None
+                self._orders.drop()
             case Phase.READYING if self._launch is not None:
-                self._ours = True
-                self.logbook.amend(digest=self._launch.digest, last=self._launch.last)
+                self._ours, self._plan = True, self._launch.items
+                head = run.head if run is not None else 0
+                slots, last = (self._plan[head:], self._plan[-1].seq) if head else ((), self._plan[-1].seq)
+                digest = mission.digest(self._plan[: head or None])
+                self.logbook.amend(digest=digest, slots=slots, last=last)
             case Phase.ARMING:
                 self._aboard, self._aboard_s = None, now
+            case Phase.ON_SCENE if self._on_scene_s is None and run is not None:
+                self._on_scene_s = now - max(0.0, wall - (run.arrived_wall_s or wall))
             case Phase.RETURNING | Phase.LANDING | Phase.YIELDED:
                 self._home_by = self._resume_by = None
             case Phase.LANDED | Phase.CHECKED | Phase.FAILED:
                 self._launch = None
+
+    def _mark(self, previous: Phase, to: Phase, cause: str, wall: float) -> None:
+        """Where a patrol is left on its way, the next one may go on; one that was flown to its end leaves nothing."""
+        run, t = self.logbook.run, self.link.telemetry()
+        if run is None or run.order is not None or t is None or previous not in (Phase.ROUTE, Phase.PAUSED):
+            return
+        if to is Phase.RETURNING and self.link.mode == "AUTO":
+            self.logbook.complete(run.route)
+        elif to in (Phase.RETURNING, Phase.LANDING, Phase.YIELDED, Phase.LOCKOUT):
+            self._leave(run, t, cause, wall)
+
+    def _leave(self, run: Run, t: Telemetry, why: str, wall: float) -> None:
+        if t.lat is None or t.lon is None or t.alt_m is None:
+            return
+        waypoint = max(run.skipped + self._route_seq - missions.FIRST, 0)
+        self.logbook.leave(
+            Breakpoint(
+                route=run.route, run=run.id, waypoint=waypoint, lat=t.lat, lon=t.lon, alt_m=t.alt_m, why=why,
+                wall_s=wall,
+            )
+        )  # fmt: skip
 
     def _begin(self, now: float) -> None:
         if self._launch is not None and not self._begun:
@@ -354,73 +502,81 @@ class Commander:
 
     def _watch(self, now: float) -> None:
         """Call the drone home when the battery or a phase says so, and let go on the ground."""
-        assert self.entered_s is not None
         t = self.link.telemetry()
-        if self.phase is Phase.ABORTING and now - self.entered_s > DISARM_AFTER_S:
-            self._stop_motors(now)
-        if t is None or self.phase not in (Phase.CLIMB, Phase.ROUTE, Phase.PAUSED, Phase.YIELDED):
+        self._disarm_where_due(now)
+        if t is None or self.phase not in phases.OUTWARD | {Phase.CLIMB, Phase.PAUSED, Phase.YIELDED}:
             return
-        if self.phase is not Phase.YIELDED and self._home_by is None:
-            if t.battery_pct is not None and t.battery_pct <= self._limits.return_battery_pct:
-                self._low_s = now if self._low_s is None else self._low_s
-                if now - self._low_s >= LOW_S:
-                    limit = self._limits.return_battery_pct
-                    self._home_by = ("pilot", f"battery {t.battery_pct:g} %, limit {limit:g} %")
-            else:
-                self._low_s = None
-            if (spent := self.budget.take(t, now)) and self._home_by is None:
-                self._home_by = ("pilot", spent)
-            if phases.overdue(self.phase, now - self.entered_s):
-                self._home_by = ("pilot", f"{self.phase} for {now - self.entered_s:.0f} s")
-        if self._home_by is not None and (self._order is None or self._order.mode != "RTL"):
+        if self.phase is not Phase.YIELDED and self._home_by is None and (why := self._homeward(t, now)):
+            self._home_by = ("pilot", why)
+        order = self._orders.current
+        if self._home_by is not None and (order is None or order.mode != "RTL"):
             self._want("recall", *self._home_by, phases.IN_FLIGHT, now)
+
+    def _homeward(self, t: Telemetry, now: float) -> str | None:
+        """Why it must come home now."""
+        assert self.entered_s is not None
+        if t.battery_pct is None or t.battery_pct > self._limits.return_battery_pct:
+            self._low_s = None
+        else:
+            self._low_s = now if self._low_s is None else self._low_s
+            if now - self._low_s >= LOW_S:
+                return f"battery {t.battery_pct:g} %, limit {self._limits.return_battery_pct:g} %"
+        if spent := self.budget.take(t, now):
+            return spent
+        if phases.overdue(self.phase, now - self.entered_s):
+            return f"{self.phase} for {now - self.entered_s:.0f} s"
+        if self._on_scene_s is not None and now - self._on_scene_s > self._limits.max_on_scene_s + SLACK_S:
+            return f"over one place for {now - self._on_scene_s:.0f} s, limit {self._limits.max_on_scene_s:g} s"
+        return None
+
+    def _disarm_where_due(self, now: float) -> None:
+        """Landed and still armed: of a mission that has items behind the return home ArduCopter begins the next one
+        on the ground, and idles until its DISARM_DELAY.
+        """
+        assert self.entered_s is not None
+        down = self.phase in (Phase.RETURNING, Phase.LANDING) and self.link.armed and self.link.landed is True
+        self._grounded_s = (self._grounded_s or now) if down else None
+        late = self.phase is Phase.ABORTING and now - self.entered_s > DISARM_AFTER_S
+        if late or (self._grounded_s is not None and now - self._grounded_s > GROUNDED_S):
+            self._stop_motors(now)
+        elif not down and self.phase is not Phase.ABORTING:
+            self._disarming = None
 
     def _stop_motors(self, now: float) -> None:
         """Disarm; where the autopilot still believes in its take-off, have it land first: that disarms it."""
-        pressed = self._pressed
+        pressed = self._disarming
         if pressed is None or isinstance(pressed, Refusal) or getattr(pressed, "state", "") in ("refused", "silent"):
-            self._pressed = self._do(safety.Disarm() if self.link.landed else safety.SetMode("LAND"), now)
+            command = safety.Disarm() if self.link.landed else safety.SetMode("LAND")
+            self._disarming = helm.order(self.link, command, self._limits, now)
+
+    def _turn_retask(self, now: float, wall: float) -> None:
+        """See another place through; where that fails the flight goes on as it was."""
+        task, t = self._retask, self.link.telemetry()
+        if task is None:
+            return
+        if self.phase in phases.OUTWARD and self._home_by is None and self._orders.current is None:
+            task.turn(now)
+        elif self.phase is not Phase.CLIMB:
+            task.fail(f"the flight is {self._orders.current.why if self._orders.current else self.phase}")
+        self._aboard_s = max(self._aboard_s, task.written_s)
+        if task.state == "running":
+            return
+        self._retask = None
+        run, following = self.logbook.run, self.logbook.next
+        if task.state == "failed" or run is None or following is None:
+            self.logbook.stay(f"{task.detail}; the plan aboard goes on and ends at home", wall, t)
+            return
+        self._plan = task.wanted
+        if following.id != run.id:
+            self._on_scene_s = None
+            if run.order is None and t is not None:
+                self._leave(run, t, f"called away by {following.by}", wall)
+        self.logbook.switch(task.wanted[run.at :], wall, t)
 
     def _want(self, asked: str, by: str, why: str, during: Collection[Phase], now: float) -> Refusal | None:
-        """Order the mode that is `asked` for; it is pressed until it is seen."""
         if self.phase not in during:
             return not_now(asked, self.phase, during)
-        mode = MODES[asked]
-        refusal = safety.permit(safety.SetMode(mode), self.link.telemetry(), self._limits, now)
-        if refusal is not None:
-            return in_words(refusal, asked, self.link.mode, landed=self.link.landed is True)
-        self._order, self._pressed = Order(mode, by, why, now), None
-        return None
-
-    def _press(self, now: float) -> None:
-        order = self._order
-        if order is None:
-            return
-        if self.link.mode == order.mode or self.phase not in phases.IN_FLIGHT:
-            self._order = None
-            return
-        if now - order.at_s > ORDER_S and order.mode not in ("RTL", "LAND"):
-            self._warn(f"flight: mode {order.mode} was ordered and not seen within {ORDER_S:g} s")
-            self._order, self._resume_by = None, None
-            self.logbook.amend(paused=self.phase is Phase.PAUSED)
-            return
-        pressed = self._pressed
-        if pressed is None or (isinstance(pressed, Command) and pressed.state in ("refused", "silent")):
-            self._pressed = self._do(safety.SetMode(order.mode), now)
-        elif isinstance(pressed, Refusal):  # something stronger runs by now
-            self._order, self._pressed = None, None
-
-    def _why(self, seen: Seen, now: float) -> str:
-        """Who or what put the vehicle into the mode that it is seen in."""
-        if self._order is not None and self._order.mode == seen.mode:
-            return self._order.why
-        if seen.mode == "AUTO":
-            return phases.LEADS_HOME if seen.homing else "the mission aboard is not the one verified"
-        said = self.link.said_since(now - FAILSAFE_S)
-        return f"mode {seen.mode}: autopilot: {said[-1]}" if said else f"mode {seen.mode}, set by another controller"
-
-    def _do(self, command: safety.Command, now: float) -> helm.Job:
-        return helm.order(self.link, command, self._limits, now)
+        return self._orders.want(asked, by, why, now)
 
     # --- schedule -------------------------------------------------------------------------------------------------
 

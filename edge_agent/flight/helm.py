@@ -43,6 +43,10 @@ def order(link: link_core.Link, command: safety.Command, limits: Limits, now: fl
             return link.set_param(name, value, now)
         case safety.SetCurrent(seq=seq):
             return link.command(mavlink.MAV_CMD_DO_SET_MISSION_CURRENT, seq, now=now)
+        case safety.WriteSlots(items=items):
+            return link.upload(items, now)
+        case safety.Jump(seq=seq):
+            return link.command(mavlink.MAV_CMD_DO_SET_MISSION_CURRENT, seq, now=now)
         case safety.StartMission():
             return link.command(mavlink.MAV_CMD_MISSION_START, now=now, wanted=lambda: link.landed is True)
         case _:  # pragma: no cover

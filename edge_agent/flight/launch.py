@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from edge_agent import config
-from edge_agent.flight import helm, mission, params, route, safety, transfer
+from edge_agent.flight import helm, mission, params, safety, transfer
 from edge_agent.flight.fence import fence_items, rally_items
 from edge_agent.flight.mavlink import Command, Link
+from edge_agent.flight.mission import Item
 from edge_agent.flight.phases import Phase, Work
 from edge_agent.messages import Refusal
 
@@ -25,10 +26,15 @@ class Launch:
     """The jobs of one run before it flies; `detail` says how the last one stands, `refusal` why it may not go on."""
 
     def __init__(
-        self, link: Link, limits: config.Limits, flown: config.Route, blocked: Callable[[float], Sequence[Refusal]]
+        self,
+        link: Link,
+        limits: config.Limits,
+        flown: config.Route,
+        items: tuple[Item, ...],
+        blocked: Callable[[float], Sequence[Refusal]],
     ) -> None:
         self._link, self._limits, self._blocked = link, limits, blocked
-        self.items = route.mission(flown)
+        self.items = items  # as sent, then as read back
         fence, rally = fence_items(flown), rally_items(flown)
         # What is put aboard, in this order; of a route without a fence, the one that is aboard stays.
         self._parts: list[tuple[int, Cargo]] = [
@@ -39,7 +45,6 @@ class Launch:
         self._part = 0
         self._held: dict[int, list[mission.Item]] = {}  # as read back
         self._verified_s = float("-inf")
-        self.digest: str | None = None  # of the mission that the autopilot holds, once it is what was sent
         self.aboard: str | None = None  # of mission, fence and rally points
         self.detail = ""
         self.refusal: Refusal | None = None
@@ -47,11 +52,6 @@ class Launch:
         self._job_s = 0.0
         self._uploads = 0
         self._started = False
-
-    @property
-    def last(self) -> int:
-        """The item that returns home."""
-        return self.items[-1].seq
 
     def begin(self, phase: Phase, now: float) -> None:
         """A phase was entered."""
@@ -149,7 +149,7 @@ class Launch:
             self._job = self._link.download(now, self._parts[self._part][0])
             return "running"
         held = [self._held.get(kind, []) for kind in (mission.MISSION, mission.FENCE, mission.RALLY)]
-        self.digest, self.aboard, self._verified_s = mission.digest(held[0]), mission.digest(*held), now
+        self.items, self.aboard, self._verified_s = tuple(held[0]), mission.digest(*held), now
         return "done"
 
     def _rival(self) -> list[Refusal]:

@@ -11,32 +11,34 @@ from typing import Any
 from msgspec import Struct, field, structs
 
 from edge_agent.flight import phases
+from edge_agent.flight.mission import Item
 from edge_agent.flight.phases import Phase
+from edge_agent.flight.run import Run
 from edge_agent.flight.schedule import LedgerState, Missed
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
 
+PREEMPTED = "preempted"  # ends a run: its flight goes on as another one
 
-class Run(Struct, frozen=True, kw_only=True):
-    """One flight of one route, from the order to its end."""
 
-    id: str  # ULID
+class Breakpoint(Struct, frozen=True, kw_only=True):
+    """Where a patrol was left, so that the next run of its route may go on from there."""
+
     route: str
-    by: str
-    phase: str
-    seq: int = 0  # of the last event
-    digest: str | None = None  # of the mission aboard, once verified
-    first: int = 2  # the first item after take-off
-    last: int = 0  # the item that returns home
-    rehearsal: bool = False  # never to be armed
-    flew: bool = False
-    paused: bool = False
-    entered_wall_s: float = 0.0  # when `phase` began
+    run: str
+    waypoint: int  # of the route, from 0: the one it was flying to
+    lat: float
+    lon: float
+    alt_m: float
+    why: str
+    wall_s: float
 
 
 class State(Struct, kw_only=True):
     """Everything that is kept."""
 
     run: Run | None = None
+    next: Run | None = None  # what the flight becomes once its slots are written
+    breakpoints: dict[str, Breakpoint] = field(default_factory=dict)  # by route
     ledger: LedgerState = field(default_factory=LedgerState)
     unsent: list[FlightEvent] = field(default_factory=list)  # handed over at least once, in order
 
@@ -55,6 +57,14 @@ class Logbook:
         return self._state.run
 
     @property
+    def next(self) -> Run | None:
+        return self._state.next
+
+    @property
+    def breakpoints(self) -> dict[str, Breakpoint]:
+        return self._state.breakpoints
+
+    @property
     def unsent(self) -> list[FlightEvent]:
         return self._state.unsent
 
@@ -70,7 +80,7 @@ class Logbook:
 
     def close(self) -> None:
         """The run is over, whatever became of it."""
-        self._state.run = None
+        self._state.run = self._state.next = None
         self.unsaved = True
 
     def amend(self, **fields: Any) -> None:
@@ -83,26 +93,101 @@ class Logbook:
             self.unsaved = True
 
     def enter(
-        self, to: Phase, previous: Phase, cause: str, wall: float, *, t: Telemetry | None, refusal: Refusal | None
+        self,
+        to: Phase,
+        previous: Phase,
+        cause: str,
+        wall: float,
+        *,
+        t: Telemetry | None,
+        refusal: Refusal | None = None,
+        to_go_m: float | None = None,
     ) -> None:
         """A phase was entered: an event, and the run as it must be known after a crash."""
         run = self._state.run
         if run is None:
             return
-        run = structs.replace(run, seq=run.seq + 1)
+        words: dict[str, Any] = {}
         if to not in phases.LOOKING:
             began = run.entered_wall_s if run.phase == to else wall
             flew = run.flew or to in phases.IN_FLIGHT
             run = structs.replace(run, phase=to, flew=flew, entered_wall_s=began)
+        if to is Phase.ON_SCENE and run.arrived_wall_s is None:
+            run = structs.replace(run, arrived_wall_s=wall)
+            if run.order is not None and run.order.say is not None:
+                words = {"say": run.order.say, "lang": run.order.lang}
+        run = self._tell(run, (to, previous), cause, wall, t, refusal=refusal, to_go_m=to_go_m, **words)
+        self._state.run = run
+        if to in phases.RUN_ENDS:
+            self.stay(f"the flight is over: {cause}", wall, t)
+        if to in (Phase.LANDED, Phase.CHECKED, Phase.FAILED):
+            self._state.run = None
+        self.unsaved = True
+
+    def remark(self, cause: str, wall: float, t: Telemetry | None) -> None:
+        """Something happened within a phase."""
+        if (run := self._state.run) is not None:
+            self._state.run = self._tell(run, (run.phase, run.phase), cause, wall, t)
+            self.unsaved = True
+
+    # --- one flight becomes another -------------------------------------------------------------------------------
+
+    def plan(self, run: Run | None, writing: tuple[Item, ...]) -> None:
+        """Slots are about to be written; `run` is what the flight becomes then (None: it stays what it is)."""
+        self._state.next = run
+        if self._state.run is not None:  # what an earlier attempt may have left aboard stays known as ours
+            self.amend(writing=(*self._state.run.writing, *writing))
+        self.unsaved = True
+
+    def switch(self, slots: tuple[Item, ...], wall: float, t: Telemetry | None) -> None:
+        """The new slots are flown: the run that was ends here, and the planned one takes its place."""
+        run, following, last = self._state.run, self._state.next, slots[-1].seq
+        assert run is not None
+        now = {"slots": slots, "head": slots[0].seq, "last": last, "writing": ()}
+        if following is not None and following.id == run.id:
+            cause = f"hovers for {following.order.hover_s:g} s in all" if following.order else ""
+            run = structs.replace(self._tell(run, (run.phase, run.phase), cause, wall, t), order=following.order)
+        elif following is not None:
+            self._tell(run, (PREEMPTED, run.phase), f"goes on as {following.id}", wall, t)
+            run = structs.replace(
+                following, digest=run.digest, first=run.first, flew=True, phase=run.phase, entered_wall_s=wall
+            )
+        self._state.run, self._state.next = structs.replace(run, **now), None
+        self.unsaved = True
+
+    def stay(self, why: str, wall: float, t: Telemetry | None, refusal: Refusal | None = None) -> None:
+        """The flight goes on as it was: what it was to become has failed. What may be written stays known as ours."""
+        run, following = self._state.run, self._state.next
+        if following is None:
+            return
+        if run is not None and run.id == following.id:
+            self.remark(f"not lengthened: {why}", wall, t)
+        else:
+            self._tell(following, (Phase.FAILED, following.phase), why, wall, t, refusal=refusal)
+        self._state.next = None
+        self.unsaved = True
+
+    def _tell(self, run: Run, step: tuple[str, str], cause: str, wall: float, t: Telemetry | None, **more: Any) -> Run:
+        phase, previous = step
+        run = structs.replace(run, seq=run.seq + 1)
         self._state.unsent.append(
             FlightEvent(
-                run=run.id, route=run.route, seq=run.seq, phase=to, previous=previous, cause=cause, by=run.by,
+                run=run.id, route=run.route, seq=run.seq, phase=phase, previous=previous, cause=cause, by=run.by,
                 wall_s=wall, lat=t.lat if t else None, lon=t.lon if t else None, alt_m=t.alt_m if t else None,
-                battery_pct=t.battery_pct if t else None, refusal=refusal,
+                battery_pct=t.battery_pct if t else None, **more,
             )
         )  # fmt: skip
-        self._state.run = run if to not in (Phase.LANDED, Phase.CHECKED, Phase.FAILED) else None
+        return run
+
+    def leave(self, breakpoint: Breakpoint) -> None:
+        """A patrol did not come to its end."""
+        self._state.breakpoints[breakpoint.route] = breakpoint
         self.unsaved = True
+
+    def complete(self, route: str) -> None:
+        """A patrol came to its end: nothing of it is left to fly."""
+        if self._state.breakpoints.pop(route, None) is not None:
+            self.unsaved = True
 
     def miss(self, missed: Missed, run: str, wall: float) -> None:
         """A scheduled flight that nobody flew is an event of a run that never was."""
@@ -122,4 +207,6 @@ class Logbook:
         self.unsaved = False
         state, ledger = self._state, self.ledger
         kept = LedgerState(since=dict(ledger.since), flown=dict(ledger.flown), switches=list(ledger.switches))
-        return State(run=state.run, ledger=kept, unsent=list(state.unsent))
+        return State(
+            run=state.run, next=state.next, breakpoints=dict(state.breakpoints), ledger=kept, unsent=list(state.unsent)
+        )

@@ -348,9 +348,9 @@ class Link:
         """Put a mission, a fence or rally points aboard; what was being transferred is abandoned."""
         return self._begin(Upload(self._ends, items, now, kind))
 
-    def download(self, now: float, kind: int = MISSION) -> Download:
-        """Read what is aboard; what was being transferred is abandoned."""
-        return self._begin(Download(self._ends, now, kind))
+    def download(self, now: float, kind: int = MISSION, first: int = 0) -> Download:
+        """Read what is aboard, from an item on; what was being transferred is abandoned."""
+        return self._begin(Download(self._ends, now, kind, first))
 
     def _begin(self, transfer: _T) -> _T:
         if self.transfer is not None:

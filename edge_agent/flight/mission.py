@@ -142,9 +142,14 @@ def compare(sent: Sequence[Item], held: Sequence[Item], kind: int = MISSION) -> 
         return f"{len(held)} items aboard, {len(sent)} were sent"
     first = 1 if kind == MISSION else 0  # a mission's item 0 is home
     for ours, theirs in zip(sent[first:], held[first:], strict=True):
-        a, b = normalise(ours), normalise(theirs)
-        if ours.command in _PLACES and len(a) == len(b) and abs(a[-1] - b[-1]) <= 1:
-            a, b = a[:-1], b[:-1]
-        if a != b:
-            return f"{KINDS[kind]} item {ours.seq}: aboard {b}, sent {a}"
+        if not same(ours, theirs):
+            return f"{KINDS[kind]} item {ours.seq}: aboard {normalise(theirs)}, sent {normalise(ours)}"
     return None
+
+
+def same(ours: Item, theirs: Item) -> bool:
+    """Whether the autopilot's item is the one that was sent."""
+    a, b = normalise(ours), normalise(theirs)
+    if ours.command in _PLACES and len(a) == len(b) and abs(a[-1] - b[-1]) <= 1:
+        a, b = a[:-1], b[:-1]
+    return a == b

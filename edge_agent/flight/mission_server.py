@@ -24,6 +24,7 @@ _KNOWN = {
     MISSION: (
         mavlink.MAV_CMD_NAV_WAYPOINT, mavlink.MAV_CMD_NAV_TAKEOFF, mavlink.MAV_CMD_NAV_LAND,
         mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH, mavlink.MAV_CMD_NAV_LOITER_TIME, mavlink.MAV_CMD_DO_CHANGE_SPEED,
+        mavlink.MAV_CMD_DO_SET_ROI, mavlink.MAV_CMD_DO_JUMP,
     ),
     FENCE: (*_POLYGONS, *_CIRCLES),
     RALLY: (mavlink.MAV_CMD_NAV_RALLY_POINT,),
@@ -55,6 +56,8 @@ class MissionServer:
         match message.get_msgId():
             case mavlink.MAVLINK_MSG_ID_MISSION_COUNT:
                 self._begin(peer, message.count, now)
+            case mavlink.MAVLINK_MSG_ID_MISSION_WRITE_PARTIAL_LIST:
+                self._begin_part(peer, message.start_index, message.end_index, now)
             case mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT:
                 self._item(peer, message, now)
             case mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_LIST | mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT if self._peer:
@@ -96,6 +99,17 @@ class MissionServer:
         self._peer, self._count, self._next, self._item_s = peer, count, 0, now
         self._ask(now)
 
+    def _begin_part(self, peer: Peer, first: int, last: int, now: float) -> None:
+        """`last` may be the first place behind the mission: it grows by one (handle_mission_write_partial_list)."""
+        if self._peer is not None:
+            self._ack(peer, mavlink.MAV_MISSION_DENIED)
+            return
+        if not first <= last <= len(self.items):
+            self._ack(peer, mavlink.MAV_MISSION_ERROR)
+            return
+        self._peer, self._count, self._next, self._item_s = peer, last + 1, first, now
+        self._ask(now)
+
     def _item(self, peer: Peer, message: Message, now: float) -> None:
         if self._peer is None:
             self._ack(peer, mavlink.MAV_MISSION_ERROR)
@@ -105,6 +119,11 @@ class MissionServer:
             return
         if peer != self._peer:
             self._ack(peer, mavlink.MAV_MISSION_DENIED)
+            return
+        jumps_out = message.command == mavlink.MAV_CMD_DO_JUMP and message.param1 >= max(len(self.items), self._count)
+        if jumps_out:  # MissionItemProtocol_Waypoints::append_item
+            self._ack(peer, mavlink.MAV_MISSION_ERROR)
+            self._peer = None
             return
         if message.command not in _KNOWN[self.kind]:
             self._ack(peer, mavlink.MAV_MISSION_UNSUPPORTED)
@@ -170,7 +189,7 @@ def _kept(item: Item) -> Item:
         return Item(seq=item.seq, frame=frame, command=item.command, x=item.x, y=item.y, z=float(int(item.z)))
     item = structs.replace(item, frame=frame, z=int(round(item.z * 1000) / 10) / 100)
     match item.command:
-        case mavlink.MAV_CMD_NAV_WAYPOINT:
+        case mavlink.MAV_CMD_NAV_WAYPOINT | mavlink.MAV_CMD_DO_SET_ROI:
             return structs.replace(item, p1=float(int(item.p1)), p2=0.0, p3=0.0, p4=0.0)
         case mavlink.MAV_CMD_NAV_LOITER_TIME:
             turn, leave = -1.0 if item.p3 < 0 else 1.0, float(item.p4 > 0)

@@ -28,6 +28,8 @@ class Phase(StrEnum):
     STARTING = "starting"  # mode AUTO, mission start, until it has left the ground
     CLIMB = "climb"
     ROUTE = "route"
+    TRANSIT = "transit"  # a dispatch on its way to the place
+    ON_SCENE = "on_scene"  # seen over the place, at the height that was asked for
     PAUSED = "paused"
     RETURNING = "returning"
     LANDING = "landing"
@@ -41,8 +43,9 @@ class Phase(StrEnum):
 
 
 RUN_ENDS = frozenset({Phase.LANDED, Phase.CHECKED, Phase.FAILED, Phase.LOCKOUT})
+OUTWARD = frozenset({Phase.ROUTE, Phase.TRANSIT, Phase.ON_SCENE})  # the plan is flown, and it does not lead home yet
 BEFORE_ARMING = frozenset({Phase.GATING, Phase.UPLOADING, Phase.VERIFYING, Phase.READYING})
-IN_FLIGHT = frozenset({Phase.CLIMB, Phase.ROUTE, Phase.PAUSED, Phase.RETURNING, Phase.LANDING, Phase.YIELDED})
+IN_FLIGHT = OUTWARD | {Phase.CLIMB, Phase.PAUSED, Phase.RETURNING, Phase.LANDING, Phase.YIELDED}
 LOOKING = frozenset({Phase.BOOT, Phase.ATTACHING, Phase.LINK_DOWN})  # says nothing about the run itself
 
 LEADS_HOME = "the mission leads home"
@@ -52,6 +55,7 @@ RETURN_MODES = ("RTL", "SMART_RTL", "AUTO_RTL")
 HOLD_MODES = ("BRAKE", "LOITER")
 
 Work = Literal["none", "running", "done", "mismatch", "failed"]
+Leg = Literal["climb", "route", "transit", "scene", "home"]
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -71,8 +75,8 @@ class Seen(Struct, frozen=True, kw_only=True):
     mode: str = ""
     alt_m: float = 0.0
     seq: int = 0  # the current mission item
-    first: int = 2  # the first item after take-off
-    last: int = 0  # the item that returns home
+    leg: Leg = "climb"  # and what it is a part of
+    arrived: bool = False  # over the place of the leg `scene`, at its height
     work: Work = "none"  # how the job of this phase stands
 
     @property
@@ -85,7 +89,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
     @property
     def homing(self) -> bool:
-        return self.mode in RETURN_MODES or (self.mode == "AUTO" and self.last > 0 and self.seq >= self.last)
+        return self.mode in RETURN_MODES or (self.mode == "AUTO" and self.leg == "home")
 
 
 class Step(NamedTuple):
@@ -113,6 +117,15 @@ _ENDING = (
     Step(Phase.LANDING, "{why}", lambda s: s.mode == "LAND"),
     Step(Phase.RETURNING, "{why}", lambda s: s.homing),
 )
+_OUTWARD = (
+    _LOST, _DOWN, _FALLEN, *_ENDING,
+    Step(Phase.PAUSED, "{why}", lambda s: s.paused and s.mode in HOLD_MODES),
+    Step(Phase.YIELDED, "{why}", lambda s: not _flies_ours(s)),
+)  # fmt: skip
+_ONWARD = (
+    Step(Phase.ROUTE, "at height", lambda s: s.leg == "route"),
+    Step(Phase.TRANSIT, "at height", lambda s: s.leg in ("transit", "scene")),
+)
 _USURPED = Step(Phase.FAILED, "armed by somebody else", lambda s: s.armed)
 _WORK_FAILED = Step(Phase.FAILED, "{detail}", lambda s: s.work == "failed")
 FALLEN_ALT_M = 3.0
@@ -134,7 +147,9 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         Step(Phase.PAUSED, "attached: still held", lambda s: s.settled and s.paused and s.mode in HOLD_MODES),
         Step(Phase.YIELDED, "attached: {mode}, not our mission", lambda s: s.settled and not _flies_ours(s)),
         Step(Phase.RETURNING, PLANNED[1], lambda s: s.settled and s.homing),
-        Step(Phase.CLIMB, "attached: climbing", lambda s: s.settled and s.seq < s.first),
+        Step(Phase.CLIMB, "attached: climbing", lambda s: s.settled and s.leg == "climb"),
+        Step(Phase.ON_SCENE, "attached: over the place", lambda s: s.settled and s.leg == "scene" and s.arrived),
+        Step(Phase.TRANSIT, "attached: on the way to the place", lambda s: s.settled and s.leg in ("transit", "scene")),
         Step(Phase.ROUTE, "attached: on the route", lambda s: s.settled),
     ),
     Phase.GROUND: (_LOST, Step(Phase.FOREIGN, "armed by somebody else", lambda s: s.armed)),
@@ -173,16 +188,24 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         _LOST, _DOWN, _FALLEN, *_ENDING,
         Step(Phase.PAUSED, "{why}", lambda s: s.paused and s.mode in HOLD_MODES),
         Step(Phase.YIELDED, "{why}", lambda s: not _flies_ours(s)),
-        Step(Phase.ROUTE, "at height", lambda s: s.seq >= s.first),
+        *_ONWARD,
     ),
     Phase.ROUTE: (
-        _LOST, _DOWN, _FALLEN, *_ENDING,
-        Step(Phase.PAUSED, "{why}", lambda s: s.paused and s.mode in HOLD_MODES),
-        Step(Phase.YIELDED, "{why}", lambda s: not _flies_ours(s)),
+        *_OUTWARD,
+        Step(Phase.TRANSIT, "called to a place", lambda s: s.leg in ("transit", "scene")),
+    ),
+    Phase.TRANSIT: (
+        *_OUTWARD,
+        Step(Phase.ON_SCENE, "over the place, at its height", lambda s: s.leg == "scene" and s.arrived),
+    ),
+    Phase.ON_SCENE: (
+        *_OUTWARD,
+        Step(Phase.TRANSIT, "called to another place", lambda s: s.leg == "transit"),
     ),
     Phase.PAUSED: (
         _LOST, _DOWN, _FALLEN, *_ENDING,
-        Step(Phase.ROUTE, "{why}", lambda s: not s.paused and _flies_ours(s)),
+        Step(Phase.ROUTE, "{why}", lambda s: not s.paused and _flies_ours(s) and s.leg in ("climb", "route")),
+        Step(Phase.TRANSIT, "{why}", lambda s: not s.paused and _flies_ours(s)),
         Step(Phase.YIELDED, "{why}", lambda s: s.mode not in HOLD_MODES and not (s.mode == "AUTO" and not s.paused)),
     ),
     Phase.RETURNING: (
@@ -198,7 +221,8 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
     ),
     Phase.YIELDED: (
         _LOST, _DOWN, _FALLEN, *_ENDING,
-        Step(Phase.ROUTE, "{why}", lambda s: s.resumed and _flies_ours(s)),
+        Step(Phase.ROUTE, "{why}", lambda s: s.resumed and _flies_ours(s) and s.leg in ("climb", "route")),
+        Step(Phase.TRANSIT, "{why}", lambda s: s.resumed and _flies_ours(s)),
     ),
     Phase.ABORTING: (
         _LOST,

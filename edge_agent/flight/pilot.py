@@ -27,7 +27,7 @@ from edge_agent.flight.surroundings import Surroundings
 from edge_agent.flight.tlog import Tlog
 from edge_agent.flight.vehicle import Vehicle
 from edge_agent.flight.weather import Weather, from_mavlink
-from edge_agent.messages import FlightEvent, Refusal, Telemetry
+from edge_agent.messages import Dispatch, FlightEvent, Refusal, Telemetry
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.topics import rfc3339
 
@@ -99,9 +99,17 @@ class Pilot:
 
     # --- asked: plain calls, answered now ------------------------------------------------------------------------
 
-    def fly(self, route_id: str, by: str) -> str | Refusal:
-        """Fly a route now; the run's ULID, or why not."""
-        return self._commander.fly(route_id, by, *self._now())
+    def fly(self, route_id: str, by: str, *, from_breakpoint: bool = False) -> str | Refusal:
+        """Fly a route now, or what its last run left of it; the run's ULID, or why not."""
+        return self._commander.fly(route_id, by, *self._now(), from_breakpoint=from_breakpoint)
+
+    def dispatch(self, order: Dispatch, by: str) -> str | Refusal:
+        """Fly to a place, from the ground or from the flight under way; the run's ULID, or why not."""
+        return self._commander.dispatch(order, by, *self._now())
+
+    def extend(self, hover_s: float) -> Refusal | None:
+        """Hover so much longer than planned."""
+        return self._commander.extend(hover_s, self._clock.monotonic())
 
     def rehearse(self, route_id: str, by: str) -> str | Refusal:
         """Do all of a flight but arm; the run's ULID, or why not."""
@@ -183,7 +191,7 @@ class Pilot:
         on_ground = commander.phase is Phase.GROUND
         return {
             "phase": str(commander.phase),
-            "run": {"id": run.id, "route": run.route, "by": run.by} if run else None,
+            "run": {"id": run.id, "route": run.route, "by": run.by, "to_go_m": commander.to_go_m()} if run else None,
             "vehicle": self._vehicle.url,
             "link": self._link_state(now),
             "armed": t.armed if t else None,
@@ -202,6 +210,9 @@ class Pilot:
                 if on_ground and (refusals := commander.blocked(route, now))
             },
             "level": self._level(wall),
+            "breakpoints": {
+                one.route: f"waypoint {one.waypoint}: {one.why}" for one in commander.logbook.breakpoints.values()
+            },
             "next": {"schedule": following.schedule.id, "wall_s": following.planned_s} if following else None,
             "said": [text.text for text in self._link.texts][-5:],
             "bad_crc": self._link.bad_crc,

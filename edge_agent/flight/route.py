@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from msgspec import structs
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import geo
-from edge_agent.config import Route, Waypoint
+from edge_agent.config import Limits, Route, Waypoint
+from edge_agent.flight import scene
 from edge_agent.flight.energy import Place, Stop
 from edge_agent.flight.mission import Item
+from edge_agent.flight.run import DISPATCH
+from edge_agent.messages import Dispatch
 
 FRAME = mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT
+FIRST = 3  # the item of the first waypoint
 GROUND_SPEED = 1  # param1 of DO_CHANGE_SPEED
 
 
@@ -27,11 +32,50 @@ def mission(route: Route) -> tuple[Item, ...]:
                 number, mavlink.MAV_CMD_NAV_WAYPOINT, float(round(place.hold_s)),
                 x=round(place.lat * 1e7), y=round(place.lon * 1e7), z=_alt(place, route),
             )
-            for number, place in enumerate(places, start=3)
+            for number, place in enumerate(places, start=FIRST)
         ),
-        _item(len(places) + 3, mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH),
+        _item(len(places) + FIRST, mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH),
     ]  # fmt: skip
     return tuple(items)
+
+
+def errand(order: Dispatch, limits: Limits) -> Route:
+    """A dispatch as the gates see it: there at the transit height, the hover, and home."""
+    there = {"lat": order.lat, "lon": order.lon}
+    places = (
+        Waypoint(**there, alt_m=transit_m(order, limits)),
+        Waypoint(**there, alt_m=order.alt_m, hold_s=order.hover_s),
+        Waypoint(**there, alt_m=transit_m(order, limits)),
+    )
+    return Route(id=DISPATCH, waypoints=places, alt_m=order.alt_m, speed_mps=limits.transit_speed_mps)
+
+
+def transit_m(order: Dispatch, limits: Limits) -> float:
+    """The height of the way there and back: the asked one, or the least that is allowed."""
+    return max(order.alt_m, min(limits.min_transit_alt_m, limits.max_alt_m))
+
+
+def target(order: Dispatch, limits: Limits) -> scene.Target:
+    """What the slots of the mission are filled with."""
+    return scene.Target(
+        lat=order.lat, lon=order.lon, alt_m=order.alt_m, hover_s=order.hover_s, transit_m=transit_m(order, limits)
+    )
+
+
+def dispatch(order: Dispatch, lat: float, lon: float, limits: Limits) -> tuple[Item, ...]:
+    """[home placeholder, TAKEOFF, DO_CHANGE_SPEED, the slots]; it takes off at this place."""
+    return (
+        _item(0, mavlink.MAV_CMD_NAV_WAYPOINT),
+        _item(1, mavlink.MAV_CMD_NAV_TAKEOFF, z=round(transit_m(order, limits), 1)),
+        _item(2, mavlink.MAV_CMD_DO_CHANGE_SPEED, GROUND_SPEED, round(limits.transit_speed_mps, 2), -1.0),
+        *scene.block(FIRST, lat, lon, target(order, limits)),
+    )
+
+
+def rest(route: Route, waypoint: int, lat: float, lon: float, alt_m: float) -> Route:
+    """What is left of a route that was left on the way to this waypoint, from the place where it was left."""
+    start = Waypoint(lat=lat, lon=lon, alt_m=round(alt_m, 1))
+    return structs.replace(route, waypoints=(start, *route.waypoints[waypoint:]))
 
 
 def length_m(route: Route, lat: float, lon: float) -> float:

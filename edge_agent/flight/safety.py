@@ -11,6 +11,7 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import geo
 from edge_agent.config import Limits
+from edge_agent.flight import scene
 from edge_agent.flight.mission import Item
 from edge_agent.messages import Refusal, Telemetry
 
@@ -21,9 +22,9 @@ SEVERITY = {"AUTO": 0, "BRAKE": 0, "RTL": 1, "LAND": 2}
 AUTOPILOT_RETURNS = ("SMART_RTL", "AUTO_RTL")  # never ours to set, but as good as RTL when it runs
 ON_THE_GROUND = ("GUIDED", "AUTO")
 
-_FRAME = mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT
-_TAKEOFF, _WAYPOINT = mavlink.MAV_CMD_NAV_TAKEOFF, mavlink.MAV_CMD_NAV_WAYPOINT
-_SPEED, _RETURN = mavlink.MAV_CMD_DO_CHANGE_SPEED, mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH
+_FRAMES = (mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT, mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT)  # as sent, as read back
+_TAKEOFF, _RETURN = mavlink.MAV_CMD_NAV_TAKEOFF, mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH
+_SETTINGS = (mavlink.MAV_CMD_DO_CHANGE_SPEED, mavlink.MAV_CMD_DO_SET_ROI)  # they lead nowhere
 
 _POLYGONS = (
     mavlink.MAV_CMD_NAV_FENCE_POLYGON_VERTEX_INCLUSION,
@@ -77,8 +78,22 @@ class SetParam(Struct, frozen=True, tag=True):
 
 
 class SetCurrent(Struct, frozen=True, tag=True):
-    """Make a mission item the current one."""
+    """Make a mission item the current one, on the ground."""
 
+    seq: int
+
+
+class WriteSlots(Struct, frozen=True, tag=True):
+    """Write items of the mission in flight, which is `aboard` as read back; none of them may be on the way home."""
+
+    aboard: tuple[Item, ...]
+    items: tuple[Item, ...]
+
+
+class Jump(Struct, frozen=True, tag=True):
+    """Go on at another item of the mission in flight, which is `aboard` as read back."""
+
+    aboard: tuple[Item, ...]
     seq: int
 
 
@@ -88,7 +103,7 @@ class StartMission(Struct, frozen=True, tag=True):
 
 Command = (
     Arm | Disarm | SetMode | UploadMission | UploadFence | UploadRally | EnableFence | SetParam | SetCurrent
-    | StartMission
+    | WriteSlots | Jump | StartMission
 )  # fmt: skip
 
 
@@ -122,6 +137,10 @@ def permit(command: Command, telemetry: Telemetry | None, limits: Limits, now: f
             return _grounded("param", telemetry) or _param(name, value)
         case SetCurrent():
             return _grounded("current", telemetry)
+        case WriteSlots(aboard=aboard, items=items):
+            return _outward("write", aboard, telemetry) or _slots(aboard, items, telemetry, limits)
+        case Jump(aboard=aboard, seq=seq):
+            return _outward("jump", aboard, telemetry) or _jump(aboard, seq, telemetry, limits)
         case StartMission():
             return _start(telemetry)
         case _:  # pragma: no cover
@@ -170,29 +189,73 @@ def _mission(items: Sequence[Item], t: Telemetry, limits: Limits) -> Refusal | N
     body = items[1:]
     if len(body) < 3 or body[0].command != _TAKEOFF or body[-1].command != _RETURN:
         return _no("mission", "a mission starts with a take-off and ends with the return home")
-    if t.home_lat is None or t.home_lon is None:
-        return _no("mission", "home is unknown, so no distance can be checked", remedy="wait for the position fix")
     if [item.seq for item in items] != list(range(len(items))):
         return _no("mission", "its items are not numbered in order")
-    for item in body[:-1]:
-        match item.command:
-            case mavlink.MAV_CMD_DO_CHANGE_SPEED:
-                continue
-            case mavlink.MAV_CMD_NAV_TAKEOFF:
-                away_m = 0.0
-            case mavlink.MAV_CMD_NAV_WAYPOINT:
-                away_m = geo.distance_m(t.home_lat, t.home_lon, item.x / 1e7, item.y / 1e7)
-            case other:
-                return _no("mission", f"item {item.seq}: command {other} is not one we fly", str(other))
-        if item.frame != _FRAME:
-            return _no("mission", f"item {item.seq}: heights are above home", str(item.frame), str(_FRAME))
-        if not (math.isfinite(item.z) and limits.min_alt_m <= item.z <= limits.max_alt_m):
-            limit = f"{limits.min_alt_m:g}..{limits.max_alt_m:g} m"
-            return _no("mission", f"item {item.seq}: height out of limits", f"{item.z:g} m", limit, "limits.max_alt_m")
-        if away_m > limits.max_distance_m:
-            limit = f"{limits.max_distance_m:g} m"
-            return _no("mission", f"item {item.seq}: too far from home", f"{away_m:.0f} m", limit)
+    return next((refusal for item in body if (refusal := _item(item, len(items), t, limits)) is not None), None)
+
+
+def _item(item: Item, total: int, t: Telemetry, limits: Limits) -> Refusal | None:
+    """One item of a mission of `total` items; jumps lead forward, so that every path ends."""
+    if t.home_lat is None or t.home_lon is None:
+        return _no("mission", "home is unknown, so no distance can be checked", remedy="wait for the position fix")
+    away_m = 0.0
+    match item.command:
+        case command if command in _SETTINGS or command == _RETURN:
+            return None
+        case mavlink.MAV_CMD_DO_JUMP:
+            if item.seq < item.p1 < total and item.p2 == scene.EVER:
+                return None
+            return _no("mission", f"item {item.seq}: it jumps elsewhere than ahead", f"{item.p1:g}", f"< {total}")
+        case mavlink.MAV_CMD_NAV_TAKEOFF:
+            pass
+        case mavlink.MAV_CMD_NAV_WAYPOINT | mavlink.MAV_CMD_NAV_LOITER_TIME:
+            away_m = geo.distance_m(t.home_lat, t.home_lon, item.x / 1e7, item.y / 1e7)
+        case other:
+            return _no("mission", f"item {item.seq}: command {other} is not one we fly", str(other))
+    if item.frame not in _FRAMES:
+        return _no("mission", f"item {item.seq}: heights are above home", str(item.frame), str(_FRAMES[0]))
+    if not (math.isfinite(item.z) and limits.min_alt_m <= item.z <= limits.max_alt_m):
+        limit = f"{limits.min_alt_m:g}..{limits.max_alt_m:g} m"
+        return _no("mission", f"item {item.seq}: height out of limits", f"{item.z:g} m", limit, "limits.max_alt_m")
+    if away_m > limits.max_distance_m:
+        limit = f"{limits.max_distance_m:g} m"
+        return _no("mission", f"item {item.seq}: too far from home", f"{away_m:.0f} m", limit)
+    if item.command == mavlink.MAV_CMD_NAV_LOITER_TIME and item.p1 > limits.max_on_scene_s:
+        return _no("mission", f"item {item.seq}: it hovers too long", f"{item.p1:g} s", f"{limits.max_on_scene_s:g} s")
     return None
+
+
+def _outward(gate: str, aboard: Sequence[Item], t: Telemetry) -> Refusal | None:
+    """A mission is touched in the air only while it runs, leads home, and is not on the return home yet."""
+    if not t.armed or t.landed is not False or t.mode != "AUTO":
+        return _no(gate, "a mission is changed in the air only while it is flown", t.mode, "armed, in the air, AUTO")
+    path = scene.path(aboard, t.mission_seq or 0)
+    if not path:
+        return _no(gate, "the mission aboard does not lead home from where it is", str(t.mission_seq))
+    if path[0] == path[-1]:
+        return _no(gate, "it is on its way home, and only safety may follow", str(t.mission_seq))
+    return None
+
+
+def _slots(aboard: Sequence[Item], items: Sequence[Item], t: Telemetry, limits: Limits) -> Refusal | None:
+    """Slots may be written where the drone will not come by; one more may follow the last."""
+    first = items[0].seq if items else 0
+    if [item.seq for item in items] != list(range(first, first + len(items))) or not 0 < first <= len(aboard):
+        return _no("write", "the slots are not in order", str(first), f"1..{len(aboard)}")
+    total = max(len(aboard), first + len(items))
+    if total > len(aboard) + 1:
+        return _no("write", "a mission grows by one item at a time", str(total), str(len(aboard) + 1))
+    flown = set(scene.path(aboard, t.mission_seq or 0)).intersection(item.seq for item in items)
+    if flown:
+        return _no("write", "what is being flown is not rewritten", ", ".join(map(str, sorted(flown))))
+    return next((refusal for item in items if (refusal := _item(item, total, t, limits)) is not None), None)
+
+
+def _jump(aboard: Sequence[Item], seq: int, t: Telemetry, limits: Limits) -> Refusal | None:
+    """The whole mission must be one that we fly, and lead home from there."""
+    if not scene.path(aboard, seq):
+        return _no("jump", "no way home leads from there", str(seq))
+    return _mission(aboard, t, limits)
 
 
 def _fence(items: Sequence[Item]) -> Refusal | None:
@@ -218,7 +281,7 @@ def _rally(items: Sequence[Item], t: Telemetry, limits: Limits) -> Refusal | Non
     for at, item in enumerate(items):
         if t.home_lat is None or t.home_lon is None:
             return _no("rally", "home is unknown, so no distance can be checked", remedy="wait for the position fix")
-        if (item.seq, item.command, item.frame) != (at, mavlink.MAV_CMD_NAV_RALLY_POINT, _FRAME):
+        if (item.seq, item.command, item.frame) != (at, mavlink.MAV_CMD_NAV_RALLY_POINT, _FRAMES[0]):
             return _no("rally", f"item {at}: no rally point at a height above home, or not in order")
         if not limits.min_alt_m <= item.z <= limits.max_alt_m:
             limit = f"{limits.min_alt_m:g}..{limits.max_alt_m:g} m"

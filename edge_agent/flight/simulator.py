@@ -45,6 +45,7 @@ _MISSION = (
     mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_LIST,
     mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT,
     mavlink.MAVLINK_MSG_ID_MISSION_CLEAR_ALL,
+    mavlink.MAVLINK_MSG_ID_MISSION_WRITE_PARTIAL_LIST,
 )
 _PARAMS = (
     mavlink.MAVLINK_MSG_ID_PARAM_REQUEST_LIST,
@@ -143,7 +144,9 @@ class Autopilot:
         elif s.body.on_ground and not self._lifts():
             airframe.rest(s.body, dt, idling=True)
             s.idle_s += dt
-            if s.idle_s >= (TOUCHDOWN_S if s.descending else DISARM_DELAY_S):
+            if s.descending and s.mode == "AUTO" and s.seq + 1 < len(s.items):
+                s.seq, s.descending, s.started = s.seq + 1, False, False  # the mission goes on, and cannot take off
+            elif s.idle_s >= (TOUCHDOWN_S if s.descending else DISARM_DELAY_S):
                 self._disarm("landed" if s.descending else "disarm delay")
         else:
             s.idle_s = 0.0
@@ -209,6 +212,9 @@ class Autopilot:
                         return Aim(up_m=item.z)
                 case mavlink.MAV_CMD_DO_CHANGE_SPEED:
                     s.speed_mps = item.p2
+                case mavlink.MAV_CMD_DO_JUMP:
+                    s.seq = int(item.p1)
+                    continue
                 case mavlink.MAV_CMD_NAV_WAYPOINT | mavlink.MAV_CMD_NAV_LOITER_TIME:
                     place = geo.to_local(item.x / 1e7, item.y / 1e7, s.lat, s.lon)
                     if not self._stayed(place, item.z, item.p1):

@@ -94,14 +94,16 @@ class Upload(_Transfer):
 
     `done`: acknowledged; `unsettled`: all was sent and the ACK is missing; `failed`: `detail` says why. While a
     mission or rally points are sent, what is aboard is a mix of old and new (the count truncates at once; a fence
-    is replaced as a whole at the end): never arm on it.
+    is replaced as a whole at the end): never arm on it. Items that do not begin at 0 are a partial list: they take
+    the place of those aboard, or the first place behind the last one, and nothing is truncated.
     """
 
     def __init__(self, ends: Ends, items: Sequence[Item], now: float, kind: int = MISSION) -> None:
         super().__init__(ends, kind, now)
         self._items = items
+        self._first, self._end_seq = items[0].seq if items else 0, items[-1].seq + 1 if items else 0
         self._sent: set[int] = set()
-        self._next = 0  # what it asked for last
+        self._next = self._first  # what it asked for last
         self._once_s: float | None = None  # when that was sent, if once only
         self._nudges = 0  # since then
         self._wait_s = FIRST_WAIT_S
@@ -110,7 +112,7 @@ class Upload(_Transfer):
     def _heed(self, message: Message, now: float) -> None:
         match message.get_msgId():
             case mavlink.MAVLINK_MSG_ID_MISSION_REQUEST | mavlink.MAVLINK_MSG_ID_MISSION_REQUEST_INT:
-                if message.seq < len(self._items):
+                if self._first <= message.seq < self._end_seq:
                     self._requested(message.seq, now)
             case mavlink.MAVLINK_MSG_ID_MISSION_ACK:
                 self._ack(message.type, now)
@@ -146,7 +148,11 @@ class Upload(_Transfer):
             return
         self._tries += 1
         self._due = now + COUNT_RESEND_S
-        self._out.append(mavlink.MAVLink_mission_count_message(*self._to, len(self._items), self.kind))
+        if self._first:
+            span = self._first, self._end_seq - 1
+            self._out.append(mavlink.MAVLink_mission_write_partial_list_message(*self._to, *span, self.kind))
+        else:
+            self._out.append(mavlink.MAVLink_mission_count_message(*self._to, len(self._items), self.kind))
 
     def _nudge(self, now: float) -> None:
         """The item was lost, or the request for the next: send both and, while it stays silent, what follows. It
@@ -156,12 +162,12 @@ class Upload(_Transfer):
         self._nudges = min(self._nudges + 1, AHEAD)
         self._wait_s = min(self._wait_s * 1.5, MAX_WAIT_S)
         self._due = now + self._wait_s
-        for seq in range(self._next, min(self._next + self._nudges + 1, len(self._items))):
+        for seq in range(self._next, min(self._next + self._nudges + 1, self._end_seq)):
             self._push(seq)
 
     def _push(self, seq: int) -> None:
         self._sent.add(seq)
-        self._out.append(_item_message(self._ends, self._items[seq], self.kind))
+        self._out.append(_item_message(self._ends, self._items[seq - self._first], self.kind))
 
     def _ack(self, result: int, now: float) -> None:
         all_sent = len(self._sent) == len(self._items)
@@ -183,10 +189,14 @@ class Upload(_Transfer):
 
 
 class Download(_Transfer):
-    """Reads what is aboard, a mission's item 0 included: `items` once `state` is `done`. Harmless at any time."""
+    """Reads what is aboard from item `first` on, a mission's item 0 is home: `items` once `state` is `done`.
 
-    def __init__(self, ends: Ends, now: float, kind: int = MISSION) -> None:
+    Harmless at any time.
+    """
+
+    def __init__(self, ends: Ends, now: float, kind: int = MISSION, first: int = 0) -> None:
         super().__init__(ends, kind, now)
+        self._first = first
         self._count: int | None = None
         self._held: dict[int, Item] = {}
         self._asked: dict[int, tuple[float, int]] = {}  # when it was asked for last, and how often
@@ -224,15 +234,15 @@ class Download(_Transfer):
     def _ask(self, now: float) -> None:
         """Keep a few requests on their way; end when everything is here."""
         assert self._count is not None
-        if len(self._held) == self._count:
-            self.items = [self._held[seq] for seq in range(self._count)]
+        if self._first + len(self._held) >= self._count:
+            self.items = [self._held[seq] for seq in range(self._first, self._count)]
             self._end("done")
             self._out.append(mavlink.MAVLink_mission_ack_message(*self._to, mavlink.MAV_MISSION_ACCEPTED, self.kind))
             return
         for seq, (asked_s, times) in self._asked.items():
             if now - asked_s >= self._pace.wait_s:
                 self._request(seq, times + 1, now)
-        fresh = len(self._held) + len(self._asked)  # they are asked for in order
+        fresh = self._first + len(self._held) + len(self._asked)  # they are asked for in order
         for seq in range(fresh, min(self._count, fresh + WINDOW - len(self._asked))):
             self._request(seq, 1, now)
 

@@ -344,8 +344,8 @@ def orders(world):
     [
         ("pause", "ground", "route", "fly a route first"),
         ("resume", "ground", "paused, yielded", "fly a route first"),
-        ("land", "ground", "climb, route, paused, returning, landing, yielded", "fly a route first"),
-        ("recall", "ground", "climb, route, paused", "fly a route first"),
+        ("land", "ground", "climb, route, transit, on_scene, paused, returning, landing, yielded", "fly a route first"),
+        ("recall", "ground", "climb, route, transit, on_scene, paused", "fly a route first"),
         ("pause", "boot", "route", "check the vehicle's power"),
         ("resume", "route", "paused, yielded", "pause holds it, recall brings it home"),
         ("pause", "returning", "route", "let it land, then fly again"),

@@ -7,6 +7,8 @@ from msgspec import structs
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import config, geo
+from edge_agent.flight import mission
+from edge_agent.flight import route as routes
 from edge_agent.flight.fence import fence_items, rally_items
 from edge_agent.flight.launch import Launch
 from edge_agent.flight.mission import FENCE, RALLY, compare
@@ -38,7 +40,7 @@ class Ground:
         self.world, self.blocked = world, []
         world.until("ground")
         world.until(lambda: not world.commander.blocked(PATROL, world.now))
-        self.launch = Launch(world.commander.link, world.limits, route, lambda _: self.blocked)
+        self.launch = Launch(world.commander.link, world.limits, route, routes.mission(route), lambda _: self.blocked)
 
     def do(self, phase: Phase, within_s: float = 120.0) -> str:
         self.launch.begin(phase, self.world.now)
@@ -61,13 +63,13 @@ def test_fence_and_rally_points_go_aboard_before_the_mission_and_are_read_back(w
     assert compare(fence_items(FENCED), state.fence, FENCE) is None
     assert compare(rally_items(FENCED), state.rally, RALLY) is None
     assert len(state.items) == len(ground.launch.items)
-    assert ground.launch.aboard != ground.launch.digest
+    assert ground.launch.aboard != mission.digest(ground.launch.items)
 
 
 def test_a_route_without_a_fence_leaves_the_one_aboard_alone(world):
     ground = Ground(world)
     ground.do(Phase.UPLOADING)
-    ground.launch = Launch(world.commander.link, world.limits, PATROL, lambda _: [])
+    ground.launch = Launch(world.commander.link, world.limits, PATROL, routes.mission(PATROL), lambda _: [])
     assert ground.do(Phase.UPLOADING) == "done"
     assert ground.do(Phase.VERIFYING) == "done"
     assert len(world.autopilot.state.fence) == 5

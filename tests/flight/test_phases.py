@@ -7,9 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.flight import phases
-from edge_agent.flight.phases import DEADLINES, IN_FLIGHT, LOOKING, RUN_ENDS, TABLE, Phase, Seen
+from edge_agent.flight.phases import DEADLINES, IN_FLIGHT, LOOKING, OUTWARD, RUN_ENDS, TABLE, Phase, Seen
 
-AIRBORNE = {"link": True, "run": True, "flew": True, "ours": True, "armed": True, "landed": False, "last": 6, "seq": 3}
+AIRBORNE = {
+    "link": True,
+    "run": True,
+    "flew": True,
+    "ours": True,
+    "armed": True,
+    "landed": False,
+    "seq": 3,
+    "leg": "route",
+}
 
 
 def test_every_phase_has_a_row():
@@ -79,7 +88,7 @@ def test_a_disarm_in_the_air_locks_out(phase):
     assert step.to is Phase.LOCKOUT
 
 
-@pytest.mark.parametrize("phase", [Phase.CLIMB, Phase.ROUTE, Phase.PAUSED, Phase.YIELDED])
+@pytest.mark.parametrize("phase", [Phase.CLIMB, *sorted(OUTWARD), Phase.PAUSED, Phase.YIELDED])
 @pytest.mark.parametrize(
     ("mode", "to"), [("RTL", Phase.RETURNING), ("SMART_RTL", Phase.RETURNING), ("LAND", Phase.LANDING)]
 )
@@ -96,12 +105,15 @@ ATTACHED = [
     (Phase.FAILED, {"run": True, "landed": True}),
     (Phase.ABORTING, {"run": True, "armed": True, "landed": True, "mode": "GUIDED"}),
     (Phase.LOCKOUT, {**AIRBORNE, "armed": False}),
-    (Phase.CLIMB, {**AIRBORNE, "mode": "AUTO", "seq": 1}),
+    (Phase.CLIMB, {**AIRBORNE, "mode": "AUTO", "seq": 1, "leg": "climb"}),
     (Phase.ROUTE, {**AIRBORNE, "mode": "AUTO"}),
-    (Phase.RETURNING, {**AIRBORNE, "mode": "AUTO", "seq": 6}),
+    (Phase.TRANSIT, {**AIRBORNE, "mode": "AUTO", "leg": "transit"}),
+    (Phase.TRANSIT, {**AIRBORNE, "mode": "AUTO", "leg": "scene"}),
+    (Phase.ON_SCENE, {**AIRBORNE, "mode": "AUTO", "leg": "scene", "arrived": True}),
+    (Phase.RETURNING, {**AIRBORNE, "mode": "AUTO", "seq": 6, "leg": "home"}),
     (Phase.RETURNING, {**AIRBORNE, "mode": "RTL", "ours": False}),
     (Phase.LANDING, {**AIRBORNE, "mode": "LAND"}),
-    (Phase.LANDING, {**AIRBORNE, "mode": "AUTO", "seq": 6, "landing": True}),
+    (Phase.LANDING, {**AIRBORNE, "mode": "AUTO", "seq": 6, "leg": "home", "landing": True}),
     (Phase.PAUSED, {**AIRBORNE, "mode": "BRAKE", "paused": True}),
     (Phase.YIELDED, {**AIRBORNE, "mode": "BRAKE"}),
     (Phase.YIELDED, {**AIRBORNE, "mode": "AUTO", "ours": False}),
@@ -122,7 +134,7 @@ def test_attaching_decides_what_this_flight_is_and_only_when_enough_was_heard(to
         Seen, settled=st.just(True), run=st.booleans(), flew=st.booleans(), paused=st.booleans(), ours=st.booleans(),
         armed=st.booleans(), landed=st.booleans(), landing=st.booleans(), alt_m=st.floats(-5, 100),
         mode=st.sampled_from(["AUTO", "RTL", "LAND", "BRAKE", "GUIDED", "STABILIZE"]), seq=st.integers(0, 7),
-        last=st.integers(0, 7),
+        leg=st.sampled_from(["climb", "route", "transit", "scene", "home"]), arrived=st.booleans(),
     )
 )  # fmt: skip
 def test_attaching_always_decides(seen):

@@ -195,8 +195,8 @@ def test_a_whole_site_is_commanded_by_those_who_may(site: Any) -> None:
     assert send("hush")[0]["state"] == "done"
     assert send("skip", "--arg", "schedule=dusk")[0]["state"] == "done"
     ears.wait(lambda t, m: t.endswith("ev/mission") and m["data"]["cause"].startswith("skipped by operator:pilot"))
-    [wanting] = send("dispatch", "--arg", "lat=30.2501", "--arg", "lon=120.17", "--arg", "alt_m=20", code=1)
-    assert "not available on this device yet" in wanting["reason"]
+    [far] = send("dispatch", "--arg", "lat=52.5", "--arg", "lon=13.4", "--arg", "alt_m=20", code=1)
+    assert far["refusal"]["gate"] == "gate.distance"
 
     # an incident from report to reported back
     incident = ears.wait(lambda t, m: t.endswith("ev/det") and "rule" in m["data"])["data"]["id"]

@@ -1,0 +1,58 @@
+"""May this vehicle go to this place? The limits of a dispatch, and the energy of one that flies already. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from edge_agent import geo
+from edge_agent.config import Limits
+from edge_agent.flight import energy
+from edge_agent.flight import route as routes
+from edge_agent.flight.facts import Facts
+from edge_agent.flight.safety import FRESH_S
+from edge_agent.messages import Dispatch, Refusal
+
+
+def within(order: Dispatch, home: tuple[float, float] | None, limits: Limits) -> Refusal | None:
+    """Whether a place is within the limits at all, wherever the vehicle is."""
+    if home is None:
+        return _no("home", "home is not known yet", remedy="wait for the position fix")
+    away_m = geo.distance_m(*home, order.lat, order.lon)
+    if not away_m <= limits.max_distance_m:
+        limit = f"{limits.max_distance_m:g} m, limits.max_distance_m"
+        return _no("distance", "the place is too far from home", f"{away_m:.0f} m", limit, "send a nearer one")
+    if not limits.min_alt_m <= order.alt_m <= limits.max_alt_m:
+        limit = f"{limits.min_alt_m:g}..{limits.max_alt_m:g} m, limits.min_alt_m and max_alt_m"
+        return _no("height", "the height over the place is out of limits", f"{order.alt_m:g} m", limit)
+    if not order.hover_s <= limits.max_on_scene_s:
+        limit = f"{limits.max_on_scene_s:g} s, limits.max_on_scene_s"
+        return _no("hover", "too long over one place", f"{order.hover_s:g} s", limit, "ask for less, then extend")
+    return None
+
+
+def aloft(facts: Facts) -> Refusal | None:
+    """Why a vehicle in flight could not fly the plan's route from where it is, and then home."""
+    t, plan = facts.telemetry, facts.plan
+    if t is None or facts.now - t.at_s > FRESH_S or t.lat is None or t.lon is None or t.alt_m is None:
+        return _no("link", "telemetry is missing or old", limit=f"{FRESH_S:g} s", remedy="wait for the link")
+    if plan.store_fault is not None:
+        return _no("store", plan.store_fault, remedy="free the disk, or mount it writable")
+    if t.battery_pct is None or t.home_lat is None or t.home_lon is None or plan.route is None:
+        return _no("battery", "its charge, or home, is unknown", remedy="set BATT_MONITOR and BATT_CAPACITY")
+    home, here = energy.Place(t.home_lat, t.home_lon, 0.0), energy.Place(t.lat, t.lon, t.alt_m)
+    flown = energy.plan(plan.airframe, home, routes.stops(plan.route), plan.wind, start=here)
+    need_pct = energy.pct(plan.airframe, flown.need_wh, plan.ratio) + energy.reserve_pct(plan.airframe, plan.ratio)
+    need_pct = max(need_pct, plan.limits.return_battery_pct + 1)  # at that it comes home anyway
+    if t.battery_pct >= need_pct:
+        return None
+    limit = "the wind forbids it" if math.isinf(need_pct) else f"{need_pct:.0f} %"
+    return _no(
+        "energy", "what is left is not enough to go there and come home", f"{t.battery_pct:g} %", limit,
+        "recall it, and send it again with a full battery",
+    )  # fmt: skip
+
+
+def _no(
+    gate: str, reason: str, value: str | None = None, limit: str | None = None, remedy: str | None = None
+) -> Refusal:
+    return Refusal(gate=f"gate.{gate}", reason=reason, value=value, limit=limit, remedy=remedy)
