@@ -28,6 +28,7 @@ class Agent:
         self.folder, self.settings = folder, settings
         self._clock_file = clock_file
         self._process: Process | None = None
+        self.daemon = False  # whether it is one, with an outbox and a control socket
         self.data_dir = folder / "data"
         self.log = folder / "agent.log"
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,14 +41,31 @@ class Agent:
         """Our command line for `edge-agent ARGS`."""
         return (sys.executable, "-m", "sitl.on_vehicle_time", str(self._clock_file), *args)
 
-    async def start(self) -> None:
-        """Start it with the settings as they are now."""
+    def write_config(self) -> None:
+        """Write the settings as they are now."""
         self.config.write_text(tomli_w.dumps(self.settings | {"data_dir": str(self.data_dir)}))
+
+    async def start(self) -> None:
+        """Start the daemon with the settings as they are now."""
+        self.write_config()
+        await self.run("run", "-c", str(self.config), "--log", "text")
+        self.daemon = True
+
+    async def run(self, *args: str) -> None:
+        """Start `edge-agent ARGS`; what it prints goes to the log."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self.line("run", "-c", str(self.config), "--log", "text"),
-                cwd=ROOT, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
+                *self.line(*args), cwd=ROOT, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL
+            )
+
+    async def exit_code(self) -> int:
+        """Wait for its end."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
 
     @property
     def runs(self) -> bool:
@@ -62,12 +80,10 @@ class Agent:
 
     def pause(self) -> None:
         """SIGSTOP: it hangs, and its connections stay open."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        self.send_signal(signal.SIGCONT)
 
     async def stop(self) -> int | None:
         """SIGTERM; the exit code, None where it was not running."""

@@ -52,6 +52,12 @@ async def scheduled(world: World, route: str, minutes: float) -> None:
     await drone_at_home(world, route)
 
 
+@phrase("a drone at home with the patrol {route}, and a centre that never answers")
+async def no_centre(world: World, route: str) -> None:
+    world.agent.settings["mqtt"] = {"port": 9, "plain": True}  # discard: nobody listens there
+    await drone_at_home(world, route)
+
+
 @phrase("a drone that was just switched on, with the patrol {route}")
 async def drone_switched_on(world: World, route: str) -> None:
     corners, alt_m = shape(world, route)
@@ -368,6 +374,26 @@ async def vehicle_stays(world: World, mode: str, seconds: float) -> None:
         await asyncio.sleep(0.01)
 
 
+@phrase("home is set {metres} m north")
+async def home_set(world: World, metres: float) -> None:
+    place = world.place(metres, 0)
+    station = world.station
+    filled = (0, 0, 0, 0, round(place["lat"] * 1e7), round(place["lon"] * 1e7), 10)
+    message = mavlink.MAVLink_command_int_message(1, 1, 0, mavlink.MAV_CMD_DO_SET_HOME, 0, 0, *filled)
+    ack = await station.answer(
+        lambda: station.send(message),
+        lambda m: m.get_type() == "COMMAND_ACK" and m.command == mavlink.MAV_CMD_DO_SET_HOME,
+        "DO_SET_HOME",
+    )
+    assert ack.result == mavlink.MAV_RESULT_ACCEPTED, f"DO_SET_HOME: result {ack.result}"
+
+
+@phrase("its battery is above {percent} %")
+async def battery_above(world: World, percent: float) -> None:
+    left = world.station.battery_pct
+    assert left is not None and left > percent, f"{left} % are left"
+
+
 # --- how it went ------------------------------------------------------------------------------------------------------
 
 
@@ -402,3 +428,47 @@ async def undisturbed(world: World, route: str, metres: float) -> None:
 @phrase("the drone may end anywhere")
 async def ends_anywhere(world: World) -> None:
     world.ends_at_home = False
+
+
+# --- without a daemon -------------------------------------------------------------------------------------------------
+
+
+@phrase("a drone at home without an agent, and the patrol {route} in a configuration")
+async def no_agent(world: World, route: str) -> None:
+    corners, alt_m = shape(world, route)
+    world.route(route, corners, alt_m)
+    world.agent.write_config()
+    await world.start()
+    await world.until(world.station.connected.is_set, READY_S, "the vehicle's heartbeat")
+
+
+@phrase("{command} is run on the link, and ends with exit code {code}")
+async def command_ends(world: World, command: str, code: int) -> None:
+    await _run(world, command)
+    await _ends(world, code)
+
+
+@phrase("{command} is run on the link")
+async def command_runs(world: World, command: str) -> None:
+    await _run(world, command)
+
+
+@phrase("the command ends with exit code {code}")
+async def _ends(world: World, code: int) -> None:
+    found = await world.agent.exit_code()
+    assert found == code, f"it ended with {found}: {world.agent.said()[-600:]}"
+
+
+@phrase("the command is told to {signal_name}")
+async def told(world: World, signal_name: str) -> None:
+    world.agent.send_signal(signal.Signals[signal_name])
+
+
+@phrase("the command shows {words}")
+async def shows(world: World, words: str) -> None:
+    await world.until(lambda: words in world.agent.said(), FLIGHT_S, f"the command shows {words!r}")
+
+
+async def _run(world: World, command: str) -> None:
+    url = f"tcp:{world.wire.here[0]}:{world.wire.here[1]}"
+    await world.agent.run(*command.split(), "--connection", url, "-c", str(world.agent.config), "--json")

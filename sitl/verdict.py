@@ -59,14 +59,16 @@ def _in_words(m: Any) -> str:
 
 def faults(world: World, exit_code: int | None) -> list[str]:
     """What was wrong with the flight as a whole; empty where nothing was."""
+    if "Traceback" in world.agent.said():
+        return [*_end(world), "the agent's log holds a traceback"]
+    if not world.agent.daemon:
+        return _end(world)
     events = world.agent.events()
     found = [*_end(world), *_log(events), *_acts(world, events)]
     if exit_code not in (0, None):
         found.append(f"the agent ended with exit code {exit_code}")
     if complaint := world.agent.outbox_is_sound():
         found.append(f"the agent's outbox: {complaint}")
-    if "Traceback" in world.agent.said():
-        found.append("the agent's log holds a traceback")
     return found
 
 

@@ -27,7 +27,7 @@ class Wire:
     """Listens at `here` for the agent and connects to `there` for each connection; `up` is towards the vehicle."""
 
     def __init__(self, here: Place, there: Place, *, seed: int, clock: Hand, speedup: float, tlog: Path) -> None:
-        self._here, self._there, self._clock, self._speedup = here, there, clock, speedup
+        self.here, self._there, self._clock, self._speedup = here, there, clock, speedup
         self.up, self.down = Air(random.Random(seed)), Air(random.Random(seed + 1))
         self.sent: list[Passed] = []  # by the agent
         self.watch: Callable[[int, int], None] = lambda _number, _count: None  # told of each frame of the agent
@@ -37,7 +37,7 @@ class Wire:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, *self._here)
+        self._server = await asyncio.start_server(self._serve, *self.here)
 
     async def close(self) -> None:
         if self._server is not None:

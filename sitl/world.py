@@ -103,7 +103,7 @@ class World:
     async def _watch(self) -> None:
         """Ask the agent how it does, for ever."""
         while True:
-            if self.agent.runs and (flight := await self.agent.flight()):
+            if self.agent.daemon and self.agent.runs and (flight := await self.agent.flight()):
                 self.flight, self.looks = flight, self.looks + 1
                 phase = str(flight.get("phase"))
                 if not self.phases or self.phases[-1][1] != phase:

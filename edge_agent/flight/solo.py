@@ -130,7 +130,7 @@ class Solo:
     async def follow(self, by: str, show: Callable[[Telemetry | None], None]) -> Ended:
         """Until the run has ended, or the person leaves it to the autopilot's plan."""
         run = self.pilot.run_id
-        while self.pilot.run_id is not None:
+        while self.pilot.run_id is not None and self.pilot.phase != Phase.LOCKOUT:
             t, phase = self.pilot.telemetry, self.pilot.phase
             if t is not None and t.mode == "AUTO" and t.mission_seq is not None and t.landed is False:
                 self._reached = max(self._reached, t.mission_seq)
@@ -142,7 +142,8 @@ class Solo:
                 if phase not in HOMEWARD and not isinstance(self.pilot.recall(by), Refusal):
                     self.wish = None
             await self._clock.sleep(LOOK_S)
-        await self._clock.sleep(0)
+        while not any(event.run == run and event.phase in phases.RUN_ENDS for event in self.events):
+            await self._clock.sleep(LOOK_S)  # the end is told once it is saved
         return self._ended(run)
 
     def _ended(self, run: str | None) -> Ended:
