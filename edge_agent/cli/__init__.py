@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("ask", "go on after a pause"),
     "land": ("ask", "land where the vehicle is"),
     "skip": ("ask", "leave out one occurrence of a schedule"),
+    "route": ("route", "routes of other programs: import, check, show, export, list"),
     "schedule": ("schedule", "what flies when and why: next, explain, skip"),
     "level": ("ask", "set the patrol level: normal, raised or top"),
     "clear-lockout": ("ask", "allow flights again after somebody has looked at the vehicle"),
