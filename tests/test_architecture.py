@@ -115,7 +115,11 @@ CORES = (
     "uplink/lanes.py",
     "uplink/rows.py",
     "uplink/window.py",
-    "vision/heads.py",
+    "vision/heads/anchors.py",
+    "vision/heads/cells.py",
+    "vision/heads/find.py",
+    "vision/heads/form.py",
+    "vision/heads/ready.py",
     "vision/ring.py",
     "vision/track.py",
 )

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot": ("ask", "report a camera's newest picture"),
     "clip": ("ask", "report the last seconds of a camera as a video"),
     "detect": ("detect", "run a detector over pictures"),
+    "models": ("models", "say what a model file is, and why: check"),
     "watch": ("watch", "run the whole pipeline over a video, frame by frame"),
     "simulate": ("simulate", "the simulated autopilot as a process of its own"),
     "outbox": ("outbox", "what waits for the centre: look, export, verify, and send again what was refused"),

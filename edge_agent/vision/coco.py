@@ -1,4 +1,4 @@
-"""The 80 classes of COCO in the order that detectors number them."""
+"""The classes of COCO in the two orders in which detectors number them."""
 
 # fmt: off
 COCO = (
@@ -13,3 +13,8 @@ COCO = (
     "teddy bear", "hair drier", "toothbrush",
 )
 # fmt: on
+
+# The 91 numbers of COCO's own annotation files, of which 11 name nothing: DETRs and TensorFlow's SSDs count so.
+_UNUSED = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+_NAMES = iter(COCO)
+COCO_91 = tuple("" if number in _UNUSED else next(_NAMES) for number in range(91))

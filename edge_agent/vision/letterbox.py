@@ -9,14 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.vision.boxes import Floats
-from edge_agent.vision.heads import Input
-
-PAD = 114  # the grey that YOLO nets were trained with
+from edge_agent.vision.heads.form import Input
 
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where a picture lies in the net's input, shape kept: net = frame * scale + offset, per axis."""
+    """Where a picture lies in the net's input, shape kept unless stretched: net = frame * scale + offset, per axis."""
 
     width: int  # of the scaled picture
     height: int
@@ -34,30 +32,57 @@ class Letterbox:
         top = (net_height - scaled_height) // 2 if centred else 0
         return cls(scaled_width, scaled_height, left, top, scaled_width / width, scaled_height / height)
 
+    @classmethod
+    def stretch(cls, width: int, height: int, net_width: int, net_height: int) -> Letterbox:
+        """The picture fills the input, whatever becomes of its shape."""
+        return cls(net_width, net_height, 0, 0, net_width / width, net_height / height)
+
     def to_frame(self, boxes: Floats) -> Floats:
-        """Boxes (n, 4) in net pixels as boxes in frame pixels."""
-        offset = np.array([self.left, self.top, self.left, self.top])
-        scaled: Floats = (boxes - offset) / np.array([self.scale_x, self.scale_y, self.scale_x, self.scale_y])
-        return scaled
+        """Boxes (n, 4), or corners (n, 4, 2), in net pixels as the same in frame pixels."""
+        pairs = boxes.reshape(*boxes.shape[:-1], boxes.shape[-1] // 2, 2)
+        placed = (pairs - np.array([self.left, self.top])) / np.array([self.scale_x, self.scale_y])
+        back: Floats = placed.reshape(boxes.shape)
+        return back
 
 
 class Feeder:
-    """Fills one preallocated input tensor (1, 3, H, W) float32; its result is valid until the next call."""
+    """Fills one preallocated tensor, (1, 3, H, W) or (1, H, W, 3); its result is valid until the next call.
 
-    def __init__(self, width: int, height: int, form: Input) -> None:
+    Whole-number tensors get the bytes as they are: such nets carry their mean and scale inside.
+    """
+
+    def __init__(self, width: int, height: int, form: Input, dtype: npt.DTypeLike = np.float32) -> None:
         self._form, self._size = form, (width, height)
-        self._tensor = np.full((1, 3, height, width), PAD * form.scale, dtype=np.float32)
+        self._bytes = np.dtype(dtype).kind in "iu"
+        self._tensor = np.zeros((1, height, width, 3) if form.nhwc else (1, 3, height, width), dtype=dtype)
+        self._planes = np.moveaxis(self._tensor[0], -1, 0) if form.nhwc else self._tensor[0]
         self._placed: tuple[int, int] | None = None  # the frame size that the padding belongs to
 
     def feed(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], Letterbox]:
         """The tensor of a BGR picture (H, W, 3), and where the picture lies in it."""
         height, width = pixels.shape[:2]
-        box = Letterbox.fit(width, height, *self._size, centred=self._form.centred)
+        fit = self._form.fit
+        if fit == "stretch":
+            box = Letterbox.stretch(width, height, *self._size)
+        else:
+            box = Letterbox.fit(width, height, *self._size, centred=fit == "centred")
         if self._placed != (width, height):
-            self._tensor.fill(PAD * self._form.scale)
+            self._pad()
             self._placed = (width, height)
         small = cv2.resize(pixels, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
-        inside = self._tensor[0, :, box.top : box.top + box.height, box.left : box.left + box.width]
-        for channel, plane in enumerate(cv2.split(small)):
-            np.multiply(plane, np.float32(self._form.scale), out=inside[2 - channel if self._form.rgb else channel])
+        inside = self._planes[:, box.top : box.top + box.height, box.left : box.left + box.width]
+        for number, plane in enumerate(cv2.split(small)):
+            channel = 2 - number if self._form.rgb else number
+            if self._bytes:
+                inside[channel] = plane
+                continue
+            scale = 1 / self._form.std[channel]
+            np.multiply(plane, np.float32(scale), out=inside[channel], casting="same_kind")
+            if mean := self._form.mean[channel]:
+                inside[channel] -= np.float32(mean * scale)
         return self._tensor, box
+
+    def _pad(self) -> None:
+        for channel, plane in enumerate(self._planes):
+            grey = self._form.pad
+            plane[:] = grey if self._bytes else (grey - self._form.mean[channel]) / self._form.std[channel]

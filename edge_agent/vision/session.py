@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,10 @@ def open_session(file: Path, threads: int) -> ort.InferenceSession:
         raise DriverError(f"{file}: is no ONNX model that can be loaded: {_first_line(error)}") from None
 
 
-def run(session: ort.InferenceSession, file: Path, tensor: Any) -> list[Any]:
-    """All outputs for the one input of a model; raises DriverError naming its file."""
+def run(session: ort.InferenceSession, file: Path, tensor: Any, others: Mapping[str, Any] | None = None) -> list[Any]:
+    """All outputs for the first input of a model, and `others` by name; raises DriverError naming its file."""
     try:
-        outputs: list[Any] = session.run(None, {session.get_inputs()[0].name: tensor})
+        outputs: list[Any] = session.run(None, {session.get_inputs()[0].name: tensor, **(others or {})})
     except _ORT_ERRORS as error:
         raise DriverError(f"{file}: the model does not run: {_first_line(error)}") from None
     return outputs

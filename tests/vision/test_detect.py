@@ -95,13 +95,13 @@ def test_names_that_do_not_fit_are_refused(
 
 
 def test_an_unknown_layout_is_refused_with_shapes_and_families(make_model: Any) -> None:
-    model = make_model(np.zeros((1, 10, 85)))
-    with pytest.raises(DriverError, match=r"unknown layout.*\(1, 10, 85\).*YOLOX") as refused:
+    model = make_model(np.zeros((1, 10, 90)))
+    with pytest.raises(DriverError, match=r"unknown layout.*\(1, 10, 90\).*yolox") as refused:
         open_detector(section(model))
     assert str(model) in str(refused.value)
 
 
-@pytest.mark.parametrize(("size", "kind"), [((50, 64), TensorProto.FLOAT), ((64, 64), TensorProto.DOUBLE)])
+@pytest.mark.parametrize(("size", "kind"), [((20, 64), TensorProto.FLOAT), ((64, 64), TensorProto.DOUBLE)])
 def test_an_input_that_is_no_picture_is_refused(
     make_model: Any, make_yolox: Any, size: tuple[int, int], kind: int
 ) -> None:
@@ -109,7 +109,7 @@ def test_an_input_that_is_no_picture_is_refused(
         with pytest.raises(DriverError):  # a graph that mixes types does not even load
             open_detector(section(make_yolox(80, {}, input_type=kind)))
         return
-    with pytest.raises(DriverError, match=r"inputs images \(1, 3, 64, 50\).*multiples of 32"):
+    with pytest.raises(DriverError, match=r"inputs images \(1, 3, 64, 20\).*from 32 to 4096"):
         open_detector(section(make_model(np.zeros((1, 84, 85)), size=size)))
 
 

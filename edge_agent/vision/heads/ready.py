@@ -1,0 +1,110 @@
+"""Families whose boxes come ready from the net: end-to-end YOLOs, exports with suppression, DETRs, SSD."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.vision.boxes import Floats
+from edge_agent.vision.heads.form import IMAGENET_RGB, UNIT_RGB, Candidates, Input, Tensor, centred, finite
+
+STRETCHED_RGB = UNIT_RGB._replace(fit="stretch")
+
+
+class Table:
+    """One table of found boxes, a row each; `columns` says where x1, score and class stand, boxes in input pixels.
+
+    YOLOv10, YOLO26 and ultralytics' `nms=True`: x1, y1, x2, y2, score, class. YOLOv7's end2end: batch, x1, y1, x2, y2,
+    class, score. PicoDet with its post-processing: class, score, x1, y1, x2, y2.
+    """
+
+    classes = 0
+    overlapping = False
+
+    def __init__(self, family: str, form: Input, *, box: int, score: int, cls: int) -> None:
+        self.family, self.input = family, form
+        self._box, self._score, self._class = box, score, cls
+
+    def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
+        rows = outputs[0].reshape(-1, outputs[0].shape[-1])
+        rows = rows[rows[:, self._score] >= score].astype(np.float64)
+        return _named(rows[:, self._box : self._box + 4], rows[:, self._score], rows[:, self._class])
+
+
+class Lists:
+    """Boxes (1, M, 4), scores (1, M) and classes (1, M) as tensors of their own.
+
+    The DETR family (RT-DETR, D-FINE, DEIM) and EfficientNMS give pixels: of the size that `orig_target_sizes` asks for,
+    which is the input's. TensorFlow's SSD gives y1, x1, y2, x2 as fractions, and counts its classes from 1.
+    """
+
+    classes = 0
+    overlapping = False
+
+    def __init__(
+        self, family: str, form: Input, at: Sequence[int], *, size: tuple[int, int] | None = None, first: int = 0
+    ) -> None:
+        """`at`: where boxes, scores and classes stand; `size`: of the input, where boxes are its fractions, y first."""
+        self.family, self.input, self._at, self._first = family, form, at, first
+        self._fractions = None if size is None else np.array([size[1], size[0], size[1], size[0]], dtype=np.float64)
+
+    def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
+        boxes, scores, classes = (outputs[i].reshape(-1, *outputs[i].shape[2:]) for i in self._at)
+        keep = np.flatnonzero(scores >= score)
+        found: Floats = boxes[keep].astype(np.float64)
+        if self._fractions is not None:
+            found = (found * self._fractions)[:, [1, 0, 3, 2]]
+        return _named(found, scores[keep].astype(np.float64), classes[keep].astype(np.float64) - self._first)
+
+
+class Queries:
+    """A box a query as cx, cy, w, h in fractions of the input, and a score for each class.
+
+    RF-DETR tells `dets` and logits `labels`, whose sigmoid is taken, each query and class on its own as in its
+    `PostProcess`; RT-DETR as ultralytics exports it has one table (1, Q, 4 + C) of probabilities.
+    """
+
+    overlapping = False
+
+    def __init__(
+        self, family: str, form: Input, size: tuple[int, int], classes: int, at: Sequence[int] | None = None
+    ) -> None:
+        self.family, self.input, self.classes, self._at = family, form, classes, at
+        self._size = np.array(size, dtype=np.float64)
+
+    def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
+        if self._at is None:
+            boxes, named = outputs[0][0, :, :4], outputs[0][0, :, 4:]
+        else:
+            boxes, logits = (outputs[i][0] for i in self._at)
+            with np.errstate(over="ignore"):
+                named = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        query, classes = np.nonzero(named >= score)
+        found = boxes[query].astype(np.float64)
+        return centred(
+            found[:, :2] * self._size, found[:, 2:] * self._size, named[query, classes].astype(np.float64), classes
+        )
+
+
+def end_to_end() -> Table:
+    """YOLOv10, YOLO26, and any ultralytics export with `nms=True`."""
+    return Table("yolo-end-to-end", UNIT_RGB, box=0, score=4, cls=5)
+
+
+def yolov7_end_to_end() -> Table:
+    """YOLOv7's `--end2end`, and open-image-models' YOLOv9."""
+    return Table("yolov7-end-to-end", UNIT_RGB, box=1, score=6, cls=5)
+
+
+def picodet_nms() -> Table:
+    """PicoDet with its post-processing inside."""
+    return Table("picodet-nms", IMAGENET_RGB, box=2, score=1, cls=0)
+
+
+def _named(boxes: Floats, scores: Floats, classes: npt.NDArray[np.float64]) -> Candidates:
+    """Classes that are no whole number from 0 up are no classes."""
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(classes) & (classes >= 0) & (classes < 1e6)
+    return finite(boxes[good], scores[good], classes[good].astype(np.intp))

@@ -1,0 +1,171 @@
+"""An ONNX file as a net: what it is fed, what it gives, of which family it is and why, under which labels."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from edge_agent.runtime import DriverError
+from edge_agent.vision.coco import COCO, COCO_91
+from edge_agent.vision.heads.find import Model, find_head, names
+from edge_agent.vision.heads.form import Input, Tensor, UnknownLayoutError
+from edge_agent.vision.session import open_session, run
+
+DEFAULT_SIZE = 640  # of models that leave their input size open
+SIDES = (32, 4096)
+MAX_SIDECAR_BYTES = 1 << 20
+GREY = 114
+DTYPES = {
+    "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8,
+}  # fmt: skip
+
+Above = Annotated[float, Meta(gt=0)]
+Three = tuple[float, float, float]
+
+
+class InputSidecar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the net is fed, where its family's way is not right; mean and std are in 0..255, in the net's order."""
+
+    width: Annotated[int, Meta(ge=SIDES[0], le=SIDES[1])] | None = None
+    height: Annotated[int, Meta(ge=SIDES[0], le=SIDES[1])] | None = None
+    color: Literal["rgb", "bgr"] | None = None
+    fit: Literal["centred", "top_left", "stretch"] | None = None
+    mean: Three | None = None
+    std: tuple[Above, Above, Above] | None = None
+    pad: Annotated[int, Meta(ge=0, le=255)] | None = None
+
+    def over(self, form: Input) -> Input:
+        """The family's form, with what is set here in its place."""
+        return form._replace(
+            rgb=form.rgb if self.color is None else self.color == "rgb",
+            fit=self.fit or form.fit,
+            mean=self.mean or form.mean,
+            std=self.std or form.std,
+            pad=form.pad if self.pad is None else self.pad,
+        )
+
+
+class Sidecar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`MODEL.onnx.toml` beside a model: what its tensors cannot say."""
+
+    format: str | None = None
+    labels: tuple[str, ...] = ()
+    input: InputSidecar = InputSidecar()
+
+
+class Net:
+    """One model in one session. Raises DriverError where the file is missing, broken, or of no family we know."""
+
+    def __init__(self, file: Path, threads: int, labels: tuple[str, ...] = ()) -> None:
+        self.file = file
+        self.sidecar = read_sidecar(file)
+        self.session = open_session(file, threads)
+        self.metadata = {str(k): str(v) for k, v in self.session.get_modelmeta().custom_metadata_map.items()}
+        self.width, self.height, self.dtype, nhwc = self._input()
+        self._rest = self._other_inputs()
+        shape = (1, self.height, self.width, 3) if nhwc else (1, 3, self.height, self.width)
+        probe = self.run(np.full(shape, GREY, dtype=self.dtype))
+        model = Model(
+            width=self.width,
+            height=self.height,
+            inputs=tuple(str(i.name) for i in self.session.get_inputs()),
+            outputs=dict(zip((str(o.name) for o in self.session.get_outputs()), probe, strict=True)),
+            metadata=self.metadata,
+            nhwc=nhwc,
+        )
+        try:
+            found = find_head(model, self.sidecar.format)
+            own = names(self.metadata)
+        except UnknownLayoutError as error:
+            raise DriverError(f"{file}: unknown layout: {error} {sidecar_path(file).name}") from None
+        except ValueError as error:
+            raise DriverError(f"{file}: {error}") from None
+        self.head, self.why = found.head, found.why
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in model.outputs.items()}
+        self.form = self.sidecar.input.over(self.head.input)._replace(nhwc=nhwc)
+        self.labels = self._labels(self.sidecar.labels or labels, own)
+
+    def run(self, picture: Tensor) -> list[Tensor]:
+        """All outputs for a picture's tensor; raises DriverError naming the file."""
+        return run(self.session, self.file, picture, self._rest)
+
+    def _input(self) -> tuple[int, int, Any, bool]:
+        """Width, height, number type and order of the picture's input, which is the first."""
+        first = self.session.get_inputs()[0]
+        dtype, told, open_size = DTYPES.get(str(first.type)), self.sidecar.input, _image_size(self.metadata)
+        nhwc = len(first.shape) == 4 and first.shape[3] == 3
+        match tuple(first.shape):
+            case (1 | str() | None, 3, height, width) | (1 | str() | None, height, width, 3):
+                wide = width if isinstance(width, int) else told.width or open_size[1]
+                high = height if isinstance(height, int) else told.height or open_size[0]
+            case _:
+                wide = high = 0
+        if dtype is None or not all(SIDES[0] <= side <= SIDES[1] for side in (wide, high)):
+            shapes = ", ".join(f"{i.name} {tuple(i.shape)} {i.type}" for i in self.session.get_inputs())
+            raise DriverError(
+                f"{self.file}: unknown layout: inputs {shapes}; the first must be one picture (1, 3, H, W) or "
+                f"(1, H, W, 3) of {', '.join(DTYPES)}, H and W from {SIDES[0]} to {SIDES[1]}"
+            )
+        return wide, high, dtype, nhwc
+
+    def _other_inputs(self) -> dict[str, Tensor]:
+        """What some families ask for besides: the size that boxes are wanted in, which is the input's."""
+        known: dict[str, Tensor] = {
+            "orig_target_sizes": np.array([[self.width, self.height]], dtype=np.int64),
+            "scale_factor": np.array([[1.0, 1.0]], dtype=np.float32),
+            "im_shape": np.array([[self.height, self.width]], dtype=np.float32),
+        }
+        rest = [str(i.name) for i in self.session.get_inputs()[1:]]
+        if unknown := [name for name in rest if name not in known]:
+            raise DriverError(
+                f"{self.file}: unknown layout: asks for {', '.join(unknown)} besides a picture; "
+                f"known are {', '.join(known)}"
+            )
+        return {name: known[name] for name in rest}
+
+    def _labels(self, told: tuple[str, ...], own: tuple[str, ...] | None) -> tuple[str, ...]:
+        """Names of the classes: told by hand, else the model's own, else what the family or COCO says."""
+        classes = self.head.classes
+        usual = {2: ("plate", "plate"), 1: ("plate",)} if "plate" in self.head.family else {}
+        fixed = {"lpd-yunet": ("plate",), "yunet": ("face",), "ssd": COCO_91[1:]}.get(self.head.family)
+        labels = own or told or fixed or usual.get(classes) or {0: COCO, 80: COCO, 91: COCO_91}.get(classes, ())
+        if not labels:
+            raise DriverError(
+                f"{self.file}: has {classes} classes and does not name them; give their names in `labels`"
+            )
+        if classes and len(labels) != classes:
+            who = "its metadata" if own else "`labels`"
+            raise DriverError(f"{self.file}: has {classes} classes, but {who} name {len(labels)}")
+        return labels
+
+
+def sidecar_path(file: Path) -> Path:
+    """Where a model's sidecar lies."""
+    return file.with_name(f"{file.name}.toml")
+
+
+def read_sidecar(file: Path) -> Sidecar:
+    """What lies beside a model, or nothing; raises DriverError with file, key and reason."""
+    path = sidecar_path(file)
+    try:
+        if path.stat().st_size > MAX_SIDECAR_BYTES:
+            raise DriverError(f"{path}: is larger than {MAX_SIDECAR_BYTES >> 20} MiB")
+        return msgspec.convert(tomllib.loads(path.read_text()), Sidecar)
+    except FileNotFoundError:
+        return Sidecar()
+    except (OSError, ValueError, msgspec.ValidationError) as error:
+        raise DriverError(f"{path}: {error}") from None
+
+
+def _image_size(metadata: dict[str, str]) -> tuple[int, int]:
+    """`imgsz` as ultralytics writes it, `[height, width]`, for models with an open input size."""
+    match metadata.get("imgsz", "")[:100].strip("[]() ").replace(" ", "").split(","):
+        case [height, width] if height.isdecimal() and width.isdecimal():
+            return int(height), int(width)
+        case _:
+            return DEFAULT_SIZE, DEFAULT_SIZE
