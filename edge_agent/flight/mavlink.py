@@ -259,6 +259,16 @@ class Link:
         return now - max(self.heard_s, self._any_s) < LOST_S and now - self.heard_s < SILENT_HEART_S
 
     @property
+    def busy(self) -> bool:
+        """Whether the next message is waited for: item by item, or for an answer to a command."""
+        return bool(self._commands) or (self.transfer is not None and self.transfer.state == "running")
+
+    @property
+    def frames(self) -> int:
+        """Whole frames received, of whomever."""
+        return self._framer.frames
+
+    @property
     def bad_crc(self) -> int:
         return self._framer.bad_crc
 

@@ -231,6 +231,8 @@ class Pilot:
             try:
                 while True:
                     await self._turn(await self._vehicle.receive(TICK_S))
+                    if self._vehicle.gather_s and not self._link.busy:
+                        await self._clock.sleep(self._vehicle.gather_s)
             except asyncio.CancelledError:  # a link that dies does not end a flight, nor its log
                 if self._tlog is not None:
                     await asyncio.to_thread(self._tlog.close)

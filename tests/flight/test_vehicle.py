@@ -63,7 +63,7 @@ async def test_a_driver_that_is_not_open_says_so():
 async def test_udpin_answers_whoever_spoke_last():
     vehicle = Udp("127.0.0.1", 0, 1, listen=True)
     await vehicle.open()
-    port = vehicle._transport.get_extra_info("sockname")[1]
+    port = vehicle.port
     loop = asyncio.get_running_loop()
     await vehicle.send(b"to nobody yet")
     assert await vehicle.receive(0.01) == b""
