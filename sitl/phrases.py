@@ -18,8 +18,8 @@ from sitl.world import FLIGHT_S, ZONE, World
 phrase = Phrasebook()
 READY_S = 120.0
 AHEAD = (
-    "gating", "uploading", "verifying", "readying", "arming", "starting", "climb", "route", "returning", "landing",
-    "landed", "ground",
+    "gating", "uploading", "verifying", "readying", "arming", "starting", "climb", "route", "transit", "on_scene",
+    "returning", "landing", "landed", "ground",
 )  # fmt: skip
 SQUARE = [(60.0, 0.0), (60.0, 60.0), (0.0, 60.0), (0.0, 30.0)]
 LONG = [(150.0, 0.0), (150.0, 40.0), (0.0, 40.0)]
@@ -265,6 +265,18 @@ async def says(world: World, words: str) -> None:
     assert any(words in cause for cause in causes), f"it says {'; '.join(causes)}"
 
 
+@phrase("the agent is in {phase} for the {count}. time within {seconds} s")
+async def in_phase_times(world: World, phase: str, count: int, seconds: float) -> None:
+    times = f"{phase} for the {count}. time"
+    await world.until(lambda: [seen for _, seen in world.phases].count(phase) >= count, seconds, times)
+
+
+@phrase("the agent never goes through {phase}")
+async def never_through(world: World, phase: str) -> None:
+    told = [event["phase"] for event in world.agent.events()]
+    assert phase not in told, f"it went through {', '.join(told)}"
+
+
 @phrase("the agent flies nothing for {seconds} s")
 async def flies_nothing(world: World, seconds: float) -> None:
     end = world.clock.now() + seconds
@@ -285,6 +297,93 @@ async def sent_count(world: World, count: int, what: str) -> None:
     starts = {"arm": "COMPONENT_ARM_DISARM(1", "start": "MISSION_START", "upload": "MISSION_COUNT"}[what]
     sent = [c for c in verdict.commands(world.wire.sent) if c.what.startswith(starts)]
     assert len(sent) == count, f"it sent {len(sent)}: {sent}"
+
+
+# --- sent to a place --------------------------------------------------------------------------------------------------
+
+
+async def send_to(world: World, north_m: float, east_m: float, alt_m: float, hover_s: float) -> dict[str, object]:
+    place = world.place(north_m, east_m)
+    return await world.agent.order("dispatch", **place, alt_m=alt_m, hover_s=hover_s)
+
+
+@phrase("a dispatch {north_m} m north and {east_m} m east, {alt_m} m high for {hover_s} s, is ordered")
+async def dispatched(world: World, north_m: float, east_m: float, alt_m: float, hover_s: float) -> None:
+    reply = await send_to(world, north_m, east_m, alt_m, hover_s)
+    assert reply.get("state") == "accepted", f"the agent answers {reply}"
+
+
+@phrase(
+    "a dispatch {north_m} m north and {east_m} m east, {alt_m} m high for {hover_s} s, is refused because of {reason}"
+)
+async def dispatch_refused(
+    world: World, north_m: float, east_m: float, alt_m: float, hover_s: float, reason: str
+) -> None:
+    reply = await send_to(world, north_m, east_m, alt_m, hover_s)
+    assert reply.get("state") == "rejected", f"the agent answers {reply}"
+    assert reason in str(reply.get("reason")), f"the agent answers {reply}"
+
+
+@phrase(
+    "a dispatch {north_m} m north and {east_m} m east, {alt_m} m high for {hover_s} s, is ordered, and the agent killed"
+    " at mission item {count}"
+)
+async def killed_while_sent(
+    world: World, north_m: float, east_m: float, alt_m: float, hover_s: float, count: int
+) -> None:
+    number = mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT
+    before = world.wire.count(number)
+    await dispatched(world, north_m, east_m, alt_m, hover_s)
+    await world.until(lambda: world.wire.count(number) >= before + count, 60, f"mission item {count} on the wire")
+    await killed(world)
+
+
+@phrase("the operator asks to extend by {seconds} s")
+async def extended(world: World, seconds: float) -> None:
+    reply = await world.agent.order("extend", hover_s=seconds)
+    assert reply.get("state") == "accepted", f"the agent answers {reply}"
+
+
+@phrase("what is left of the patrol {route} is ordered")
+async def rest_ordered(world: World, route: str) -> None:
+    reply = await world.agent.order("fly", route=route, from_breakpoint=True)
+    assert reply.get("state") == "accepted", f"the agent answers {reply}"
+
+
+@phrase("it hovered {north_m} m north and {east_m} m east, {alt_m} m high, for {least_s} to {most_s} s")
+async def hovered(world: World, north_m: float, east_m: float, alt_m: float, least_s: float, most_s: float) -> None:
+    there = [
+        p.at_s for p in world.station.path if math.dist((p.north_m, p.east_m, p.up_m), (north_m, east_m, alt_m)) < 2
+    ]
+    stayed_s = there[-1] - there[0] if there else 0.0
+    assert least_s <= stayed_s <= most_s, f"{stayed_s:.1f} s"
+
+
+@phrase("it never came near {north_m} m north and {east_m} m east")
+async def never_near(world: World, north_m: float, east_m: float) -> None:
+    away_m = min(math.dist((p.north_m, p.east_m), (north_m, east_m)) for p in world.station.path)
+    assert away_m > 20, f"it came to {away_m:.1f} m"
+
+
+@phrase(
+    "it was no lower than {least_m} m farther than {away_m} m from home and from {north_m} m north and {east_m} m east"
+)
+async def no_lower(world: World, least_m: float, away_m: float, north_m: float, east_m: float) -> None:
+    between = [
+        p.up_m for p in world.station.path
+        if math.hypot(p.north_m, p.east_m) > away_m and math.dist((p.north_m, p.east_m), (north_m, east_m)) > away_m
+    ]  # fmt: skip
+    assert between and min(between) >= least_m, f"{min(between, default=math.nan):.1f} m"
+
+
+@phrase("it was never guided in the air")
+async def never_guided(world: World) -> None:
+    lifted_s = world.station.lifted_s or math.inf
+    guided = [
+        act for act in verdict.commands(world.wire.sent)
+        if act.what == "DO_SET_MODE(1, 4)" and act.at_s > lifted_s and not world.station.on_ground
+    ]  # fmt: skip
+    assert not guided, f"{guided}"
 
 
 # --- the vehicle, the pilot, the rival --------------------------------------------------------------------------------
@@ -405,6 +504,12 @@ async def pass_time(world: World, seconds: float) -> None:
 @phrase("the drone comes home")
 async def comes_home(world: World) -> None:
     await world.until(lambda: world.station.lifted_s is not None, 120, "a take-off")
+    await world.until(lambda: world.station.on_ground and not world.station.armed, FLIGHT_S, "landed and disarmed")
+    await world.until_fresh_phase("ground", 60)
+
+
+@phrase("the drone is at home again")
+async def at_home_again(world: World) -> None:
     await world.until(lambda: world.station.on_ground and not world.station.armed, FLIGHT_S, "landed and disarmed")
     await world.until_fresh_phase("ground", 60)
 

@@ -15,7 +15,7 @@ from sitl.wire import Passed
 if TYPE_CHECKING:
     from sitl.world import World
 
-ENDS = ("landed", "failed", "lockout", "missed")
+ENDS = ("landed", "failed", "preempted", "lockout", "missed")
 SILENT = ("yielded", "link_down", "foreign")  # phases in which the agent must not act
 REACTION_S = 1.0  # what was sent before the agent could know is no fault
 # What only asks, and changes nothing aboard.
@@ -106,7 +106,7 @@ def _acts(world: World, events: Sequence[dict[str, Any]]) -> list[str]:
     offset_s = world.clock.wall_offset_s
     spans = [
         (event["wall_s"] - offset_s, (after["wall_s"] - offset_s) if after else math.inf, event["phase"])
-        for event, after in zip(events, [*events[1:], None], strict=True)
+        for event, after in itertools.zip_longest(events, events[1:])
         if event["phase"] in SILENT
     ]
     acts = commands(world.wire.sent)

@@ -554,10 +554,12 @@ class Commander:
         task, t = self._retask, self.link.telemetry()
         if task is None:
             return
-        if self.phase in phases.OUTWARD and self._home_by is None and self._orders.current is None:
-            task.turn(now)
+        order = self._orders.current
+        leaving = self._home_by is not None or (order is not None and order.mode != "AUTO")
+        if leaving or self.phase not in phases.OUTWARD | {Phase.CLIMB}:
+            task.fail(f"the flight is {order.why if order else self.phase}")
         elif self.phase is not Phase.CLIMB:
-            task.fail(f"the flight is {self._orders.current.why if self._orders.current else self.phase}")
+            task.turn(now)
         self._aboard_s = max(self._aboard_s, task.written_s)
         if task.state == "running":
             return
@@ -572,6 +574,8 @@ class Commander:
             if run.order is None and t is not None:
                 self._leave(run, t, f"called away by {following.by}", wall)
         self.logbook.switch(task.wanted[run.at :], wall, t)
+        if following.id != run.id:
+            self._enter(Phase.TRANSIT, "called there in flight", now, wall)
 
     def _want(self, asked: str, by: str, why: str, during: Collection[Phase], now: float) -> Refusal | None:
         if self.phase not in during:
