@@ -55,6 +55,7 @@ from edge_agent.witness import Witness
 
 if TYPE_CHECKING:
     from edge_agent.flight.pilot import Pilot
+    from edge_agent.uplink.mqtt import Uplink
     from edge_agent.vision.clips import Clips, Wanted
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,22 @@ class Agent:
             on_command=self.execute,
         )
         self.parts.append(("uplink", self.uplink.run))
+        self._make_tele(self.uplink)
+
+    def _make_tele(self, uplink: Uplink) -> None:
+        from edge_agent.uplink.tele import BEHIND, Tele
+
+        tele = Tele(
+            self.data_dir / "tele.db",
+            self.settings.site.device,
+            self.outbox.put,
+            ready=lambda: uplink.connected and self.outbox.stats().depth <= BEHIND,
+            pressure=self.outbox.pressure,
+            clock=self.clock,
+            health=self.health,
+        )
+        uplink.on_untold = tele.add
+        self.parts.append(("tele", tele.run))
 
     def _make_evidence(self) -> None:
         from edge_agent.uplink.evidence import Evidence

@@ -24,7 +24,7 @@ VERSION = "1.1"  # of the contract: the second number counts what was added
 GROUP = "grp"  # where another topic names the device
 JSON = "application/json"
 JPEG = "image/jpeg"
-KINDS = ("det", "mission", "voice", "snapshot", "clip", "audit", "fault", "gap", "evidence")
+KINDS = ("det", "mission", "voice", "snapshot", "clip", "audit", "fault", "gap", "evidence", "tele")
 ASKS = ("config", "grant", "time", "params")  # what a device may ask the centre for
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -246,6 +246,25 @@ class Sample(Struct, frozen=True, kw_only=True):
     time: str
     boot: str
     data: Any
+
+
+class Spread(Struct, frozen=True, kw_only=True):
+    """A number over a minute."""
+
+    min: float
+    mean: float
+    max: float
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """A minute of telemetry that found no link: how many samples, the last of each value, and how numbers spread."""
+
+    group: str
+    began: str
+    ended: str
+    count: Count
+    last: dict[str, Any]
+    spread: dict[str, Spread] | UnsetType = UNSET
 
 
 class Answered(Struct, frozen=True, kw_only=True):

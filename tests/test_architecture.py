@@ -113,6 +113,7 @@ CORES = (
     "uplink/pace.py",
     "uplink/retention.py",
     "uplink/lanes.py",
+    "uplink/minutes.py",
     "uplink/rows.py",
     "uplink/window.py",
     "vision/heads/anchors.py",

@@ -46,6 +46,7 @@ _BODIES: dict[str, tuple[type[Struct], ...]] = {
     "fault": (topics.Fault,),
     "gap": (topics.Gap,),
     "evidence": (topics.EvidenceState,),
+    "tele": (topics.Summary,),
 }
 _STATES: dict[str, type[Struct]] = {
     "flight": twin.FlightState,
@@ -82,7 +83,8 @@ def _up() -> list[Channel]:
             qos=0,
             expiry=30,
             messages=(_wrapped("tele.pos", topics.Sample, "data", (messages.Telemetry,)),),
-            text="Where the vehicle is and how it does, at most every `mqtt.telemetry_period_s`; never stored.",
+            text="Where the vehicle is and how it does, at most every `mqtt.telemetry_period_s`; what finds no"
+            " link comes later as `ev/tele`, one summary a minute.",
         ),
         *(
             Channel(

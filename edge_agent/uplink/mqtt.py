@@ -92,6 +92,7 @@ class Uplink:
         )
         for under_way in outbox.under_way:
             self._obey.resume(*under_way)
+        self.on_untold: Callable[[str, Struct], None] = lambda *_: None
         self._hosts = Hosts()
         self._asked: dict[str, asyncio.Future[Answer]] = {}
         self._broker = Broker(section)
@@ -125,11 +126,14 @@ class Uplink:
         return self._window
 
     def telemetry(self, group: str, data: Struct) -> None:
-        """Publish the newest values, at most every `telemetry_period_s`; dropped while the link is down."""
+        """Publish the newest values, at most every `telemetry_period_s`; without a link `on_untold` has them."""
         now = self._clock.monotonic()
-        if self._pipe is None or now - self._told_s.get(group, float("-inf")) < self.telemetry_period_s:
+        if now - self._told_s.get(group, float("-inf")) < self.telemetry_period_s:
             return
         self._told_s[group] = now
+        if self._pipe is None:
+            self.on_untold(group, data)
+            return
         sample = topics.Sample(time=topics.rfc3339(self._clock.wall()), boot=self._outbox.boot, data=data)
         topic, body = topics.tele(self._device, group), msgspec.json.encode(sample)
         self._pipe.publish(topic, body, facts(f"tele.{group}", expiry_s=TELE_EXPIRY_S), qos=0)
