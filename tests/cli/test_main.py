@@ -1,8 +1,8 @@
 """The command line as a whole: quick to help, clear when it is wrong."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,16 +18,18 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     assert not loaded & {"numpy", "cv2", "onnxruntime", "av", "pymavlink", "paho", "apsw", "msgspec", "asyncio"}
 
 
-def test_help_answers_faster_than_three_bare_interpreters_start() -> None:
-    def best_of_5(*command: str) -> float:
-        times = []
+def test_help_costs_less_than_three_bare_interpreters() -> None:
+    def least_cpu_s(*command: str) -> float:
+        """Of five runs: what the processor did, however long the machine made it wait."""
+        taken = []
         for _ in range(5):
-            began = time.perf_counter()
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL, check=True)
-            times.append(time.perf_counter() - began)
-        return min(times)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return min(taken)
 
-    assert best_of_5("-m", "edge_agent", "--help") < 3 * best_of_5("-c", "import argparse, importlib")
+    assert least_cpu_s("-m", "edge_agent", "--help") < 3 * least_cpu_s("-c", "import argparse, importlib")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
