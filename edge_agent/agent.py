@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from edge_agent.flight.pilot import Pilot
     from edge_agent.uplink.mqtt import Uplink
     from edge_agent.vision.clips import Clips, Wanted
+    from edge_agent.vision.pipeline import Vision
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class Agent:
             wishes=self.wishes,
             lists=self.lists,
             clips=self.clips,
+            vision=self.vision,
         )
         self._make_metrics()
         self.wishes.apply = self.apply
@@ -212,6 +214,7 @@ class Agent:
         self.rules = Rules(self.settings.zones, self.settings.rules, lists=self.lists)
         self.witness = Witness(self.data_dir, self.settings.privacy, audit=self.audit, **common)
         self.clips: Clips | None = None
+        self.vision: Vision | None = None
         if not self.settings.cameras:
             return
         from edge_agent.vision.clips import Clips
@@ -219,7 +222,9 @@ class Agent:
 
         self.clips = Clips(self.data_dir, self.settings.clips, on_clip=self.on_clip, **common)
         self.parts += [("clips", self.clips.run), ("originals", self.witness.run), ("hot lists", self._keep_lists)]
-        vision = open_vision(self.settings, clock=self.clock, health=self.health, on_tracks=self.on_tracks)
+        self.vision = vision = open_vision(
+            self.settings, clock=self.clock, health=self.health, on_tracks=self.on_tracks
+        )
         self.parts += vision.parts()
 
     def _make_flight(self) -> None:

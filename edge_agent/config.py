@@ -306,7 +306,58 @@ class SimulatedCamera(Section, frozen=True, tag_field="type", tag="simulated"):
     began_s: Annotated[float, Meta(ge=0)] | None = None  # Unix time when the scene began; else when the camera opens
 
 
-Camera = VideoCamera | SimulatedCamera
+StallS = Annotated[float, Meta(ge=0.5, le=300)]
+FrozenS = Annotated[float, Meta(ge=0, le=3600)]
+MaxFps = Annotated[float, Meta(gt=0, le=120)]
+
+
+class RtspCamera(Section, frozen=True, tag_field="type", tag="rtsp"):
+    """A camera on the network: `url` without user and password, which stand in the file `credentials` (USER:PASSWORD).
+
+    Without a new picture for `stall_s`, or with the same one for `frozen_s` (0: never), it is connected to anew.
+    """
+
+    name: Id
+    url: Annotated[str, Meta(pattern=r"^rtsps?://[^\s/@]+(/[^\s]*)?$")]
+    detector: Id
+    credentials: Secret | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+    connect_s: Annotated[float, Meta(gt=0, le=120)] = 10.0
+    stall_s: StallS = 5.0
+    frozen_s: FrozenS = 30.0
+    max_fps: MaxFps | None = None  # pictures beyond it are decoded and left
+
+
+class V4l2Camera(Section, frozen=True, tag_field="type", tag="v4l2"):
+    """A camera of the kernel; `format` is its FourCC, as "MJPG" or "YUYV"."""
+
+    name: Id
+    detector: Id
+    device: Path = Path("/dev/video0")
+    width: Annotated[int, Meta(ge=16, le=16384)] = 1280
+    height: Annotated[int, Meta(ge=16, le=16384)] = 720
+    fps: MaxFps = 15.0
+    format: Annotated[str, Meta(pattern=r"^[A-Z0-9]{4}$")] | None = None
+    stall_s: StallS = 5.0
+    frozen_s: FrozenS = 30.0
+    max_fps: MaxFps | None = None
+
+
+class PiCamera(Section, frozen=True, tag_field="type", tag="picamera"):
+    """The camera of a Raspberry Pi, by picamera2; `short_exposure` keeps what moves sharp, at the price of noise."""
+
+    name: Id
+    detector: Id
+    number: Annotated[int, Meta(ge=0, le=9)] = 0
+    width: Annotated[int, Meta(ge=64, le=9152)] = 1920
+    height: Annotated[int, Meta(ge=64, le=6944)] = 1080
+    fps: MaxFps = 15.0
+    short_exposure: bool = True
+    stall_s: StallS = 5.0
+    frozen_s: FrozenS = 30.0
+
+
+Camera = VideoCamera | SimulatedCamera | RtspCamera | V4l2Camera | PiCamera
 
 
 class OnnxDetector(Section, frozen=True, tag_field="type", tag="onnx"):
@@ -708,6 +759,7 @@ def secret_path(secret: str) -> Path:
 
 Steps = tuple[str | int, ...]
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
+_PASSWORD = re.compile(r"://[^/@\s]*@")  # of an address that holds one: it is not to be told again
 _STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\[\.\.\.\]")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
@@ -747,6 +799,7 @@ def _convert(table: dict[str, Any], base: Path) -> tuple[Agent | None, list[str]
             else:
                 value = _get(table, steps)
                 what += "" if repr(value) in what else f", got {value!r}"
+                what = _PASSWORD.sub("://…@", what)
                 choices = _choices(steps)
                 faults.append(f"{_show(steps, table)}: {what}" + (f" (one of {', '.join(choices)})" if choices else ""))
             told.append(steps)
@@ -824,6 +877,11 @@ def _resolve_secrets(table: dict[str, Any], base: Path) -> None:
             secret = section.get(key)
             if isinstance(secret, str) and secret and not secret.startswith("credential:"):
                 section[key] = str(base / secret)
+    cameras = table.get("camera")
+    for camera in cameras if isinstance(cameras, list) else ():
+        secret = camera.get("credentials") if isinstance(camera, dict) else None
+        if isinstance(secret, str) and secret and not secret.startswith("credential:"):
+            camera["credentials"] = str(base / secret)
 
 
 def _steps(path: str) -> Steps:
@@ -945,6 +1003,9 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         faults.append("site.lat: required with a [vehicle]: it is the take-off place that flights are checked against")
     for camera in config.cameras:
         known(f"camera[{camera.name}].detector", camera.detector, detectors, "detector")
+    for camera in config.cameras:
+        if isinstance(camera, RtspCamera) and camera.credentials is not None:
+            faults += _secret_faults(f"camera[{camera.name}].credentials", camera.credentials)
     simulated = {d.name for d in config.detectors if isinstance(d, SimulatedDetector)}
     for camera in config.cameras:
         if camera.detector in simulated and not isinstance(camera, SimulatedCamera):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edge_agent.uplink.mqtt import Uplink
     from edge_agent.uplink.outbox import Outbox
     from edge_agent.vision.clips import Clips
+    from edge_agent.vision.pipeline import Vision
 
 
 class Outlook:
@@ -38,11 +39,12 @@ class Outlook:
         wishes: Wishes,
         lists: HotLists,
         clips: Clips | None,
+        vision: Vision | None,
     ) -> None:
         self.settings, self.health, self.lag = settings, health, lag
         self.outbox, self.uplink, self.pilot = outbox, uplink, pilot
         self.evidence, self.uploader = evidence, uploader
-        self.wishes, self.lists, self.clips = wishes, lists, clips
+        self.wishes, self.lists, self.clips, self.vision = wishes, lists, clips, vision
 
     def status(self) -> dict[str, Any]:
         """What `edge-agent status` shows."""
@@ -56,6 +58,7 @@ class Outlook:
             "flight": self.pilot.status() if self.pilot else None,
             "outbox": self.outbox.stats(),
             "evidence": self.evidence.status() | (self.uploader.status() if self.uploader else {}),
+            "cameras": self.vision.status() if self.vision else {},
             "zones": self.wishes.zones(),
             "hot_lists": self.lists.status(),
             "clips": self.clips.status() if self.clips else {},

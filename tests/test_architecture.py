@@ -122,6 +122,7 @@ CORES = (
     "vision/heads/form.py",
     "vision/heads/ready.py",
     "vision/ring.py",
+    "vision/camera/liveness.py",
     "vision/track.py",
 )
 IMPURE = {

@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "watch": ("watch", "run the whole pipeline over a video, frame by frame"),
     "simulate": ("simulate", "the simulated autopilot as a process of its own"),
     "outbox": ("outbox", "what waits for the centre: look, export, verify, and send again what was refused"),
+    "camera": ("camera", "test a camera, or calibrate its lens"),
     "zones": ("zones", "draw the zones of a configuration over a frame"),
     "hotlist": ("hotlist", "the plates to look out for: import, list, expire, check"),
     "audit": ("auditing", "who looked up or changed what on this device: look, and verify the chain"),

@@ -129,6 +129,17 @@ class Vision:
                 parts.append((f"detector.{name}", partial(self._serve, name, seats, self._bells[name])))
         return parts
 
+    def status(self) -> dict[str, dict[str, object]]:
+        """How each camera does: its state, and what was lost on the way, by cause."""
+        return {
+            seat.camera.name: {
+                "state": seat.camera.state,
+                "drops": dict(seat.camera.drops) | {"busy": seat.latest.dropped},
+            }
+            for seats in self._seats.values()
+            for seat in seats
+        }
+
     async def _capture(self, seat: _Seat, bell: asyncio.Event) -> None:
         """Put a camera's frames where its detector finds them, newest first, or one by one where none may be lost."""
         camera, seat.ended = seat.camera, False

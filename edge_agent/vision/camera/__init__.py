@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never
 from edge_agent import config
 from edge_agent.messages import Detection
 from edge_agent.runtime import Clock
+from edge_agent.vision.camera.liveness import State
 
 if TYPE_CHECKING:  # whoever only passes frames on need not load numpy
     import numpy as np
@@ -34,6 +35,7 @@ class Camera(Protocol):
     name: str
     every_frame: bool
     drops: Counter[str]  # frames that were lost on this side, by cause
+    state: State
 
     def frames(self) -> AsyncGenerator[Frame, None]:
         """Frames in order of `at_s`; ends where a file ends, raises DriverError where the source fails."""
@@ -51,5 +53,17 @@ def open_camera(section: config.Camera, clock: Clock) -> Camera:
             from edge_agent.vision.camera.simulated import SimulatedCamera
 
             return SimulatedCamera(section, clock)
+        case config.RtspCamera():
+            from edge_agent.vision.camera.rtsp import open_rtsp
+
+            return open_rtsp(section, clock)
+        case config.V4l2Camera():
+            from edge_agent.vision.camera.v4l2 import open_v4l2
+
+            return open_v4l2(section, clock)
+        case config.PiCamera():
+            from edge_agent.vision.camera.picamera import open_picamera
+
+            return open_picamera(section, clock)
         case _:
             assert_never(section)

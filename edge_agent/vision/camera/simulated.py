@@ -26,6 +26,7 @@ from edge_agent import config
 from edge_agent.messages import Box, Detection
 from edge_agent.runtime import Clock
 from edge_agent.vision.camera import Frame
+from edge_agent.vision.camera.liveness import State
 from edge_agent.vision.camera.scenery import (
     ROAD_X,
     WATER_X,
@@ -83,6 +84,7 @@ class SimulatedCamera:
 
     def __init__(self, section: config.SimulatedCamera, clock: Clock) -> None:
         self.name, self.drops = section.name, Counter[str]()
+        self.state: State = "back-off"
         self._section, self._clock = section, clock
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
@@ -93,6 +95,7 @@ class SimulatedCamera:
         gone_s = max(0.0, start_wall_s - section.began_s) if section.began_s is not None else 0.0
         worker = Worker(f"camera.{self.name}")
         seq = tick = 0
+        self.state = "live"
         try:
             while True:
                 t_s = tick * period_s
@@ -103,6 +106,7 @@ class SimulatedCamera:
                 self.drops["late"] += max(0, due - tick - 1)
                 tick = max(tick + 1, due)
         finally:
+            self.state = "back-off"
             worker.close()
 
 

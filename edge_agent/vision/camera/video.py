@@ -16,6 +16,7 @@ import numpy.typing as npt
 from edge_agent import config
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.vision.camera import Frame
+from edge_agent.vision.camera.liveness import State
 from edge_agent.vision.picture import find_pictures, read_picture
 from edge_agent.vision.worker import Worker
 
@@ -34,6 +35,7 @@ class VideoCamera:
 
     def __init__(self, section: config.VideoCamera, clock: Clock) -> None:
         self.name, self.every_frame, self.drops = section.name, not section.realtime, Counter[str]()
+        self.state: State = "back-off"
         self._section, self._clock = section, clock
         self._hung: Worker | None = None  # the thread of a read that was given up
 
@@ -54,10 +56,10 @@ class VideoCamera:
             raise DriverError(f"{self._section.path}: no frame: the read that was given up still hangs")
         worker = Worker(f"camera.{self.name}")
         start_s, start_wall_s, previous_s = self._clock.monotonic(), self._clock.wall(), 0.0
-        limit_s = FIRST_FRAME_S
+        limit_s, self.state = FIRST_FRAME_S, "connecting"
         try:
             while frame := await self._next(worker, source, limit_s):
-                limit_s = NEXT_FRAME_S
+                limit_s, self.state = NEXT_FRAME_S, "live"
                 if self._section.realtime:
                     late_s = self._clock.monotonic() - (start_s + frame.at_s)
                     if late_s > BEHIND_S:
@@ -71,6 +73,7 @@ class VideoCamera:
                 previous_s = frame.at_s
                 yield Frame(self.name, frame.seq, start_s + frame.at_s, start_wall_s + frame.at_s, frame.pixels)
         finally:
+            self.state = "back-off"
             worker.close(source.close)
 
     async def _next(self, worker: Worker, source: Generator[Frame, None, None], limit_s: float) -> Frame | None:

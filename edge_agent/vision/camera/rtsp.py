@@ -1,0 +1,105 @@
+"""An RTSP stream by PyAV, over TCP, with a deadline for every read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Generator
+from functools import partial
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import av
+import numpy as np
+
+from edge_agent import config
+from edge_agent.runtime import Clock, DriverError
+from edge_agent.vision.camera.live import LiveCamera, Pixels, Shot
+
+BROKEN_IN_A_ROW = 250  # so many packets without one picture: this will not become one
+
+
+def open_rtsp(section: config.RtspCamera, clock: Clock) -> LiveCamera:
+    """The camera of a config; the stream itself is opened by `frames`."""
+    return LiveCamera(
+        section.name,
+        section.url,
+        partial(read_stream, section),
+        clock,
+        connect_s=section.connect_s + section.stall_s,
+        stall_s=section.stall_s,
+        frozen_s=section.frozen_s,
+        max_fps=section.max_fps,
+    )
+
+
+def read_stream(section: config.RtspCamera, drops: Counter[str]) -> Generator[Shot, None, None]:
+    """Every picture of a stream, blocking; what does not decode is counted in `drops["broken"]`."""
+    options = {"rtsp_transport": section.transport, "fflags": "nobuffer", "max_delay": "500000"}
+    try:
+        with av.open(
+            _with_credentials(section), options=options, timeout=(section.connect_s, section.stall_s)
+        ) as stream_in:
+            if not stream_in.streams.video:
+                raise DriverError(f"{section.url}: has no video")
+            stream = stream_in.streams.video[0]
+            stream.thread_type = "SLICE"  # threads by frame would hold pictures back
+            yield from _pictures(section, stream_in, stream, drops)
+    except av.FFmpegError as error:  # its own text may hold the address with the password
+        raise DriverError(f"{section.url}: {_reason(error)}") from None
+
+
+def _pictures(
+    section: config.RtspCamera,
+    stream_in: av.container.InputContainer,
+    stream: av.video.stream.VideoStream,
+    drops: Counter[str],
+) -> Generator[Shot, None, None]:
+    broken = 0
+    for packet in stream_in.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            drops["broken"] += 1
+            broken += 1
+            if broken >= BROKEN_IN_A_ROW:
+                raise DriverError(f"{section.url}: nothing of it can be decoded") from None
+            continue
+        for frame in frames:
+            broken = 0
+            if frame.is_corrupt:
+                drops["broken"] += 1
+                continue
+            stamp_s = None if frame.pts is None or frame.time is None else float(frame.time)
+            yield Shot(stamp_s, False, partial(_bgr, frame))
+
+
+def _bgr(frame: av.VideoFrame) -> Pixels:
+    return np.asarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
+
+
+def _with_credentials(section: config.RtspCamera) -> str:
+    """The address with user and password from their file, each quoted; raises DriverError."""
+    if section.credentials is None:
+        return section.url
+    try:
+        text = config.read_secret(section.credentials)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
+        raise DriverError(f"camera {section.name}: its credentials cannot be read: {why}") from None
+    user, colon, password = text.partition(":")
+    if not colon or not user:
+        raise DriverError(f"camera {section.name}: the file of its credentials must hold USER:PASSWORD in one line")
+    parts = urlsplit(section.url)
+    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{parts.netloc}"))
+
+
+def _reason(error: av.FFmpegError) -> str:
+    """What happened, in words; without the address."""
+    if isinstance(error, av.error.HTTPUnauthorizedError):
+        return "it wants other credentials (401): give `credentials`, a file with USER:PASSWORD"
+    if isinstance(error, av.error.HTTPNotFoundError):
+        return "there is no such stream (404)"
+    with contextlib.suppress(AttributeError):
+        if isinstance(error, av.error.ExitError):
+            return "no answer in time"
+    return error.strerror or type(error).__name__
