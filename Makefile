@@ -26,6 +26,12 @@ sitl: setup-dev ## fly the scenarios on real ArduCopter (ARDUCOPTER=/path/arduco
 bench: setup-dev test-packages build/bench/site ## the uplink's figures beside its peers', into docs/PERFORMANCE.md (about 10 minutes)
 	@$(BIN)/python bench/uplink.py $(ARGS)
 
+mutants: setup-dev ## is every condition of the only road to the vehicle tested? 100 % of branches, every mutant killed (3 minutes)
+	@mkdir -p build
+	@$(BIN)/coverage run --data-file=build/safety.coverage --branch -m pytest -q tests/flight/test_safety*.py >/dev/null
+	@$(BIN)/coverage report --data-file=build/safety.coverage --include=edge_agent/flight/safety.py --fail-under=100 --show-missing
+	@$(BIN)/python tests/mutants.py edge_agent/flight/safety.py tests/flight/test_safety*.py
+
 check: setup-dev ## lint, types and unit tests (under 90 seconds)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -71,4 +77,4 @@ $(UV):
 
 export ARDUCOPTER
 
-.PHONY: help demo test faults sitl bench check setup setup-dev lock format test-packages clean contract
+.PHONY: help demo test mutants faults sitl bench check setup setup-dev lock format test-packages clean contract

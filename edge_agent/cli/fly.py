@@ -72,11 +72,11 @@ def main(args: argparse.Namespace) -> int:
     if args.connection is None:
         return _ask(args)
     try:
-        settings, route = _settings(args), None
+        settings, route, order = _settings(args), None, None
         if args.command == "fly" or (args.command == "preflight" and args.route):
             route = _route(args.route, settings)
         elif args.command == "dispatch":
-            route = _dispatch(args)
+            order = _order(args)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG
@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
     from edge_agent.cli.flying import run
 
     try:
-        return asyncio.run(run(args, settings, route))
+        return asyncio.run(run(args, settings, route, order))
     except DriverError as error:
         print(error, file=sys.stderr)
         return EX_UNAVAILABLE
@@ -104,8 +104,10 @@ def _ask(args: argparse.Namespace) -> int:
                 return _usage(args, "--dry-run needs --connection")
             return ask.put(args, messages.Fly(route=args.route, from_breakpoint=args.from_breakpoint))
         case "dispatch":
-            place = {"lat": args.lat, "lon": args.lon, "alt_m": args.alt, "hover_s": args.hover}
-            return ask.put(args, messages.Dispatch(**place, say=args.say, lang=args.lang))
+            try:
+                return ask.put(args, _order(args))
+            except UsageError as error:
+                return _usage(args, str(error))
         case "recall":
             return ask.put(args, messages.Recall())
         case _:
@@ -171,14 +173,14 @@ def _route(name: str, settings: config.Agent) -> config.Route:
     return read
 
 
-def _dispatch(args: argparse.Namespace) -> config.Route:
-    """There and back: one place with a hold."""
+def _order(args: argparse.Namespace) -> messages.Dispatch:
+    """What is asked, within what any device would take."""
     import msgspec
 
-    if args.say:
-        raise UsageError("--say: without a daemon there are no speakers")
-    place = {"lat": args.lat, "lon": args.lon, "alt_m": args.alt, "hold_s": args.hover}
+    if args.connection is not None and args.say:
+        raise UsageError("--say: without an agent there are no speakers")
+    order = {"name": "dispatch", "lat": args.lat, "lon": args.lon, "alt_m": args.alt, "hover_s": args.hover}
     try:
-        return msgspec.convert({"id": "dispatch", "waypoints": [place], "alt_m": args.alt}, config.Route)
+        return msgspec.convert({**order, "say": args.say, "lang": args.lang}, messages.Dispatch)
     except msgspec.ValidationError as error:
         raise UsageError(str(error)) from None

@@ -25,8 +25,9 @@ from edge_agent.cli.fly import (
 from edge_agent.flight.claim import TakenError
 from edge_agent.flight.gates import Check
 from edge_agent.flight.phases import RUN_ENDS, Phase
+from edge_agent.flight.route import errand
 from edge_agent.flight.solo import Ended, Solo, Wish
-from edge_agent.messages import FlightEvent, Refusal, Telemetry
+from edge_agent.messages import Dispatch, FlightEvent, Refusal, Telemetry
 from edge_agent.runtime import SystemClock
 
 SPARSE_S = 10.0
@@ -34,14 +35,18 @@ ATTACH_S = 30.0
 CODES = {"flew": 0, "failed": EX_REFUSED, "ended": EX_OTHERWISE, "left": EX_LEFT}
 
 
-async def run(args: argparse.Namespace, settings: config.Agent, route: config.Route | None) -> int:
+async def run(
+    args: argparse.Namespace, settings: config.Agent, route: config.Route | None, order: Dispatch | None
+) -> int:
     """One of the commands, to its end; the exit code."""
+    if order is not None:
+        route = errand(order, settings.limits)
     screen = Screen(args.json)
     records = settings.data_dir / "runs"
     solo = Solo(settings, route=route, records=records, clock=SystemClock(), on_event=screen.event)
     screen.watch(solo)
     link = asyncio.create_task(solo.link())
-    work = asyncio.create_task(_work(args, solo, screen))
+    work = asyncio.create_task(_work(args, order, solo, screen))
     await asyncio.wait([link, work], return_when=asyncio.FIRST_COMPLETED)
     if link.done():  # it never returns by itself
         work.cancel()
@@ -56,7 +61,7 @@ async def run(args: argparse.Namespace, settings: config.Agent, route: config.Ro
     return code
 
 
-async def _work(args: argparse.Namespace, solo: Solo, screen: Screen) -> int:
+async def _work(args: argparse.Namespace, order: Dispatch | None, solo: Solo, screen: Screen) -> int:
     if not await solo.attach(min(args.wait, ATTACH_S) if args.wait else ATTACH_S, screen.waiting):
         if solo.wish is not None:
             return EX_INTERRUPTED
@@ -69,7 +74,7 @@ async def _work(args: argparse.Namespace, solo: Solo, screen: Screen) -> int:
         case "recall":
             return await _recall(solo, screen, by)
         case _:
-            return await _fly(args, solo, screen, by)
+            return await _fly(args, order, solo, screen, by)
 
 
 async def _preflight(args: argparse.Namespace, solo: Solo, screen: Screen) -> int:
@@ -79,7 +84,7 @@ async def _preflight(args: argparse.Namespace, solo: Solo, screen: Screen) -> in
     return EX_REFUSED if blocking else 0
 
 
-async def _fly(args: argparse.Namespace, solo: Solo, screen: Screen, by: str) -> int:
+async def _fly(args: argparse.Namespace, order: Dispatch | None, solo: Solo, screen: Screen, by: str) -> int:
     if solo.pilot.run_id is not None:
         screen.say(f"the flight {solo.pilot.run_id} goes on: it is {solo.pilot.phase}; following it")
     else:
@@ -89,13 +94,18 @@ async def _fly(args: argparse.Namespace, solo: Solo, screen: Screen, by: str) ->
                 return EX_INTERRUPTED
             screen.refused([check.refusal() for check in blocking], solo.pilot.phase)
             return EX_TEMPFAIL if any(check.gate == "alone" for check in blocking) else EX_REFUSED
-        assert solo.route is not None
-        ask = solo.pilot.rehearse if args.dry_run else solo.pilot.fly
-        answer = ask(solo.route.id, by)
+        answer = _begin(args, order, solo, by)
         if isinstance(answer, Refusal):
             screen.refused([answer], solo.pilot.phase)
             return EX_REFUSED
     return screen.ended(await solo.follow(by, screen.flying))
+
+
+def _begin(args: argparse.Namespace, order: Dispatch | None, solo: Solo, by: str) -> str | Refusal:
+    if order is not None:
+        return solo.pilot.dispatch(order, by, rehearse=args.dry_run)
+    assert solo.route is not None  # `fly` has one
+    return (solo.pilot.rehearse if args.dry_run else solo.pilot.fly)(solo.route.id, by)
 
 
 async def _recall(solo: Solo, screen: Screen, by: str) -> int:

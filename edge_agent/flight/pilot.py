@@ -103,9 +103,9 @@ class Pilot:
         """Fly a route now, or what its last run left of it; the run's ULID, or why not."""
         return self._commander.fly(route_id, by, *self._now(), from_breakpoint=from_breakpoint)
 
-    def dispatch(self, order: Dispatch, by: str) -> str | Refusal:
+    def dispatch(self, order: Dispatch, by: str, *, rehearse: bool = False) -> str | Refusal:
         """Fly to a place, from the ground or from the flight under way; the run's ULID, or why not."""
-        return self._commander.dispatch(order, by, *self._now())
+        return self._commander.dispatch(order, by, *self._now(), rehearse=rehearse)
 
     def extend(self, hover_s: float) -> Refusal | None:
         """Hover so much longer than planned."""
