@@ -35,6 +35,7 @@ from edge_agent.messages import (
     Telemetry,
     Tracks,
     Video,
+    Visit,
 )
 from edge_agent.outlook import Outlook
 from edge_agent.runtime import (
@@ -50,11 +51,12 @@ from edge_agent.runtime import (
     watchdog,
     watchdog_period_s,
 )
-from edge_agent.topics import Context
+from edge_agent.topics import Context, rfc3339
 from edge_agent.witness import Witness
 
 if TYPE_CHECKING:
     from edge_agent.flight.pilot import Pilot
+    from edge_agent.flight.visitor import Visitor
     from edge_agent.uplink.mqtt import Uplink
     from edge_agent.vision.clips import Clips, Wanted
     from edge_agent.vision.pipeline import Vision
@@ -90,6 +92,7 @@ class Agent:
         self._make_speakers()
         self._make_vision()
         self._make_flight()
+        self._make_visits()
         self._make_desk()
         self.outlook = Outlook(
             self.settings,
@@ -104,6 +107,7 @@ class Agent:
             lists=self.lists,
             clips=self.clips,
             vision=self.vision,
+            visitor=self.visitor,
         )
         self._make_metrics()
         self.wishes.apply = self.apply
@@ -226,6 +230,21 @@ class Agent:
             self.settings, clock=self.clock, health=self.health, on_tracks=self.on_tracks
         )
         self.parts += vision.parts()
+
+    def _make_visits(self) -> None:
+        self.visitor: Visitor | None = None
+        if self.pilot is None or not self.settings.visits:
+            return
+        from edge_agent.flight.visitor import Visitor
+
+        folder = self.data_dir / "flight"
+        try:
+            self.visitor = Visitor(self.settings, folder, clock=self.clock, health=self.health, on_visit=self.on_visit)
+        except DriverError as error:  # flights go on without the ledger of what they must see
+            self.health.failed("visits", error)
+        else:
+            self.pilot.carry(self.visitor.carry)
+            self.parts.append(("visits", self.visitor.run))
 
     def _make_flight(self) -> None:
         self.pilot: Pilot | None = None
@@ -373,6 +392,8 @@ class Agent:
         self.outlook.look()
         # Its own id: what is handed over again after a crash is the same event, and kept once.
         await self.report("mission", event, id=f"{event.run}/{event.seq}", wall_s=event.wall_s)
+        if self.visitor:
+            self.visitor.flown(event)
         await self.desk.flown(event)
         if event.say is not None and self.clock.wall() - event.wall_s < self.settings.voice.stale_s:
             self.speak_on_scene(Phrase(text=event.say, lang=event.lang or "cmn"), event.run)
@@ -394,8 +415,15 @@ class Agent:
 
     def on_telemetry(self, telemetry: Telemetry) -> None:
         """Where the vehicle is, for those who watch now; never queued."""
+        if self.visitor:
+            self.visitor.seen(telemetry)
         if self.uplink:
             self.uplink.telemetry("pos", telemetry)
+
+    async def on_visit(self, visit: Visit) -> None:
+        """What must be visited was, is due, or was left out."""
+        log.info("visit %s: %s, due %s", visit.target, visit.state, rfc3339(visit.due_s))
+        await self.report("visit", visit, wall_s=visit.wall_s)
 
     async def report(self, kind: str, data: msgspec.Struct, *, thumb: bytes | None = None, **facts: Any) -> None:
         """To the outbox; a full or broken disk is a fault that neither silences nor grounds the agent."""

@@ -252,6 +252,25 @@ class LevelSpan(Span, frozen=True, kw_only=True):
     level: PatrolLevel
 
 
+class MustVisit(Section, frozen=True):
+    """A place, a line or an area that the flights must see every so many days.
+
+    A point counts when passed within `within_m` for `dwell_s`; a line when `share` of it was passed so near; an area
+    when `share` of it was in the picture of a camera that looks straight down with `hfov_deg` across.
+    """
+
+    id: Id
+    kind: Literal["point", "line", "area"]
+    corners: Annotated[tuple[tuple[Lat, Lon], ...], Meta(min_length=1, max_length=200)]
+    routes: tuple[Id, ...] = ()  # whose runs are expected to see it
+    every_days: Annotated[float, Meta(gt=0, le=3660)] = 1.0
+    remind_h: Annotated[float, Meta(ge=0, le=8760)] = 6.0  # before it runs out
+    within_m: Annotated[float, Meta(gt=0, le=1000)] = 20.0
+    dwell_s: Annotated[float, Meta(ge=0, le=600)] = 0.0
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.9
+    hfov_deg: Annotated[float, Meta(ge=1, le=150)] = 70.0
+
+
 class Schedule(Section, frozen=True):
     """When a route is flown, in the site's time zone or its own.
 
@@ -674,6 +693,7 @@ class Agent(Section, frozen=True):
     schedules: tuple[Schedule, ...] = field(default=(), name="schedule")
     blackouts: tuple[Blackout, ...] = field(default=(), name="blackout")
     levels: tuple[LevelSpan, ...] = field(default=(), name="level")
+    visits: tuple[MustVisit, ...] = field(default=(), name="visit")
     cameras: tuple[Camera, ...] = field(default=(), name="camera")
     detectors: tuple[Detector, ...] = field(default=(), name="detector")
     plates: Plates = field(default_factory=Plates)
@@ -986,7 +1006,7 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             faults.append(f"{where}: no {kind} is called `{name}` (there is: {there})")
 
     cameras, detectors, zones, speakers, routes = map(names, ("camera", "detector", "zone", "speaker", "route"))
-    names("rule"), names("blackout")
+    names("rule"), names("blackout"), names("visit")
     schedules = names("schedule")
     vehicle = "vehicle" in table
     site = table["site"] if isinstance(table.get("site"), dict) else {}
@@ -1036,6 +1056,10 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         faults += [f"blackout[{blackout.id}]: {fault}" for fault in (spans.fault(blackout),) if fault]
     for number, span in enumerate(config.levels):
         faults += [f"level[{number}]: {fault}" for fault in (spans.fault(span),) if fault]
+    for visit in config.visits:
+        for name in visit.routes:
+            known(f"visit[{visit.id}].routes", name, routes, "route")
+        faults += _visit_faults(visit, config.site, config.limits)
     if (config.routes or config.schedules) and not vehicle:
         faults.append("vehicle: required with a [[route]] or a [[schedule]]")
     take_off = None if config.site.lat is None or config.site.lon is None else (config.site.lat, config.site.lon)
@@ -1103,6 +1127,23 @@ def _rule_faults(where: str, schedule: Schedule, site: Site) -> list[str]:
         return [f"{where}.dtstart: required with `rrule` (local time, as 2026-11-22T21:30)"]
     fault = rule_fault(schedule.rrule, schedule.dtstart)
     return [f"{where}.{fault}"] if fault else []
+
+
+def _visit_faults(visit: MustVisit, site: Site, limits: Limits) -> list[str]:
+    where, count = f"visit[{visit.id}]", len(visit.corners)
+    least, most = {"point": (1, 1), "line": (2, 200), "area": (3, 200)}[visit.kind]
+    if not least <= count <= most:
+        return [f"{where}.corners: a {visit.kind} has {least} to {most}, got {count}"]
+    if visit.dwell_s and visit.kind != "point":
+        return [f"{where}.dwell_s: a {visit.kind} is passed, not stayed at; use `share`"]
+    if visit.kind == "area" and geo.crosses_itself(visit.corners):
+        return [f"{where}.corners: its edges cross each other"]
+    if site.lat is None or site.lon is None:
+        return []
+    away_m = max(geo.distance_m(site.lat, site.lon, *corner) for corner in visit.corners)
+    if away_m <= limits.max_distance_m:
+        return []
+    return [f"{where}: {away_m:.0f} m from the take-off place, limits.max_distance_m is {limits.max_distance_m:g}"]
 
 
 def _airframe_faults(frame: Airframe) -> list[str]:

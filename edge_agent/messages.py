@@ -281,6 +281,26 @@ class FlightEvent(Struct, frozen=True, kw_only=True):
     lang: Literal["cmn", "en"] | None = None  # of `say`
 
 
+VisitStateName = Literal["visited", "due_soon", "overdue", "missed", "owed", "open"]
+
+
+class Visit(Struct, frozen=True, kw_only=True):
+    """A target that must be visited: it was, is due soon, is overdue, or a run left it out."""
+
+    target: str
+    kind: Literal["point", "line", "area"]
+    state: VisitStateName
+    wall_s: float
+    due_s: float  # Unix time until which it is to be visited
+    share: float  # of it that was seen since the last visit, 0..1
+    visited_s: float | None = None  # Unix time of the last visit
+    closest_m: float | None = None
+    dwell_s: float = 0.0
+    carried: bool = False  # the next run takes it on
+    route: str | None = None
+    run: str | None = None
+
+
 # --- asked --------------------------------------------------------------------------------------------------------
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]

@@ -12,6 +12,7 @@ from edge_agent.twin import FlightState, GpsState, PartsState
 if TYPE_CHECKING:
     from edge_agent.desired import Wishes
     from edge_agent.flight.pilot import Pilot
+    from edge_agent.flight.visitor import Visitor
     from edge_agent.incidents.hotlist_store import HotLists
     from edge_agent.uplink.evidence import Evidence
     from edge_agent.uplink.evidence_upload import Uploader
@@ -40,10 +41,11 @@ class Outlook:
         lists: HotLists,
         clips: Clips | None,
         vision: Vision | None,
+        visitor: Visitor | None = None,
     ) -> None:
         self.settings, self.health, self.lag = settings, health, lag
         self.outbox, self.uplink, self.pilot = outbox, uplink, pilot
-        self.evidence, self.uploader = evidence, uploader
+        self.evidence, self.uploader, self.visitor = evidence, uploader, visitor
         self.wishes, self.lists, self.clips, self.vision = wishes, lists, clips, vision
 
     def status(self) -> dict[str, Any]:
@@ -56,6 +58,7 @@ class Outlook:
             "counts": dict(self.health.counts),
             "loop_lag_p99_ms": round(self.lag.p99_ms(), 1),
             "flight": self.pilot.status() if self.pilot else None,
+            "visits": self.visitor.status() if self.visitor else None,
             "outbox": self.outbox.stats(),
             "evidence": self.evidence.status() | (self.uploader.status() if self.uploader else {}),
             "cameras": self.vision.status() if self.vision else {},

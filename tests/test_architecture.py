@@ -87,6 +87,7 @@ CORES = (
     "flight/scene.py",
     "flight/schedule.py",
     "flight/timetable.py",
+    "flight/visits.py",
     "flight/fence.py",
     "flight/frames.py",
     "flight/signing.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,10 @@ import msgspec
 
 from edge_agent import config
 from edge_agent.cli.check import print_json
+from edge_agent.messages import Visit
 from edge_agent.plans.model import Fault, Place, Plan, PlanError
+from edge_agent.runtime import DriverError
+from edge_agent.topics import rfc3339
 
 if TYPE_CHECKING:
     from edge_agent.flight.review import Review
@@ -91,7 +95,7 @@ def main(args: argparse.Namespace) -> int:
         else:
             print(error, file=sys.stderr)
         return UNREADABLE if error.unreadable else REFUSED
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DriverError) as error:
         print(f"edge-agent route {args.verb}: {error}", file=sys.stderr)
         return UNREADABLE
 
@@ -153,19 +157,33 @@ def _list(args: argparse.Namespace) -> int:
     from edge_agent.flight import route as routes
 
     settings = config.load(args.config or Path("agent.toml"))
+    visits, wanted = _visits(settings), {visit.id: visit.routes for visit in settings.visits}
     for route in settings.routes:
         home = _home(settings, Plan()) or (route.waypoints[0].lat, route.waypoints[0].lon)
         schedules = [schedule.id for schedule in settings.schedules if schedule.route == route.id]
         row = {
             "id": route.id, "waypoints": len(route.waypoints), "length_m": round(routes.length_m(route, *home)),
             "file": str(route.file) if route.file else None, "fence": bool(route.fence), "schedules": schedules,
+            "visits": [visit for visit in visits if route.id in wanted[visit.target]],
         }  # fmt: skip
         if args.json:
             print_json(row)
         else:
             flown = f"{', '.join(schedules) or 'no schedule'}  {row['file'] or ''}"
             print(f"{route.id:16} {row['waypoints']:4} waypoints  {row['length_m']:6} m  {flown}".rstrip())
+            for visit in (one for one in visits if route.id in wanted[one.target]):
+                print(
+                    f"  {visit.kind} {visit.target}: {visit.state}, {visit.share:.0%} seen, due {rfc3339(visit.due_s)}"
+                )
     return 0
+
+
+def _visits(settings: config.Agent) -> list[Visit]:
+    """How each target that must be visited stands, as the agent last saved it."""
+    from edge_agent.flight.visitor import load
+    from edge_agent.flight.visits import Visits
+
+    return Visits(settings.visits, load(settings.data_dir / "flight" / "visits.json"), time.time()).rows()
 
 
 # --- what is asked about ----------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ ANYTHING = "{id}"
 _BODIES: dict[str, tuple[type[Struct], ...]] = {
     "det": (messages.Incident, messages.Revision),
     "mission": (messages.FlightEvent,),
+    "visit": (messages.Visit,),
     "voice": (messages.Spoken,),
     "snapshot": (messages.Snapped,),
     "clip": (messages.Clipped,),

@@ -92,6 +92,7 @@ class Commander:
         self._home_by: tuple[str, str] | None = None  # who calls the drone home, and why
         self._resume_by: str | None = None
         self._low_s: float | None = None
+        self.carry: Callable[[config.Route], config.Route] = lambda route: route  # takes on what earlier runs left out
 
     # --- asked ----------------------------------------------------------------------------------------------------
 
@@ -111,6 +112,8 @@ class Commander:
                 return _no("breakpoint", "no run of this route was called away", route_id, remedy="fly it whole")
             route = missions.rest(route, left.waypoint, left.lat, left.lon, left.alt_m)
             skipped = left.waypoint - 1
+        elif not self.blocked(longer := self.carry(route), now):
+            route = longer  # only behind its own waypoints, so that breakpoints still count those
         items = missions.mission(route)
         run = Run(id=self._new_id(), route=route.id, by=by, phase=Phase.GROUND, rehearsal=rehearse, skipped=skipped)
         return self._open(run, route, items, now, wall)

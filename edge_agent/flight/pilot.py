@@ -152,6 +152,10 @@ class Pilot:
         """The level that holds now; each has its own schedules."""
         return self._commander.ledger.level_at(self._clock.wall())
 
+    def carry(self, take_on: Callable[[config.Route], config.Route]) -> None:
+        """Ask this, before each whole run of a route, for the route with what earlier runs left out."""
+        self._commander.carry = take_on
+
     def enable(self, schedule: str, enabled: bool) -> None:
         """Switch a schedule on or off; one that was off owes nothing of that time."""
         self._commander.ledger.enable(schedule, enabled, self._clock.wall())

@@ -55,6 +55,7 @@ LANES = {
     "voice": 1,
     "snapshot": 1,
     "mission": 2,
+    "visit": 2,
     "evidence": 2,
     "clip": 2,
     "thumb": 2,
