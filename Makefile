@@ -32,6 +32,9 @@ mutants: setup-dev ## is every condition of the only road to the vehicle tested?
 	@$(BIN)/coverage report --data-file=build/safety.coverage --include=edge_agent/flight/safety.py --fail-under=100 --show-missing
 	@$(BIN)/python tests/mutants.py edge_agent/flight/safety.py tests/flight/test_safety*.py
 
+bench-flight: setup-dev build/bench/mavsdk ## the link's figures beside mavutil and MAVSDK (with ARDUCOPTER=… about 25 minutes)
+	@$(BIN)/python bench/flight.py $(ARGS)
+
 check: setup-dev ## lint, types and unit tests (under 90 seconds)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -61,6 +64,9 @@ clean: ## forget what was built and installed here
 build/bench/site: bench/requirements.txt | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --target $@ -r $< && touch $@
 
+build/bench/mavsdk: | $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --target $@ mavsdk==4.1.0
+
 .venv/.demo: pyproject.toml uv.lock | $(UV)
 	@$(UV) sync --quiet --frozen --inexact --extra demo && touch $@
 
@@ -77,4 +83,4 @@ $(UV):
 
 export ARDUCOPTER
 
-.PHONY: help demo test mutants faults sitl bench check setup setup-dev lock format test-packages clean contract
+.PHONY: help demo test mutants faults sitl bench bench-flight check setup setup-dev lock format test-packages clean contract

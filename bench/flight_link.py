@@ -203,6 +203,7 @@ def _ours(place: str, number: int) -> dict[str, float]:
         clock = SystemClock()
         vehicle = open_vehicle(config.MavlinkVehicle(url=place), config.Site(device="b"), clock)
         link = Link(1)
+        link.watched = link.read_params((), 0.0)  # a recording answers no question for parameters
         await vehicle.open()
         print("ready", flush=True)
         started, first, heard_s = 0.0, 0, time.monotonic()
