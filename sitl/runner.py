@@ -22,6 +22,7 @@ from sitl.world import World
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE / "scenarios"
+SETTLE_S = 0.5  # of wall time, for the last event to reach the outbox
 PATIENCE_S = 300.0  # of wall time for one scenario, whatever the vehicle's clock says
 INSIDE = ("sh", "-c", 'ip link set lo up && exec "$@"', "sh")
 
@@ -62,6 +63,7 @@ async def one(scenario: Scenario, folder: Path, *, vehicle: str, speedup: float,
     vehicle_s = world.clock.now()
     try:
         if not found:
+            await asyncio.sleep(SETTLE_S)
             found = faults(world, await world.agent.stop())
     finally:
         await world.close()

@@ -15,7 +15,7 @@ from sitl.wire import Passed
 if TYPE_CHECKING:
     from sitl.world import World
 
-ENDS = ("landed", "failed", "preempted", "lockout", "missed")
+ENDS = ("landed", "failed", "preempted", "lockout", "missed", "checked")
 SILENT = ("yielded", "link_down", "foreign")  # phases in which the agent must not act
 REACTION_S = 1.0  # what was sent before the agent could know is no fault
 # What only asks, and changes nothing aboard.
