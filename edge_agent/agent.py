@@ -115,6 +115,7 @@ class Agent:
 
         control = Control(self.data_dir, self.execute, self.outlook.status, self.outbox.retry, self.desk.became)
         control.originals = Custody(self.evidence, self.outbox.event).execute
+        control.preflight = self.preflight
         self.parts.append(("control", control.run))
 
     # --- what is made ---------------------------------------------------------------------------------------------
@@ -439,6 +440,16 @@ class Agent:
     async def execute(self, request: Request, by: str) -> Reply:
         """One request, from the centre or the local socket."""
         return await self.desk.execute(request, by)
+
+    def preflight(self, route_id: str | None) -> dict[str, Any] | Reply:
+        """How every gate stands, for whoever asks before a flight."""
+        route = next((route for route in self.settings.routes if route.id == route_id), None)
+        if self.pilot is None:
+            return Reply(state="rejected", reason=self.grounded)
+        if route_id is not None and route is None:
+            known = ", ".join(route.id for route in self.settings.routes) or "none is configured"
+            return Reply(state="rejected", reason=f"no route is called {route_id} (there is: {known})")
+        return {"checks": self.pilot.checks(route)}
 
     async def tell(self, run: str, reply: Reply) -> None:
         """How far a flight or an announcement is, for the centre if it asked for it."""

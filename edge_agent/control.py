@@ -38,7 +38,13 @@ class Became(msgspec.Struct, frozen=True, tag_field="name", tag="became"):
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 0.0
 
 
-Question = Request | Status | RetryEvents | Became | Originals
+class Preflight(msgspec.Struct, frozen=True, tag_field="name", tag="preflight"):
+    """How does every gate stand, for this route of the configuration or for none?"""
+
+    route: str | None = None
+
+
+Question = Request | Status | RetryEvents | Became | Originals | Preflight
 
 
 @contextmanager
@@ -65,6 +71,7 @@ class Control:
         self._data_dir, self._execute, self._status, self._retry = data_dir, execute, status, retry
         self._became = became
         self.originals: Callable[[Originals, str], Awaitable[Reply]] | None = None
+        self.preflight: Callable[[str | None], dict[str, Any] | Reply] | None = None
 
     async def run(self) -> None:
         """Serve until cancelled; the socket is open to this user alone."""
@@ -114,6 +121,8 @@ class Control:
                 return await self.originals(question, by)
             except DriverError as error:
                 return Reply(state="failed", reason=str(error))
+        if isinstance(question, Preflight):
+            return self.preflight(question.route) if self.preflight else Reply(state="rejected", reason="nothing flies")
         return await self._execute(question, by)
 
 

@@ -111,7 +111,20 @@ def _ask(args: argparse.Namespace) -> int:
         case "recall":
             return ask.put(args, messages.Recall())
         case _:
-            return _usage(args, "--connection is needed")
+            return _preflight(args)
+
+
+def _preflight(args: argparse.Namespace) -> int:
+    from edge_agent.cli import flying
+
+    try:
+        return flying.preflight(ask.find_data_dir(args), args.route, args.json)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EX_CONFIG
+    except DriverError as error:
+        print(error, file=sys.stderr)
+        return EX_UNAVAILABLE
 
 
 def _usage(args: argparse.Namespace, text: str) -> int:

@@ -9,10 +9,11 @@ import signal
 import sys
 import time
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
-from edge_agent import config
+from edge_agent import config, control
 from edge_agent.cli.check import print_json
 from edge_agent.cli.fly import (
     EX_INTERRUPTED,
@@ -93,6 +94,7 @@ async def _fly(args: argparse.Namespace, order: Dispatch | None, solo: Solo, scr
             if solo.wish is not None:
                 return EX_INTERRUPTED
             screen.refused([check.refusal() for check in blocking], solo.pilot.phase)
+            screen.run = solo.pilot.refuse(solo.route, by, str(blocking[0].refusal()))
             return EX_TEMPFAIL if any(check.gate == "alone" for check in blocking) else EX_REFUSED
         answer = _begin(args, order, solo, by)
         if isinstance(answer, Refusal):
@@ -129,6 +131,7 @@ class Screen:
         self._live = sys.stderr.isatty()
         self._told_s = float("-inf")
         self._asking = False
+        self.run: str | None = None  # what was refused
         self._last: FlightEvent | None = None  # the event that ended the run: told with what is known only then
 
     # --- asked --------------------------------------------------------------------------------------------------
@@ -224,18 +227,8 @@ class Screen:
             self.say(f"refused: {refusal}")
 
     def table(self, checks: list[Check]) -> None:
-        """All gates, one a line."""
         self._clear()
-        for check in checks:
-            if self._json:
-                print_json(check)
-                continue
-            state = "advice" if check.advice and check.state != "pass" else check.state
-            facts = [check.value, f"limit {check.limit}" if check.limit else None]
-            facts += [f"{check.age_s:.1f} s old" if check.age_s is not None else None, check.source]
-            print(f"{state:8}{check.gate:12}{check.reason} ({', '.join(fact for fact in facts if fact)})")
-            if check.state != "pass" and check.remedy:
-                print(f"{'':20}-> {check.remedy}")
+        print_checks(checks, self._json)
 
     def ended(self, ended: Ended) -> int:
         self._clear()
@@ -245,7 +238,7 @@ class Screen:
     def close(self, solo: Solo, code: int) -> None:
         """The last transition, and where record and plot are."""
         event = self._last
-        run = event.run if event else solo.left
+        run = event.run if event else solo.left or self.run
         files = {
             name: str(file) if run and file.is_file() else None
             for name, file in (("record", solo.recorder.file(run or "-")), ("plot", solo.recorder.plot(run or "-")))
@@ -276,6 +269,31 @@ class Screen:
     def _clear(self) -> None:
         if self._live and not self._asking:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def print_checks(checks: list[Check], as_json: bool) -> None:
+    """All gates, one a line."""
+    for check in checks:
+        if as_json:
+            print_json(check)
+            continue
+        state = "advice" if check.advice and check.state != "pass" else check.state
+        facts = [check.value, f"limit {check.limit}" if check.limit else None]
+        facts += [f"{check.age_s:.1f} s old" if check.age_s is not None else None, check.source]
+        print(f"{state:8}{check.gate:12}{check.reason} ({', '.join(fact for fact in facts if fact)})")
+        if check.state != "pass" and check.remedy:
+            print(f"{'':20}-> {check.remedy}")
+
+
+def preflight(data_dir: Path, route: str | None, as_json: bool) -> int:
+    """Through a running agent: 0 where every gate passes, 1 where one does not; raises DriverError."""
+    answer = control.ask(data_dir, control.Preflight(route=route))
+    if "checks" not in answer:
+        print(answer.get("reason"), file=sys.stderr)
+        return EX_REFUSED
+    checks = msgspec.convert(answer["checks"], list[Check])
+    print_checks(checks, as_json)
+    return EX_REFUSED if any(check.blocks for check in checks) else 0
 
 
 def _number(name: str, value: float | None, unit: str) -> str:

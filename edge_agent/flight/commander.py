@@ -251,6 +251,11 @@ class Commander:
         return None
 
     @property
+    def flown(self) -> config.Route | None:
+        """The route of the run that is being begun or flown; None after a restart of the agent."""
+        return self._launch.flown if self._launch else None
+
+    @property
     def digest(self) -> str | None:
         """What names the mission aboard, once it was read back."""
         run = self.logbook.run

@@ -164,6 +164,10 @@ class Pilot:
         """How every gate stands: for this route, or for none."""
         return self._commander.checks(route, self._clock.monotonic())
 
+    def refuse(self, route: config.Route | None, by: str, cause: str) -> str | None:
+        """Write down that a flight was asked for and refused; the id of the record."""
+        return self._scribe.refuse(route, by, self.checks(route), cause) if self._scribe else None
+
     @property
     def run_id(self) -> str | None:
         """The flight that is under way."""
@@ -308,7 +312,7 @@ class Pilot:
         if self._scribe is None or event.phase == "missed":
             return
         if event.phase == "gating":
-            route = next((route for route in self._routes if route.id == event.route), None)
+            route = self._commander.flown
             self._scribe.begin(event, route, self._commander.checks(route, self._clock.monotonic()))
         self._scribe.enter(event, digest=self._commander.digest)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import to_builtins
+from ulid import ULID
 
 from edge_agent import __version__, config
 from edge_agent.flight import phases
@@ -35,12 +36,20 @@ class Scribe:
     def begin(self, event: FlightEvent, route: config.Route | None, checks: Sequence[Check]) -> None:
         """A run begins: what is planned, and how the gates stand."""
         self._sum = Summary()
-        plan = [
-            {**stop.place._asdict(), "speed_mps": stop.speed_mps, "hold_s": stop.hold_s}
-            for stop in (stops(route) if route else ())
-        ]
-        self._note(event.run, "run", {"route": event.route, "by": event.by, "version": __version__, "plan": plan})
+        self._note(
+            event.run, "run", {"route": event.route, "by": event.by, "version": __version__, "plan": _plan(route)}
+        )
         self._note(event.run, "gates", {"checks": to_builtins(checks)})
+
+    def refuse(self, route: config.Route | None, by: str, checks: Sequence[Check], cause: str) -> str:
+        """A flight that was asked for and refused leaves a record too; its id."""
+        run = str(ULID())
+        self._note(
+            run, "run", {"route": route.id if route else None, "by": by, "version": __version__, "plan": _plan(route)}
+        )
+        self._note(run, "gates", {"checks": to_builtins(checks)})
+        self._note(run, "end", {"result": "refused", "cause": cause, **Summary().to_dict()})
+        return run
 
     def enter(self, event: FlightEvent, digest: str | None) -> None:
         """A phase was entered; one that ends the run closes its record."""
@@ -88,8 +97,19 @@ class Scribe:
         else:
             self._health.set("flight.record", "running")
 
+    def _head(self, run: str, name: str, by: str, route: config.Route | None, checks: Sequence[Check]) -> None:
+        self._note(run, "run", {"route": name, "by": by, "version": __version__, "plan": _plan(route)})
+        self._note(run, "gates", {"checks": to_builtins(checks)})
+
     def _note(self, run: str, kind: str, data: dict[str, Any]) -> None:
         self._notes.append(Note(run, kind, data, self._clock.wall()))
+
+
+def _plan(route: config.Route | None) -> list[dict[str, float]]:
+    return [
+        {**stop.place._asdict(), "speed_mps": stop.speed_mps, "hold_s": stop.hold_s}
+        for stop in (stops(route) if route else ())
+    ]
 
 
 def _when(t: Telemetry) -> float:
