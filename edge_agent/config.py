@@ -301,22 +301,43 @@ class Schedule(Section, frozen=True):
 # --- vision -------------------------------------------------------------------------------------------------------
 
 
-class VideoCamera(Section, frozen=True, tag_field="type", tag="video"):
-    """A video file, or a directory of images, played at its own pace (`realtime`) or frame by frame."""
+class Tiles(Section, frozen=True):
+    """Parts of a large picture that the detector looks at in full size, for objects too small in the whole of it.
+
+    Every `full_every` frames the whole picture is looked at, else up to `each` tiles as far as `budget_ms` lasts.
+    """
+
+    side_px: Annotated[int, Meta(ge=64, le=4096)] = 640
+    each: Annotated[int, Meta(ge=1, le=64)] = 2
+    full_every: Annotated[int, Meta(ge=1, le=1000)] = 3
+    budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 200.0
+
+
+class Looked(Section, frozen=True, kw_only=True):
+    """What all cameras have in common: whose eyes look at it, where, and when.
+
+    `motion`: a camera that stands still (`static`) is looked at where something changes; of one that moves (`moving`)
+    the picture's motion is taken from the tracks; `auto` tells which by itself, `off` does neither.
+    """
 
     name: Id
-    path: Path
     detector: Id
+    motion: Literal["auto", "static", "moving", "off"] = "auto"
+    tiles: Tiles | None = None
+
+
+class VideoCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="video"):
+    """A video file, or a directory of images, played at its own pace (`realtime`) or frame by frame."""
+
+    path: Path
     realtime: bool = True
     loop: bool = False
     fps: Annotated[float, Meta(gt=0, le=120)] | None = None  # of an image directory, or to override the file's
 
 
-class SimulatedCamera(Section, frozen=True, tag_field="type", tag="simulated"):
+class SimulatedCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="simulated"):
     """A rendered river bank with moving people and vehicles with plates."""
 
-    name: Id
-    detector: Id
     scene: Literal["river_bank", "empty"] = "river_bank"
     fps: Annotated[float, Meta(gt=0, le=60)] = 8.0
     width: Annotated[int, Meta(ge=160, le=3840)] = 1280
@@ -330,15 +351,13 @@ FrozenS = Annotated[float, Meta(ge=0, le=3600)]
 MaxFps = Annotated[float, Meta(gt=0, le=120)]
 
 
-class RtspCamera(Section, frozen=True, tag_field="type", tag="rtsp"):
+class RtspCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="rtsp"):
     """A camera on the network: `url` without user and password, which stand in the file `credentials` (USER:PASSWORD).
 
     Without a new picture for `stall_s`, or with the same one for `frozen_s` (0: never), it is connected to anew.
     """
 
-    name: Id
     url: Annotated[str, Meta(pattern=r"^rtsps?://[^\s/@]+(/[^\s]*)?$")]
-    detector: Id
     credentials: Secret | None = None
     transport: Literal["tcp", "udp"] = "tcp"
     connect_s: Annotated[float, Meta(gt=0, le=120)] = 10.0
@@ -347,11 +366,9 @@ class RtspCamera(Section, frozen=True, tag_field="type", tag="rtsp"):
     max_fps: MaxFps | None = None  # pictures beyond it are decoded and left
 
 
-class V4l2Camera(Section, frozen=True, tag_field="type", tag="v4l2"):
+class V4l2Camera(Looked, frozen=True, kw_only=True, tag_field="type", tag="v4l2"):
     """A camera of the kernel; `format` is its FourCC, as "MJPG" or "YUYV"."""
 
-    name: Id
-    detector: Id
     device: Path = Path("/dev/video0")
     width: Annotated[int, Meta(ge=16, le=16384)] = 1280
     height: Annotated[int, Meta(ge=16, le=16384)] = 720
@@ -362,11 +379,9 @@ class V4l2Camera(Section, frozen=True, tag_field="type", tag="v4l2"):
     max_fps: MaxFps | None = None
 
 
-class PiCamera(Section, frozen=True, tag_field="type", tag="picamera"):
+class PiCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="picamera"):
     """The camera of a Raspberry Pi, by picamera2; `short_exposure` keeps what moves sharp, at the price of noise."""
 
-    name: Id
-    detector: Id
     number: Annotated[int, Meta(ge=0, le=9)] = 0
     width: Annotated[int, Meta(ge=64, le=9152)] = 1920
     height: Annotated[int, Meta(ge=64, le=6944)] = 1080

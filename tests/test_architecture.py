@@ -124,6 +124,8 @@ CORES = (
     "vision/heads/ready.py",
     "vision/ring.py",
     "vision/camera/liveness.py",
+    "vision/motion.py",
+    "vision/tiles.py",
     "vision/track.py",
 )
 IMPURE = {

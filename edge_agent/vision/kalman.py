@@ -59,6 +59,15 @@ class Kalman:
         self.position += self.velocity * dt_s
         np.maximum(self.position[:, 2:], 1.0, out=self.position[:, 2:])  # a shrinking box never turns inside out
 
+    def warp(self, affine: Floats) -> None:
+        """Move all rows with the picture: `affine` (2, 3) is the camera's motion, in pixels of the frame."""
+        turn = affine[:, :2]
+        scale = np.sqrt(abs(np.linalg.det(turn)))
+        self.position[:, :2] = self.position[:, :2] @ turn.T + affine[:, 2]
+        self.velocity[:, :2] = self.velocity[:, :2] @ turn.T
+        self.position[:, 2:] *= scale
+        self.velocity[:, 2:] *= scale
+
     def correct(self, rows: list[int], boxes: Floats) -> None:
         """Take the measured boxes of some rows into account."""
         measured = _centred(boxes)

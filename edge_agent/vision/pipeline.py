@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -11,12 +11,14 @@ import cv2
 import msgspec
 
 from edge_agent import config
-from edge_agent.messages import Track, Tracks, is_a
+from edge_agent.messages import Box, Track, Tracks, is_a
 from edge_agent.runtime import Clock, Health, Latest
 from edge_agent.vision.camera import Camera, Frame, open_camera
 from edge_agent.vision.detect import Detector, open_detector
+from edge_agent.vision.look import Looker
+from edge_agent.vision.motion import Motion
 from edge_agent.vision.plates import PlateReader, PlateVotes
-from edge_agent.vision.track import Tracker
+from edge_agent.vision.track import Moment, Tracker
 from edge_agent.vision.worker import Worker
 
 STUCK_S = 60.0  # one frame through detector and plates: longer than the slowest board needs
@@ -34,8 +36,9 @@ def open_vision(
     return Vision(
         [open_camera(section, clock) for section in settings.cameras],
         {section.name: partial(open_detector, section) for section in settings.detectors},
-        {section.name: section.detector for section in settings.cameras},
+        {section.name: section for section in settings.cameras},
         settings.plates,
+        {section.name: _zones(settings, section) for section in settings.cameras},
         health=health,
         on_tracks=on_tracks,
     )
@@ -45,28 +48,38 @@ def open_eye(settings: config.Agent, camera: config.Camera) -> Eye:
     """The way from frame to tracks of one camera of the config, for whoever sets its own pace."""
     detector = next(section for section in settings.detectors if section.name == camera.detector)
     reader = PlateReader(settings.plates.threads) if settings.plates.enabled else None
-    return Eye(camera.name, open_detector(detector), settings.plates, reader)
+    return Eye(open_detector(detector), settings.plates, reader, camera, _zones(settings, camera))
 
 
 class Eye:
     """One camera's way from frame to tracks: detector, tracker, plates; blocking, one thread at a time."""
 
-    def __init__(self, camera: str, detector: Detector, plates: config.Plates, reader: PlateReader | None) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        plates: config.Plates,
+        reader: PlateReader | None,
+        camera: config.Camera,
+        zones: Sequence[Box] = (),
+    ) -> None:
         self._detector, self._reader = detector, reader
-        self._tracker = Tracker(camera, detector.score)
+        self._tracker = Tracker(camera.name, detector.score)
         self._votes = PlateVotes(plates.every_s, plates.enough, plates.min_confidence)
+        self._motion = Motion(camera.motion)
+        self._looker = Looker(detector.detect, camera.tiles, zones)
+        self.skipped = 0  # frames that were not looked at, because nothing had changed
 
     def process(self, frame: Frame) -> Tracks:
         """The tracks after this frame; frames must come in order of `at_s`."""
         height, width = frame.pixels.shape[:2]
-        tracks = self._tracker.update(
-            self._detector.detect(frame),
-            seq=frame.seq,
-            at_s=frame.at_s,
-            wall_s=frame.wall_s,
-            width=width,
-            height=height,
-        )
+        seen = self._motion.see(frame.pixels, frame.at_s)
+        at = Moment(frame.seq, frame.at_s, frame.wall_s, width, height)
+        if seen.look or self._tracker.unsure:
+            found = self._looker.look(frame, self._tracker.boxes())
+            tracks = self._tracker.update(found, at, seen.affine)
+        else:
+            self.skipped += 1
+            tracks = self._tracker.hold(at)
         return self._with_plates(frame, tracks) if self._reader else tracks
 
     def _with_plates(self, frame: Frame, tracks: Tracks) -> Tracks:
@@ -89,6 +102,12 @@ class Eye:
         return msgspec.structs.replace(track, plate=self._votes.plate(track.id))
 
 
+def _zones(settings: config.Agent, camera: config.Camera) -> list[Box]:
+    """The boxes around a camera's zones, in fractions of its picture."""
+    corners = [zone.polygon for zone in settings.zones if zone.camera == camera.name]
+    return [(min(x for x, _ in c), min(y for _, y in c), max(x for x, _ in c), max(y for _, y in c)) for c in corners]
+
+
 class _Seat:
     """A camera at its detector: the newest frame that nobody has looked at, and whether more will come."""
 
@@ -107,18 +126,19 @@ class Vision:
         self,
         cameras: Iterable[Camera],
         detectors: Mapping[str, Callable[[], Detector]],
-        camera_detector: Mapping[str, str],
+        sections: Mapping[str, config.Camera],
         plates: config.Plates,
+        zones: Mapping[str, Sequence[Box]],
         *,
         health: Health,
         on_tracks: Callable[[Frame, Tracks], Awaitable[None]],
     ) -> None:
-        self._detectors, self._plates = detectors, plates
+        self._detectors, self._sections, self._plates, self._zones = detectors, sections, plates, zones
         self._health, self._on_tracks = health, on_tracks
         self._seats: dict[str, list[_Seat]] = {name: [] for name in detectors}
         self._bells = {name: asyncio.Event() for name in detectors}  # rung when a camera of this detector has news
         for camera in cameras:
-            self._seats[camera_detector[camera.name]].append(_Seat(camera))
+            self._seats[sections[camera.name].detector].append(_Seat(camera))
 
     def parts(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         """One part a camera and one a detector that has cameras; they end when their sources have ended."""
@@ -172,6 +192,7 @@ class Vision:
                 tracks = await worker.call(seat.eye.process, frame)
                 self._health.rest(part)
                 self._health.counts[f"{part}.frames"] += 1
+                self._health.counts[f"camera.{seat.camera.name}.still"] = seat.eye.skipped
                 await self._on_tracks(frame, tracks)
         finally:
             worker.close()
@@ -183,7 +204,8 @@ class Vision:
         detector = self._detectors[name]()
         reader = PlateReader(self._plates.threads) if self._plates.enabled else None
         for seat in seats:
-            seat.eye = Eye(seat.camera.name, detector, self._plates, reader)
+            camera = seat.camera.name
+            seat.eye = Eye(detector, self._plates, reader, self._sections[camera], self._zones.get(camera, ()))
 
     def _count_drops(self, seat: _Seat) -> None:
         prefix = f"camera.{seat.camera.name}.dropped"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import lap
 import numpy as np
@@ -26,6 +27,16 @@ MIN_IOU, MIN_IOU_WEAK = 0.2, 0.4  # of the enlarged boxes; weak detections must 
 GROW_PER_S, GROW_YOUNG_PER_S, GROW_MAX = 0.2, 1.0, 0.5  # of a box's own sides; young: its speed is not known yet
 SCORE_MEMORY = 0.7
 NEVER = 10.0
+
+
+class Moment(NamedTuple):
+    """Which frame it is: its number, capture time on both clocks, and size."""
+
+    seq: int
+    at_s: float
+    wall_s: float
+    width: int
+    height: int
 
 
 @dataclass(slots=True)
@@ -57,32 +68,57 @@ class Tracker:
         self._at_s: float | None = None
         self._last_id = 0
 
-    def update(
-        self, detections: Sequence[Detection], *, seq: int, at_s: float, wall_s: float, width: int, height: int
-    ) -> Tracks:
-        """All confirmed tracks at `at_s`, the unseen ones where they should be by now; ended ones where last seen."""
+    def boxes(self) -> list[Box]:
+        """Where the objects are, those not yet confirmed too, in pixels of the last frame."""
+        return [_box(row) for row in self._kalman.boxes().tolist()]
+
+    @property
+    def unsure(self) -> bool:
+        """Whether some object was not seen in the last frame, or is not confirmed: it wants a look."""
+        return any(not thing.seen or not thing.id for thing in self._objects)
+
+    def hold(self, at: Moment) -> Tracks:
+        """Nothing has changed in the picture since the last frame: what was seen is still there, where it was."""
+        for thing in self._objects:
+            if thing.seen:
+                thing.last_s = at.at_s
+        self._kalman.velocity[[row for row, thing in enumerate(self._objects) if thing.seen]] = 0.0
+        self._at_s = at.at_s
+        return self._shown(self._drop(self._expired(at.at_s)), at)
+
+    def update(self, detections: Sequence[Detection], at: Moment, camera: Floats | None = None) -> Tracks:
+        """All confirmed tracks at `at_s`, the unseen ones where they should be by now; ended ones where last seen.
+
+        `camera` (2, 3) is how the picture as a whole moved since the last frame, where the camera moves.
+        """
+        at_s = at.at_s
         ended = self._drop(self._expired(at_s))
         self._kalman.predict(at_s - self._at_s if self._at_s is not None else 0.0)
+        if camera is not None:
+            self._kalman.warp(camera)
         self._at_s = at_s
         for thing in self._objects:
             thing.seen = False
         self._associate(detections, at_s)
-        gone = self._outside(width, height)
+        gone = self._outside(at.width, at.height)
         ended += self._drop(gone)
         for thing in self._objects:
             if not thing.id and thing.hits >= CONFIRM_HITS and at_s - thing.first_s >= CONFIRM_S:
                 self._last_id += 1
                 thing.id = self._last_id
-        shown = [_box(row) for row in box_math.clip(self._kalman.boxes(), width, height).tolist()]
+        return self._shown(ended, at)
+
+    def _shown(self, ended: list[Track], at: Moment) -> Tracks:
+        shown = [_box(row) for row in box_math.clip(self._kalman.boxes(), at.width, at.height).tolist()]
         for thing, box in zip(self._objects, shown, strict=True):
             thing.box = box if thing.seen else thing.box
         return Tracks(
             camera=self._camera,
-            seq=seq,
-            at_s=at_s,
-            wall_s=wall_s,
-            width=width,
-            height=height,
+            seq=at.seq,
+            at_s=at.at_s,
+            wall_s=at.wall_s,
+            width=at.width,
+            height=at.height,
             tracks=tuple(_track(thing, box) for thing, box in zip(self._objects, shown, strict=True) if thing.id),
             ended=tuple(ended),
         )

@@ -80,12 +80,18 @@ class Sink:
         return [tracks.seq for tracks in self.told if tracks.camera == camera]
 
 
+def section(name: str) -> config.Camera:
+    """A camera whose every frame is looked at."""
+    return config.SimulatedCamera(name=name, detector="d", motion="off")
+
+
 def make(cameras: list[ListCamera], detector: Detector, sink: Sink, health: Health) -> Vision:
     return Vision(
         cameras,
         {"d": lambda: detector},
-        {camera.name: "d" for camera in cameras},
+        {camera.name: section(camera.name) for camera in cameras},
         config.Plates(),
+        {},
         health=health,
         on_tracks=sink,
     )
@@ -140,7 +146,9 @@ async def test_a_detector_that_cannot_be_opened_is_tried_again() -> None:
             raise DriverError("no model yet")
         return FakeDetector()
 
-    vision = Vision([ListCamera("a", 3)], {"d": opener}, {"a": "d"}, config.Plates(), health=health, on_tracks=sink)
+    vision = Vision(
+        [ListCamera("a", 3)], {"d": opener}, {"a": section("a")}, config.Plates(), {}, health=health, on_tracks=sink
+    )
     await run_all(vision, health)
     assert sink.seqs("a") == [0, 1, 2] and len(tries) == 2
 
@@ -187,7 +195,13 @@ async def test_a_bug_in_what_comes_after_is_not_swallowed() -> None:
 
     health = Health(SystemClock())
     vision = Vision(
-        [ListCamera("a", 3)], {"d": FakeDetector}, {"a": "d"}, config.Plates(), health=health, on_tracks=broken
+        [ListCamera("a", 3)],
+        {"d": FakeDetector},
+        {"a": section("a")},
+        config.Plates(),
+        {},
+        health=health,
+        on_tracks=broken,
     )
     with pytest.raises(ExceptionGroup) as raised:
         await run_all(vision, health)
@@ -217,7 +231,7 @@ async def test_the_whole_config_becomes_parts(tmp_path: Path) -> None:
 
 def test_an_eye_in_lock_step_sees_the_wader_and_reads_the_parked_car() -> None:
     plates = config.Plates(enabled=True, every_s=1.0, enough=2)
-    eye = Eye("bank", SimulatedDetector(config.SimulatedDetector(name="sim")), plates, PlateReader(threads=2))
+    eye = Eye(SimulatedDetector(config.SimulatedDetector(name="sim")), plates, PlateReader(threads=2), section("bank"))
     told: list[Tracks] = []
     for n in range(16 * 5):
         pixels, truth = render("river_bank", n / 5, (1280, 720), 1)
@@ -260,7 +274,7 @@ class Cars:
 
 def test_plates_are_read_one_a_frame_largest_first_and_only_on_vehicles() -> None:
     reader = CountingReader()
-    eye = Eye("c", Cars(), config.Plates(enabled=True, every_s=10.0), reader)
+    eye = Eye(Cars(), config.Plates(enabled=True, every_s=10.0), reader, section("c"))
     for n in range(5):
         before = len(reader.read_boxes)
         tracks = eye.process(Frame("c", n, n * 0.2, n * 0.2, PIXELS))

@@ -6,12 +6,13 @@ import math
 import random
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.messages import Box, Detection, Tracks
-from edge_agent.vision.track import LOST_S, Tracker
+from edge_agent.vision.track import LOST_S, Moment, Tracker
 
 WIDTH, HEIGHT = 1280, 720
 Path = Callable[[float], Box]
@@ -33,7 +34,7 @@ class Run:
 
     def step(self, at_s: float, detections: list[Detection]) -> Tracks:
         self.seq += 1
-        return self.tracker.update(detections, seq=self.seq, at_s=at_s, wall_s=1e9 + at_s, width=WIDTH, height=HEIGHT)
+        return self.tracker.update(detections, Moment(self.seq, at_s, 1e9 + at_s, WIDTH, HEIGHT))
 
 
 def follow(path: Path, times: Iterable[float], *, drop: float = 0.0, seed: int = 0) -> tuple[set[int], Tracks]:
@@ -205,3 +206,39 @@ def test_nothing_that_a_detector_gives_makes_nonsense(
             assert 0 <= x1 <= x2 <= WIDTH and 0 <= y1 <= y2 <= HEIGHT
             assert track.first_s <= track.last_s <= at_s
         assert all(at_s - track.last_s <= LOST_S for track in tracks.tracks)
+
+
+def test_what_a_still_picture_showed_is_still_there() -> None:
+    tracker = Tracker("c", 0.5)
+    for n in range(5):
+        tracker.update(seen(person(100, 300)), Moment(n, n * 0.1, 0.0, WIDTH, HEIGHT))
+    assert not tracker.unsure
+    held = [tracker.hold(Moment(5 + n, 0.5 + n * 0.5, 0.0, WIDTH, HEIGHT)) for n in range(20)]
+    assert {(t.id, t.seen) for tracks in held for t in tracks.tracks} == {(1, True)}
+    assert held[-1].tracks[0].last_s == held[-1].at_s
+    assert held[-1].tracks[0].box == held[0].tracks[0].box
+
+
+def test_an_object_that_is_unseen_or_new_wants_a_look() -> None:
+    tracker = Tracker("c", 0.5)
+    tracker.update(seen(person(100, 300)), Moment(0, 0.0, 0.0, WIDTH, HEIGHT))
+    assert tracker.unsure
+    for n in range(1, 5):
+        tracker.update(seen(person(100, 300)), Moment(n, n * 0.1, 0.0, WIDTH, HEIGHT))
+    tracker.update([], Moment(5, 0.5, 0.0, WIDTH, HEIGHT))
+    assert tracker.unsure
+    assert not tracker.hold(Moment(6, 9.0, 0.0, WIDTH, HEIGHT)).tracks, "what is unseen is not held for ever"
+
+
+def test_a_jump_of_the_camera_is_taken_from_the_tracks() -> None:
+    ids = {}
+    for told in (False, True):
+        tracker = Tracker("c", 0.5)
+        for n in range(5):
+            tracker.update(seen(person(100, 300)), Moment(n, n * 0.1, 0.0, WIDTH, HEIGHT))
+        jump = np.array([[1.0, 0, 300], [0, 1, 40]])
+        for n in range(5, 12):
+            camera = jump if told and n == 5 else None
+            tracks = tracker.update(seen(person(400, 340)), Moment(n, n * 0.1, 0.0, WIDTH, HEIGHT), camera)
+        ids[told] = [t.id for t in tracks.tracks if t.seen]
+    assert ids == {False: [2], True: [1]}

@@ -46,8 +46,10 @@ class Detector:
 async def main():
     clock, tracks = SystemClock(), None
     bad = video.VideoCamera(config.VideoCamera(name="bad", path=Path("x"), detector="d"), clock)
-    seats = {"good": "d", "bad": "d"}
-    vision = Vision([Good(), bad], {"d": Detector}, seats, config.Plates(), health=Health(clock), on_tracks=tracks)
+    sections = {name: config.SimulatedCamera(name=name, detector="d") for name in ("good", "bad")}
+    vision = Vision(
+        [Good(), bad], {"d": Detector}, sections, config.Plates(), {}, health=Health(clock), on_tracks=tracks
+    )
     tasks = [asyncio.ensure_future(part()) for _, part in vision.parts()]
     while not all(event.is_set() for event in hung.values()):
         await asyncio.sleep(0.01)

@@ -1,0 +1,149 @@
+"""Does the camera move, how, and has anything changed in its picture? A small grey copy tells; pure.
+
+A camera that stands still needs its detector only where something changes. One that moves shifts every track, so the
+shift is measured (sparse optical flow, RANSAC) and taken from them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.vision.boxes import Floats
+
+Mode = Literal["auto", "static", "moving", "off"]
+Grey = npt.NDArray[np.uint8]
+
+WIDTH = 320  # of the small copy
+CORNERS, QUALITY, APART = 80, 0.02, 10.0
+MIN_PAIRS = 12  # corners found again; fewer tell of no common motion
+MIN_SHARE = 0.5  # of them that agree on one motion
+CHANGED = 18  # grey levels from the background
+LEAST_SHARE = 0.0004  # of the picture that changed: a person of 6 x 6 pixels of the small copy
+BACKGROUND_S = 10.0  # in which the background takes on what stays
+REFRESH_S = 2.0  # a still picture is looked at so often all the same
+AFTER_S = 1.0  # after a change it is looked at for so long: tracks are confirmed, and end, by being looked at
+MOVES_SHARE, STILL_SHARE = 0.0012, 0.0005  # of the width, from frame to frame: it moves, it stands
+MUCH_SHARE = 0.03  # with less of the picture changed, a camera that stood still stands: the flow need not be sought
+JUMP_SHARE, RUNS = 0.01, 3  # one such jump, or so many frames of motion on end: a passer-by alone is neither
+STILL_S = 3.0  # so long it must stand to count as standing
+
+
+class Seen(NamedTuple):
+    """What the small copies tell of one frame."""
+
+    moving: bool  # whether the camera is taken to move
+    affine: Floats | None  # (2, 3), from the frame before to this one, in frame pixels; None where it stands
+    look: bool  # whether the detector is to look
+
+
+class Motion:
+    """The motion of one camera; frames come in order of `at_s`, and may change their size."""
+
+    def __init__(self, mode: Mode = "auto") -> None:
+        self._mode = mode
+        self._before: Grey | None = None
+        self._background: npt.NDArray[np.float32] | None = None
+        self._at_s = self._changed_s = self._looked_s = float("-inf")
+        self._moved_s = float("-inf")  # when it was last seen to move
+        self._run = 0  # frames of motion on end
+        self.moving = mode == "moving"
+
+    def see(self, pixels: npt.NDArray[np.uint8], at_s: float) -> Seen:
+        """Take a BGR frame (H, W, 3) into account."""
+        if self._mode == "off":
+            return Seen(False, None, True)
+        small, scale = _small(pixels)
+        dt_s = at_s - self._at_s
+        if self._before is None or self._before.shape != small.shape or dt_s <= 0:
+            self._background = small.astype(np.float32)
+            self._before, self._at_s, self._looked_s, self._changed_s = small, at_s, at_s, at_s
+            return Seen(self.moving, None, True)
+        changed = self._change(small, dt_s)
+        seek = self._mode != "static" and (self.moving or changed >= MUCH_SHARE)
+        affine = _flow(self._before, small) if seek else None
+        self._judge(affine, at_s)
+        self._before, self._at_s = small, at_s
+        if self.moving:
+            self._looked_s = at_s
+            return Seen(True, None if affine is None else _in_frame(affine, scale), True)
+        if changed >= LEAST_SHARE:
+            self._changed_s = at_s
+        look = at_s - self._changed_s <= AFTER_S or at_s - self._looked_s >= REFRESH_S
+        if look:
+            self._looked_s = at_s
+        return Seen(False, None, look)
+
+    def _judge(self, affine: Floats | None, at_s: float) -> None:
+        """In `auto`: moving at once, standing only after a while, so that it does not flicker between the two."""
+        if self._mode != "auto":
+            return
+        shift = _shift(affine)
+        self._run = self._run + 1 if shift >= MOVES_SHARE else 0
+        if shift >= JUMP_SHARE or self._run >= RUNS or (self.moving and shift >= STILL_SHARE):
+            self.moving, self._moved_s = True, at_s
+        elif at_s - self._moved_s > STILL_S:
+            if self.moving:
+                self._background = None
+            self.moving = False
+
+    def _change(self, small: Grey, dt_s: float) -> float:
+        """The share of the picture that differs from its background, which takes on what stays."""
+        if self._background is None or self.moving:
+            self._background = small.astype(np.float32)
+            return 1.0
+        apart = cv2.absdiff(small, cv2.convertScaleAbs(self._background))
+        mask = cv2.threshold(apart, CHANGED, 255, cv2.THRESH_BINARY)[1]
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _DOT)
+        cv2.accumulateWeighted(small, self._background, min(dt_s / BACKGROUND_S, 1.0))
+        return float(cv2.countNonZero(mask)) / mask.size
+
+
+_DOT = np.ones((2, 2), np.uint8)  # what is smaller is noise
+
+
+def _small(pixels: npt.NDArray[np.uint8]) -> tuple[Grey, float]:
+    """A grey copy of at most WIDTH columns, and frame pixels per pixel of it."""
+    height, width = pixels.shape[:2]
+    scale = max(1.0, max(width, height) / WIDTH)
+    size = (max(1, round(width / scale)), max(1, round(height / scale)))
+    step = max(1, int(scale) // 2)  # rows and columns left out at once: the mean over the rest is as good, and cheaper
+    small: Any = cv2.cvtColor(
+        cv2.resize(pixels[::step, ::step], size, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY
+    )
+    return small, scale
+
+
+def _flow(before: Grey, after: Grey) -> Floats | None:
+    """The common motion (2, 3) from one small copy to the next: shift, turn and scale; None where none is found."""
+    corners: Any = cv2.goodFeaturesToTrack(before, CORNERS, QUALITY, APART)
+    if corners is None or len(corners) < MIN_PAIRS:
+        return None
+    found: Any
+    found, status, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, corners.copy(), winSize=(13, 13), maxLevel=2)
+    good = status.ravel() == 1
+    if good.sum() < MIN_PAIRS:
+        return None
+    affine, inliers = cv2.estimateAffinePartial2D(corners[good], found[good], ransacReprojThreshold=1.5)
+    if affine is None or inliers.sum() < MIN_SHARE * good.sum():
+        return None
+    motion: Floats = np.asarray(affine, dtype=np.float64)
+    return motion
+
+
+def _shift(affine: Floats | None) -> float:
+    """How far the picture's middle and edge move, as a share of its width; 0 where no motion was found."""
+    if affine is None:
+        return 0.0
+    at = np.array([[WIDTH / 2, WIDTH / 3, 1.0], [0.0, 0.0, 1.0]])
+    return float(np.abs(at @ affine.T - at[:, :2]).max()) / WIDTH
+
+
+def _in_frame(affine: Floats, scale: float) -> Floats:
+    """The same motion in frame pixels."""
+    whole = affine.copy()
+    whole[:, 2] *= scale
+    return whole
