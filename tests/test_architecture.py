@@ -124,7 +124,6 @@ CORES = (
     "vision/heads/ready.py",
     "vision/ring.py",
     "vision/camera/liveness.py",
-    "vision/motion.py",
     "vision/tiles.py",
     "vision/track.py",
 )

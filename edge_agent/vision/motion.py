@@ -1,4 +1,4 @@
-"""Does the camera move, how, and has anything changed in its picture? A small grey copy tells; pure.
+"""Does the camera move, how, and has anything changed in its picture? A small grey copy tells.
 
 A camera that stands still needs its detector only where something changes. One that moves shifts every track, so the
 shift is measured (sparse optical flow, RANSAC) and taken from them.
