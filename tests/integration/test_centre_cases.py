@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_device import FakeDevice
+from inline import call
 
 pytestmark = pytest.mark.integration
 
@@ -30,10 +31,9 @@ def run_centre(mosquitto: Callable[..., Any], tmp_path: Path, free_port: int) ->
 
 
 def ask(*arguments: str, code: int = 0) -> tuple[list[Any], str]:
-    command = [sys.executable, "-m", "edge_agent", "centre", *arguments, "--json"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
-    assert done.returncode == code, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+    found, told, why = call("centre", *arguments, "--json")
+    assert found == code, why
+    return [json.loads(line) for line in told.splitlines()], why
 
 
 def test_an_incident_is_taken_on_handled_and_reported_back(run_centre: None, tmp_path: Path, free_port: int) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 from contract_check import check
+from inline import call
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -27,7 +28,7 @@ lat = 30.25
 lon = 120.17
 [vehicle]
 type = "simulated"
-speedup = 10
+speedup = 5  # a loaded machine must still take off before the autopilot disarms by itself
 [[route]]
 id = "r"
 alt_m = 10
@@ -106,16 +107,11 @@ class Ears:
 def site(mosquitto: Any, tmp_path: Path) -> Iterator[Any]:
     broker = mosquitto()
     broker.start()
-    centre = [sys.executable, "-m", "edge_agent", "centre"]
     operators = ""
     for name, role in (("pilot", "pilot"), ("guest", "viewer"), ("boss", "admin")):
-        done = subprocess.run(
-            [*centre, "key", "new", str(tmp_path / f"{name}.key"), "--role", role],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        operators += done.stdout
+        code, told, _ = call("centre", "key", "new", str(tmp_path / f"{name}.key"), "--role", role)
+        assert code == 0
+        operators += told
     (tmp_path / "agent.toml").write_text(AGENT.format(port=broker.port) + operators)
     ears = Ears(broker.port)
     with (tmp_path / "log").open("wb") as log:
@@ -126,11 +122,10 @@ def site(mosquitto: Any, tmp_path: Path) -> Iterator[Any]:
     def send(name: str, *words: str, key: str | None = "pilot", code: int = 0) -> list[dict[str, Any]]:
         to = ["--device", "D-1"] if "--group" not in words else []
         verb = ["send", *to] if name != "desired" else []
-        command = [*centre, *verb, name, *words, "--json", "--port", str(broker.port)]
-        command += ["--key", str(tmp_path / f"{key}.key")] if key else []
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == code, done.stdout + done.stderr + (tmp_path / "log").read_text()
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        signed = ["--key", str(tmp_path / f"{key}.key")] if key else []
+        found, told, why = call("centre", *verb, name, *words, "--json", "--port", str(broker.port), *signed)
+        assert found == code, told + why + (tmp_path / "log").read_text()
+        return [json.loads(line) for line in told.splitlines()]
 
     try:
         ears.wait(lambda topic, message: topic.endswith("state/flight") and message["data"]["phase"] == "ground")
