@@ -23,6 +23,9 @@ faults: setup-dev test-packages ## every fault we can play, 20,000 events each, 
 sitl: setup-dev ## fly the scenarios on real ArduCopter (ARDUCOPTER=/path/arducopter; SCENARIO=07 SEED=3 JOBS=2 for less)
 	@$(BIN)/python -m sitl run $(SCENARIO) --seed $(or $(SEED),1) --jobs $(or $(JOBS),4) $(ARGS)
 
+bench-sitl: setup-dev ## on real ArduCopter: dispatch to lift-off, re-attachment after a kill; into docs/PERFORMANCE.md (8 minutes)
+	@unshare -n sh -c 'ip link set lo up && PYTHONPATH=. exec $(BIN)/python bench/flights.py $(ARGS)'
+
 bench: setup-dev test-packages build/bench/site ## the uplink's figures beside its peers', into docs/PERFORMANCE.md (about 10 minutes)
 	@$(BIN)/python bench/uplink.py $(ARGS)
 
@@ -83,4 +86,4 @@ $(UV):
 
 export ARDUCOPTER
 
-.PHONY: help demo test mutants faults sitl bench bench-flight check setup setup-dev lock format test-packages clean contract
+.PHONY: help demo test mutants faults sitl bench bench-flight bench-sitl check setup setup-dev lock format test-packages clean contract
