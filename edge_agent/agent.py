@@ -20,7 +20,7 @@ from edge_agent.audit import Audit
 from edge_agent.cases import Cases
 from edge_agent.control import Control
 from edge_agent.desired import Wishes
-from edge_agent.desk import Desk
+from edge_agent.desk import Desk, shortfall
 from edge_agent.keys import device_key, public_text
 from edge_agent.messages import (
     Announcement,
@@ -51,7 +51,7 @@ from edge_agent.runtime import (
     watchdog,
     watchdog_period_s,
 )
-from edge_agent.topics import Context, rfc3339
+from edge_agent.topics import Context, Fault, rfc3339
 from edge_agent.witness import Witness
 
 if TYPE_CHECKING:
@@ -201,11 +201,25 @@ class Agent:
     def _make_speakers(self) -> None:
         from edge_agent.speakers import open_speaker
         from edge_agent.speakers.announcer import Announcer
+        from edge_agent.speakers.ear import Ear
         from edge_agent.speakers.voice import Voice
 
         speakers = {s.name: open_speaker(s, self.data_dir, self.clock) for s in self.settings.speakers}
-        voice = Voice(self.settings.voice)
-        self.announcer = Announcer(speakers, voice, clock=self.clock, health=self.health, on_spoken=self.on_spoken)
+        sections = {section.name: section for section in self.settings.speakers}
+        ears = {name: Ear(one.microphone, self.clock) for name, one in sections.items() if one.microphone}
+        self.announcer = Announcer(
+            speakers,
+            Voice(self.settings.voice, clips=self.data_dir / "clips"),
+            clock=self.clock,
+            health=self.health,
+            on_spoken=self.on_spoken,
+            sections=sections,
+            rules=self.settings.announcements,
+            zone=self.zone,
+            interlock=self.drone_may_speak,
+            ears=ears,
+        )
+        self.parts += [(f"microphone.{name}", ear.run) for name, ear in ears.items()]
         if speakers:
             self.parts.append(("announcer", self.announcer.run))
 
@@ -317,6 +331,8 @@ class Agent:
         self.newest[tracks.camera] = (frame, tracks)
         if self.clips:
             self.clips.offer(frame, tracks)
+        for gone in tracks.ended:
+            self.announcer.left(f"{tracks.camera}/{gone.id}")
         for found in self.rules.update(tracks):
             rule = self._rule(found)
             blur, why = self.settings.privacy.blur and rule.blur, self.evidence.refuses()
@@ -361,19 +377,47 @@ class Agent:
         if not rule.speakers:
             return
         now = self.clock.monotonic()
-        self.offer(
-            Announcement(
-                id=str(ULID()),
-                phrases=text_for(rule.say, incident, self.zone),
-                speakers=rule.speakers,
-                cls="danger" if incident.kind == "forbidden_zone" else "rule",
-                at_s=now,
-                not_after_s=now + self.settings.voice.stale_s,
-                by=f"rule:{rule.id}",
-                incident=incident.id,
-                track=f"{incident.camera}/{incident.track}",
-            )
+        first = Announcement(
+            id=str(ULID()),
+            phrases=text_for(rule.say, incident, self.zone),
+            speakers=rule.speakers,
+            cls="danger" if incident.kind == "forbidden_zone" else "rule",
+            at_s=now,
+            not_after_s=now + self.settings.voice.stale_s,
+            by=f"rule:{rule.id}",
+            incident=incident.id,
+            track=f"{incident.camera}/{incident.track}",
         )
+        self.offer(first)
+        self.climb(first, rule, incident)
+
+    def climb(self, first: Announcement, rule: config.Rule, incident: Incident) -> None:
+        """What the rule wants said if the object stays."""
+        from edge_agent.phrases import text_for
+        from edge_agent.speakers.ladder import Rung
+
+        rungs = tuple(
+            Rung(
+                after_s=rung.after_s,
+                announcement=msgspec.structs.replace(
+                    first,
+                    phrases=text_for(rung.say, incident, self.zone),
+                    cls="danger" if rung.urgent else first.cls,
+                ),
+                every_s=rung.every_s,
+                times=rung.times,
+            )
+            for rung in rule.ladder
+        )
+        if rungs and first.track is not None:
+            self.announcer.climb(first.track, rungs)
+
+    def drone_may_speak(self, announcement: Announcement) -> Refusal | str:
+        """What the flight allows its loudspeaker now."""
+        from edge_agent.speakers.interlock import may_speak
+
+        telemetry = self.pilot.telemetry if self.pilot else None
+        return may_speak(announcement, telemetry, self.settings.announcements, self.clock.monotonic())
 
     def offer(self, announcement: Announcement) -> Refusal | None:
         """To the announcer; a refusal is logged (the announcer records it)."""
@@ -386,6 +430,8 @@ class Agent:
         """One announcement ended on one speaker."""
         log.info("spoken on %s: %s, %s (%s)", spoken.speaker, spoken.text, spoken.outcome, spoken.proof)
         await self.report("voice", spoken, wall_s=spoken.wall_s)
+        if (short := shortfall(spoken)) is not None:
+            await self.report("fault", Fault(part=f"speaker {spoken.speaker}", reason=short))
         await self.desk.spoken(spoken)
 
     async def on_flight(self, event: FlightEvent) -> None:

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct, field
 
 from edge_agent import geo, spans
 from edge_agent.calendar import read_ical, rule_fault
-from edge_agent.messages import Phrase
+from edge_agent.messages import AnnouncementClass, Phrase, Proof
 from edge_agent.phrases import phrase_faults
 from edge_agent.plans.judge import route_faults
 from edge_agent.plans.model import Fence, Rally
@@ -439,12 +439,23 @@ class Zone(Section, frozen=True):
     polygon: Annotated[tuple[Corner, ...], Meta(min_length=3, max_length=200)]
 
 
+class Rung(Section, frozen=True):
+    """What an object is told if it stays `after_s` after the incident; then every `every_s`, `times` in all."""
+
+    after_s: Annotated[float, Meta(gt=0, le=86_400)]
+    say: Annotated[tuple[Phrase, ...], Meta(min_length=1)]
+    urgent: bool = False  # said as a danger: interrupts other warnings
+    every_s: Annotated[float, Meta(ge=5, le=3600)] = 30.0
+    times: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
 class RuleSection(Section, frozen=True, kw_only=True):
     """What all rules have; `blur = false` lets the pictures of its incidents leave as they were taken."""
 
     id: Id
     speakers: tuple[Id, ...] = ()
     say: tuple[Phrase, ...] = ()
+    ladder: tuple[Rung, ...] = ()
     clip_before_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     clip_after_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     blur: bool = True
@@ -511,13 +522,30 @@ class Privacy(Section, frozen=True):
 # --- speakers -----------------------------------------------------------------------------------------------------
 
 
+class AnySpeaker(Section, frozen=True, kw_only=True):
+    """What any loudspeaker has. `groups` are names that mean several; `airborne` hangs under the drone.
+
+    A warning that is not proven as far as `proof` asks is tried on `fallback`. `microphone` hears it: `alsa:DEVICE`, or
+    whatever FFmpeg opens (a camera's `rtsp://` stream).
+    """
+
+    name: Id
+    groups: tuple[Id, ...] = ()
+    lat: Lat | None = None
+    lon: Lon | None = None
+    airborne: bool = False
+    volume_pct: Annotated[float, Meta(ge=0, le=100)] = 100.0
+    proof: Proof = "none"
+    fallback: Id | None = None
+    microphone: Annotated[str, Meta(min_length=1, max_length=300)] | None = None
+
+
 RtpCodec = Literal["pcmu", "pcma", "g722", "opus"]
 
 
-class RtpSpeaker(Section, frozen=True, tag_field="type", tag="rtp"):
+class RtpSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="rtp"):
     """RTP to a unicast or multicast address, 20 ms a packet; with `rtcp`, reports on the port above."""
 
-    name: Id
     host: str
     port: Annotated[int, Meta(ge=1024, le=65534)]
     codec: RtpCodec = "pcmu"
@@ -526,47 +554,44 @@ class RtpSpeaker(Section, frozen=True, tag_field="type", tag="rtp"):
     interface: str | None = None  # the local address that multicast leaves by
 
 
-class SimulatedSpeaker(Section, frozen=True, tag_field="type", tag="simulated"):
+class SimulatedSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="simulated"):
     """Writes what it would play to WAV files in `directory` (the default is `speakers/NAME` below `data_dir`)."""
 
-    name: Id
     directory: Path | None = None
     realtime: bool = True
 
 
-class HttpSpeaker(Section, frozen=True):
+class HttpSpeaker(AnySpeaker, frozen=True, kw_only=True):
     """A device with a web server: `http://HOST[:PORT]`, or https with the certificate in `ca_file`."""
 
-    name: Id
     url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+$")]
     username: str | None = None
     password: Secret | None = None
     ca_file: Path | None = None
 
 
-class AxisSpeaker(HttpSpeaker, frozen=True, tag_field="type", tag="axis"):
+class AxisSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="axis"):
     """Axis: VAPIX audio transmit, mu-law at 8 kHz, or at 16 kHz (`wide`) where the device has it."""
 
     wide: bool = False
 
 
-class HikvisionSpeaker(HttpSpeaker, frozen=True, tag_field="type", tag="hikvision"):
+class HikvisionSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="hikvision"):
     """Hikvision: ISAPI two-way audio, in the codec that the channel is set to (G.711)."""
 
     channel: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
-class DahuaSpeaker(HttpSpeaker, frozen=True, tag_field="type", tag="dahua"):
+class DahuaSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="dahua"):
     """Dahua, Amcrest, Lorex: `audio.cgi`."""
 
     channel: Annotated[int, Meta(ge=1, le=64)] = 1
     codec: Literal["pcma", "pcmu"] = "pcma"
 
 
-class SipSpeaker(Section, frozen=True, tag_field="type", tag="sip"):
+class SipSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="sip"):
     """A SIP device that answers by itself: `sip:USER@HOST[:PORT]`, called directly or through a PBX at `proxy`."""
 
-    name: Id
     uri: Annotated[str, Meta(pattern=r"^sip:[^\s@;<>]+@[^\s@;<>/]+$")]
     proxy: Annotated[str, Meta(pattern=r"^[^\s@;<>/]+$")] | None = None  # HOST[:PORT]
     caller: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = "edge-agent"
@@ -575,16 +600,15 @@ class SipSpeaker(Section, frozen=True, tag_field="type", tag="sip"):
     codec: RtpCodec = "pcmu"
 
 
-class OnvifSpeaker(Section, frozen=True, tag_field="type", tag="onvif"):
+class OnvifSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="onvif"):
     """An ONVIF Profile T device: the audio backchannel of its RTSP stream, `rtsp://HOST[:PORT]/PATH`."""
 
-    name: Id
     url: Annotated[str, Meta(pattern=r"^rtsp://[^\s/?#@]+(/\S*)?$")]
     username: str | None = None
     password: Secret | None = None
 
 
-class AlgoSpeaker(HttpSpeaker, frozen=True, tag_field="type", tag="algo"):
+class AlgoSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="algo"):
     """Algo: RTP to the speaker itself or its group, and its REST API to see whether it plays (user `admin`)."""
 
     host: str = "224.0.2.60"  # what Algo's own speakers listen to
@@ -594,10 +618,9 @@ class AlgoSpeaker(HttpSpeaker, frozen=True, tag_field="type", tag="algo"):
     interface: str | None = None
 
 
-class LocalSpeaker(Section, frozen=True, tag_field="type", tag="local"):
+class LocalSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="local"):
     """A sound card of this machine: an ALSA device as `aplay -L` lists them."""
 
-    name: Id
     device: Annotated[str, Meta(pattern=r"^[^\s\x00]{1,128}$")] = "default"
 
 
@@ -612,6 +635,32 @@ Speaker = (
     | LocalSpeaker
     | SimulatedSpeaker
 )
+
+
+Hours = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class Announcements(Section, frozen=True):
+    """Restraint: what is said how often, when not, how loud at most, and when the drone may speak.
+
+    `quiet` spans are in the site's time and may pass midnight. Danger and live talk are never limited by number.
+    """
+
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0  # between two warnings of one track
+    per_hour: Annotated[int, Meta(ge=0, le=3600)] = 60  # of one speaker
+    quiet: tuple[Hours, ...] = ()
+    quiet_classes: tuple[AnnouncementClass, ...] = ("rule", "scheduled", "test")
+    max_volume_pct: Annotated[float, Meta(ge=0, le=100)] = 100.0
+    drone_min_alt_m: Annotated[float, Meta(ge=0, le=500)] = 5.0
+    drone_max_alt_m: Annotated[float, Meta(ge=0, le=500)] = 60.0
+    drone_max_speed_mps: Annotated[float, Meta(ge=0, le=30)] = 3.0
+    drone_radius_m: Annotated[float, Meta(gt=0, le=10_000)] = 60.0  # around the place that a warning is for
+
+
+def quiet_span(text: str) -> tuple[int, int]:
+    """`22:00-06:00` as minutes of the day: when it begins and when it ends."""
+    begins, ends = (int(part[:2]) * 60 + int(part[3:]) for part in text.split("-"))
+    return begins, ends
 
 
 class Voice(Section, frozen=True):
@@ -718,6 +767,7 @@ class Agent(Section, frozen=True):
     privacy: Privacy = field(default_factory=Privacy)
     speakers: tuple[Speaker, ...] = field(default=(), name="speaker")
     voice: Voice = field(default_factory=Voice)
+    announcements: Announcements = field(default_factory=Announcements)
     mqtt: Mqtt | None = None
     operators: tuple[Operator, ...] = field(default=(), name="operator")
     outbox: Outbox = field(default_factory=Outbox)
@@ -1052,13 +1102,17 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         known(f"zone[{zone.name}].camera", zone.camera, cameras, "camera")
         if geo.crosses_itself(zone.polygon):
             faults.append(f"zone[{zone.name}].polygon: its edges cross each other")
+    spoken_to = speakers.union(*(s.groups for s in config.speakers))
+    spoken_to |= {"drone"} if any(s.airborne for s in config.speakers) else set()
     for rule in config.rules:
         if rule.zone is not None:
             known(f"rule[{rule.id}].zone", rule.zone, zones, "zone")
         if isinstance(rule, HotListed) and not config.plates.enabled:
             faults.append(f"plates.enabled: rule[{rule.id}] needs plates to be read: set it to true")
         for name in rule.speakers:
-            known(f"rule[{rule.id}].speakers", name, speakers, "speaker")
+            known(f"rule[{rule.id}].speakers", name, spoken_to, "speaker")
+        for number, rung in enumerate(rule.ladder):
+            faults += [f"rule[{rule.id}].ladder[{number}].{fault}" for fault in phrase_faults(rung.say)]
         if rule.speakers and not rule.say:
             faults.append(f"rule[{rule.id}].say: required with `speakers`: what shall they say?")
         faults += [f"rule[{rule.id}].{fault}" for fault in phrase_faults(rule.say)]
@@ -1185,8 +1239,19 @@ def _mqtt_faults(mqtt: Mqtt) -> list[str]:
 
 def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
     faults: list[str] = []
+    after = {speaker.name: speaker.fallback for speaker in speakers}
     for speaker in speakers:
         where = f"speaker[{speaker.name}]"
+        if (speaker.lat is None) != (speaker.lon is None):
+            faults.append(f"{where}: `lat` and `lon` go together")
+        if speaker.fallback is not None and speaker.fallback not in after:
+            faults.append(f"{where}.fallback: no speaker is called `{speaker.fallback}`")
+        way, name = [speaker.name], speaker.fallback
+        while name is not None and name not in way:
+            way.append(name)
+            name = after.get(name)
+        if name == speaker.name:
+            faults.append(f"{where}.fallback: goes round in a circle: {' → '.join([*way, name])}")
         password: str | None = getattr(speaker, "password", None)
         if password is not None:
             faults += _secret_faults(f"{where}.password", password)

@@ -31,6 +31,7 @@ from edge_agent.messages import (
     Level,
     Pause,
     Phrase,
+    Proof,
     Recall,
     Refusal,
     Reply,
@@ -78,6 +79,7 @@ class Announcer(Protocol):
 
     def offer(self, announcement: Announcement) -> Refusal | None: ...
     def hush(self, reason: str = ...) -> None: ...
+    def targets(self, announcement: Announcement) -> tuple[str, ...]: ...
 
 
 class Desk:
@@ -174,12 +176,14 @@ class Desk:
         if speakers is None or speakers.get(spoken.speaker):
             return
         speakers[spoken.speaker] = spoken
+        if spoken.next is not None:
+            speakers.setdefault(spoken.next)
         records = [record for record in speakers.values() if record is not None]
         if len(records) < len(speakers):
             return
         async with self._ended:
             self._ended.notify_all()
-        bad = [f"{record.speaker}: {_became(record)}" for record in records if record.outcome != "delivered"]
+        bad = [f"{record.speaker}: {_became(record)}" for record in records if _failed(record)]
         await self._tell(
             spoken.announcement,
             Reply(state="failed" if bad else "done", reason="; ".join(bad) or None, run=spoken.announcement),
@@ -243,9 +247,14 @@ class Desk:
         if not self._settings.speakers:
             return _rejected("this device has no [[speaker]]")
         now, _ = self._now()
+        say = request if isinstance(request, Say) else None
+        if say is not None and (say.text is None) == (say.clip is None):
+            return _rejected("`say` wants either a `text` or a `clip`")
         announcement = Announcement(
             id=str(ULID()),
-            phrases=(Phrase(text=request.text, lang=request.lang),) if isinstance(request, Say) else (),
+            phrases=(Phrase(text=say.text, lang=say.lang),) if say is not None and say.text is not None else (),
+            clip=say.clip if say is not None else None,
+            near=say.near if say is not None else None,
             source=request.source if isinstance(request, Talk) else None,
             for_s=request.for_s if isinstance(request, Talk) else 0.0,
             speakers=request.speakers,
@@ -256,8 +265,7 @@ class Desk:
         )
         if refusal := self._announcer.offer(announcement):
             return _refused(refusal)
-        names = request.speakers or tuple(speaker.name for speaker in self._settings.speakers)
-        self._spoken[announcement.id] = dict.fromkeys(names)
+        self._spoken[announcement.id] = dict.fromkeys(self._announcer.targets(announcement))
         while len(self._spoken) > KEPT_RUNS:
             del self._spoken[next(iter(self._spoken))]
         return Reply(state="accepted", run=announcement.id)
@@ -324,6 +332,21 @@ class Desk:
         if rejected:
             return _rejected("; ".join(f"{one.path}: {one.why}" for one in rejected))
         return Reply(state="done", reason="it would be taken; publish it on down/desired to apply it")
+
+
+def shortfall(spoken: Spoken) -> str | None:
+    """Why a person must be told of a warning: it is not proven as far as it was to be, and nothing else tries."""
+    proofs = get_args(Proof)
+    if spoken.next is not None or spoken.asked in (None, "none") or spoken.outcome not in ("delivered", "failed"):
+        return None
+    if spoken.outcome == "delivered" and proofs.index(spoken.proof) >= proofs.index(spoken.asked):
+        return None
+    return f"announcement {spoken.announcement} {spoken.outcome}: proof {spoken.proof}, asked for {spoken.asked}"
+
+
+def _failed(spoken: Spoken) -> bool:
+    """Not said, and not handed on to another speaker."""
+    return spoken.outcome != "delivered" and spoken.next is None
 
 
 def _became(spoken: Spoken) -> str:

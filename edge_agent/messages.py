@@ -193,10 +193,18 @@ class Phrase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lang: Literal["cmn", "en"] = "cmn"
 
 
+class Place(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somewhere on the ground."""
+
+    lat: Annotated[float, Meta(ge=-90, le=90)]
+    lon: Annotated[float, Meta(ge=-180, le=180)]
+
+
 class Announcement(Struct, frozen=True, kw_only=True):
     """What to say on which speakers, why, and until when it is still true.
 
-    With a `source` (`rtp://HOST:PORT`) there are no phrases: a live voice is put through for at most `for_s`.
+    `speakers` may name groups, and "drone"; with `near`, the nearest of them speaks. In place of phrases there may be a
+    `clip` of the device's store, or a `source` (`rtp://HOST:PORT`): a live voice, for at most `for_s`.
     """
 
     id: str  # ULID
@@ -208,6 +216,9 @@ class Announcement(Struct, frozen=True, kw_only=True):
     by: str  # the rule, operator or command that asked
     incident: str | None = None
     track: str | None = None  # "camera/track": the cool-down key
+    rung: int = 0  # of a warning that goes on: a later one passes the cool-down
+    near: Place | None = None
+    clip: str | None = None
     source: str | None = None
     for_s: float = 0.0
 
@@ -229,6 +240,11 @@ class Spoken(Struct, frozen=True, kw_only=True):
     refusal: Refusal | None = None
     cls: AnnouncementClass | None = None
     latency_ms: float | None = None  # from the moment it was asked for to the first sound that was sent
+    asked: Proof | None = None  # how far it was to be proven
+    next: str | None = None  # it was not, or not said at all: this speaker tries next
+    interlock: str | None = None  # what was seen of the flight before the drone spoke
+    heard_delay_ms: int | None = None  # from the first sound sent to its chirp at the microphone
+    heard_level_dbfs: float | None = None
 
 
 # --- flown --------------------------------------------------------------------------------------------------------
@@ -368,11 +384,16 @@ class Skip(Asked, frozen=True, tag="skip"):
 
 
 class Say(Asked, frozen=True, tag="say"):
-    """Speak a text; an empty `speakers` means all of them."""
+    """Speak a text, or play a `clip` of the device's store.
 
-    text: Text
+    An empty `speakers` means all of them; there may be groups among them, and "drone". With `near` the nearest speaks.
+    """
+
+    text: Text | None = None
+    clip: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
     lang: Literal["cmn", "en"] = "cmn"
     speakers: tuple[str, ...] = ()
+    near: Place | None = None
 
 
 class Talk(Asked, frozen=True, tag="talk"):

@@ -58,6 +58,7 @@ type = "simulated"
 name = "bell"
 type = "simulated"
 """
+NAMES = ("horn", "bell")
 NO = Refusal(gate="pilot.phase", reason="not now")
 LEAST: Mapping[str, Mapping[str, Any]] = {
     "fly": {"route": "r"},
@@ -133,7 +134,7 @@ class World:
             settings,
             pilot=pilot,
             grounded="this device has no [vehicle]",
-            announcer=SimpleNamespace(offer=self.offer, hush=self.hushed.append),
+            announcer=SimpleNamespace(offer=self.offer, hush=self.hushed.append, targets=lambda a: a.speakers or NAMES),
             cases=self.cases,
             wishes=Wishes(directory / "desired.json", settings),
             newest=self.newest,

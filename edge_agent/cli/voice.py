@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from edge_agent import config, control, messages
 from edge_agent.cli.ask import EX_UNAVAILABLE, find_data_dir
 from edge_agent.cli.check import print_json
@@ -27,9 +29,13 @@ KNOCK_S = 15.0  # the agent listens as soon as its speakers are free; what waits
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of whichever of these commands it is."""
     if parser.get_default("command") == "say":
-        parser.add_argument("text", help="what to say")
+        parser.add_argument("text", nargs="?", help="what to say")
+        parser.add_argument("--clip", type=Path, metavar="FILE", help="a recording of any format, instead of a text")
+        parser.add_argument("--near", metavar="LAT,LON", type=_place, help="on the speaker that is nearest to a place")
         parser.add_argument("--lang", choices=("cmn", "en"), default="cmn", help="Mandarin or English")
-        parser.add_argument("--speaker", action="append", default=[], metavar="NAME", help="may stand more than once")
+        parser.add_argument(
+            "--speaker", action="append", default=[], metavar="NAME", help="or a group; may be repeated"
+        )
         parser.add_argument("--no-wait", action="store_true", help="do not wait for its end and its proof")
     else:
         parser.add_argument("speaker", nargs="+", metavar="SPEAKER", help="the name of a [[speaker]]")
@@ -70,9 +76,20 @@ class NoVoiceError(Exception):
 
 
 def _say(data_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
-    question = messages.Say(text=args.text, lang=args.lang, speakers=tuple(args.speaker))
+    clip = _kept(args.clip, data_dir) if args.clip is not None else None
+    question = messages.Say(text=args.text, clip=clip, lang=args.lang, speakers=tuple(args.speaker), near=args.near)
     answer = control.ask(data_dir, question)
     return answer if args.no_wait or answer["state"] != "accepted" else _followed(data_dir, answer)
+
+
+def _kept(file: Path, data_dir: Path) -> str:
+    """Put a recording into the agent's store; returns its name there."""
+    from edge_agent.speakers import recordings
+
+    try:
+        return recordings.keep(file, data_dir / "clips")
+    except (ValueError, OSError) as error:
+        raise NoVoiceError(str(error)) from None
 
 
 def _talk(data_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -180,6 +197,14 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
         yield f"  {one['speaker']}: {one['outcome']}, proof {one['proof']}, {one['duration_s']:.1f} s" + (
             f" ({why})" if why else ""
         )
+
+
+def _place(text: str) -> messages.Place:
+    try:
+        lat, lon = map(float, text.split(","))
+        return msgspec.convert({"lat": lat, "lon": lon}, messages.Place)
+    except ValueError as error:  # msgspec's ValidationError is one, too
+        raise argparse.ArgumentTypeError(f"must be LAT,LON in degrees, got {text!r}: {error}") from None
 
 
 def _seconds(text: str) -> float:

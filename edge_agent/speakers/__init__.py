@@ -6,6 +6,7 @@ driver plays both on one kind of speaker.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, assert_never, get_args
@@ -63,6 +64,14 @@ class Speaker(Protocol):
     async def health(self) -> None:
         """Ask the device, silently, whether it could play now; `DriverError` says why not."""
         ...
+
+
+def reason(error: Exception) -> str:
+    """What the network said, in its own short words: asyncio's "Connect call failed" is a refused connection."""
+    number = getattr(error, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return getattr(error, "strerror", None) or str(error)
 
 
 def open_speaker(section: config.Speaker, data_dir: Path, clock: Clock) -> Speaker:

@@ -6,32 +6,40 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime, tzinfo
 from typing import Literal, Protocol
 
 from msgspec.structs import replace
 
+from edge_agent import config
 from edge_agent.messages import Announcement, Phrase, Refusal, Spoken
 from edge_agent.runtime import Clock, DriverError, Health
-from edge_agent.speakers import Delivery, Speaker
+from edge_agent.speakers import PROOFS, Delivery, Speaker
+from edge_agent.speakers.ear import Ear
+from edge_agent.speakers.ladder import Ladders, Rung
 from edge_agent.speakers.listen import listening
 from edge_agent.speakers.live import Live
 from edge_agent.speakers.queue import Queue, Turn
+from edge_agent.speakers.restraint import Restraint
 from edge_agent.speakers.sound import Clip
+from edge_agent.speakers.targets import resolve
 from edge_agent.speakers.together import Seat, Together
 
-COOL_DOWN_S = 60.0  # between two warnings of one track
 STOP_S = 1.0  # a driver that has not stopped after this is cancelled
 TURN_S = 1.0  # now and then a turn without a cause: for what became stale, or a record that was not taken
 MAX_RECORDS = 1000  # that wait for `on_spoken`
+HEALTH_S = 60.0  # between two silent questions to each speaker that is not speaking
+ROOM_S = 0.5  # what a sound may take to the microphone: buffers of the device, and the way through the air
 
 Outcome = Literal["delivered", "refused", "failed", "interrupted"]
 
 
 class Renderer(Protocol):
-    """What makes clips of phrases (`voice.Voice`)."""
+    """What makes clips of phrases and of recordings (`voice.Voice`)."""
 
     async def check(self) -> None: ...
     async def render(self, phrases: tuple[Phrase, ...], rate_hz: int = ...) -> Clip: ...
+    async def clip(self, name: str, rate_hz: int = ...) -> Clip: ...
 
 
 class Announcer:
@@ -45,34 +53,79 @@ class Announcer:
         clock: Clock,
         health: Health,
         on_spoken: Callable[[Spoken], Awaitable[None]],
-        cool_down_s: float = COOL_DOWN_S,
+        sections: Mapping[str, config.AnySpeaker] | None = None,
+        rules: config.Announcements | None = None,
+        zone: tzinfo = UTC,
+        interlock: Callable[[Announcement], Refusal | str] | None = None,
+        ears: Mapping[str, Ear] | None = None,
     ) -> None:
         self._speakers, self._voice = speakers, voice
         self._clock, self._health, self._on_spoken = clock, health, on_spoken
-        self._queue = Queue(speakers, cool_down_s)
+        self._rules, self._zone, self._interlock = rules or config.Announcements(), zone, interlock
+        self._sections = {name: config.AnySpeaker(name=name) for name in speakers} | dict(sections or {})
+        self._ears = ears or {}
+        self._queue, self._restraint = Queue(speakers, self._rules.cool_down_s), Restraint(self._rules)
+        self._ladders = Ladders()
         self._records: deque[Spoken] = deque(maxlen=MAX_RECORDS)
         self._hushed: list[str] = []
         self._limits: dict[str, asyncio.Timeout] = {}
         self._wake = asyncio.Event()
 
+    # --- what is asked --------------------------------------------------------------------------------------------
+
     def offer(self, announcement: Announcement) -> Refusal | None:
-        """Take an announcement, or refuse it at once; never waits. Empty `speakers` means all of them."""
-        refusal = self._queue.offer(announcement, self._clock.monotonic())
-        if refusal is not None and refusal.gate != "duplicate":
-            self._refused(announcement, refusal)
+        """Take an announcement, or refuse it at once; never waits. Empty `speakers` means all of them.
+
+        A speaker that must be silent is left out, with a record; it is refused where no other remains.
+        """
+        names = resolve(announcement.speakers, announcement.near, self._sections.values())
+        if isinstance(names, Refusal):
+            self._refused(announcement, names)
+            return names
+        now = self._clock.monotonic()
+        local = datetime.fromtimestamp(self._clock.wall(), self._zone)
+        silent = {name: self._restraint.refusal(announcement.cls, name, now, local) for name in names}
+        free = tuple(name for name, refusal in silent.items() if refusal is None)
+        refusal = self._queue.offer(replace(announcement, speakers=free), now) if free else None
+        if refusal is not None and refusal.gate == "duplicate":
+            return refusal
+        for name, why in silent.items():
+            if why is not None:
+                self._refused(replace(announcement, speakers=(name,)), why)
+        if refusal is not None:
+            self._refused(replace(announcement, speakers=free), refusal)
         self._wake.set()
-        return refusal
+        return refusal if free else next(iter(silent.values()))
+
+    def targets(self, announcement: Announcement) -> tuple[str, ...]:
+        """The speakers that an announcement is for, each of which leaves a record."""
+        names = resolve(announcement.speakers, announcement.near, self._sections.values())
+        return () if isinstance(names, Refusal) else names
+
+    def climb(self, track: str, rungs: tuple[Rung, ...]) -> None:
+        """What this track is told if it stays."""
+        self._ladders.begin(track, rungs, self._clock.monotonic())
+
+    def left(self, track: str) -> None:
+        """This track is gone."""
+        self._ladders.left(track)
 
     def hush(self, reason: str = "hushed") -> None:
-        """Silence: everything that plays is interrupted, everything that waits is refused."""
+        """Silence: everything that plays is interrupted, everything that waits is refused, no ladder goes on."""
+        for track in self._ladders.tracks:
+            self._ladders.left(track)
         self._hushed.append(reason)
         self._wake.set()
+
+    # --- what runs ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Speak until cancelled."""
         await self._check_voice()
+        await self._set_volumes()
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._ask_health())
                 while True:
                     self._wake.clear()
                     self._act(tasks)
@@ -88,6 +141,8 @@ class Announcer:
             await self._report()
 
     def _act(self, tasks: asyncio.TaskGroup) -> None:
+        for announcement in self._ladders.due(self._clock.monotonic()):
+            self.offer(announcement)
         turns = [self._queue.hush(reason) for reason in self._hushed]
         self._hushed.clear()
         for turn in (*turns, self._queue.turn(self._clock.monotonic())):
@@ -103,12 +158,15 @@ class Announcer:
 
     async def _say(self, announcement: Announcement) -> None:
         """Render, or listen to a live voice, then play on all speakers together."""
+        announcement, facts = self._allowed(announcement)
+        if not announcement.speakers:
+            return None
         try:
             if announcement.source is not None:
                 async with listening(announcement.source, announcement.for_s, self._clock) as voice:
-                    return await self._on_all(announcement, dict.fromkeys(announcement.speakers, voice))
+                    return await self._on_all(announcement, dict.fromkeys(announcement.speakers, voice), facts)
             rates = {name: self._speakers[name].rate_hz for name in announcement.speakers}
-            clips = {rate: await self._voice.render(announcement.phrases, rate) for rate in {*rates.values()}}
+            clips = {rate: await self._rendered(announcement, rate) for rate in {*rates.values()}}
         except ValueError as error:
             refusal = Refusal(gate="text", reason=str(error))
             for name in announcement.speakers:
@@ -119,16 +177,40 @@ class Announcer:
                 self._ended(replace(self._record(announcement, name, "failed"), detail=str(error)))
         else:
             self._health.set("voice", "running")
-            await self._on_all(announcement, {name: clips[rate] for name, rate in rates.items()})
+            await self._on_all(announcement, {name: clips[rate] for name, rate in rates.items()}, facts)
 
-    async def _on_all(self, announcement: Announcement, sounds: Mapping[str, Clip | Live]) -> None:
+    def _allowed(self, announcement: Announcement) -> tuple[Announcement, str | None]:
+        """Without the speakers that fly, where the flight does not allow it; and what was seen of it."""
+        flying = [name for name in announcement.speakers if self._sections[name].airborne]
+        if not flying:
+            return announcement, None
+        verdict: Refusal | str = Refusal(gate="drone voice", reason="this device has no [vehicle]")
+        if self._interlock is not None:
+            verdict = self._interlock(announcement)
+        if isinstance(verdict, str):
+            return announcement, verdict
+        for name in flying:
+            record = replace(self._record(announcement, name, "refused"), refusal=verdict)
+            self._ended(self._tried_elsewhere(record, announcement))
+        return replace(announcement, speakers=tuple(n for n in announcement.speakers if n not in flying)), None
+
+    async def _rendered(self, announcement: Announcement, rate_hz: int) -> Clip:
+        if announcement.clip is not None:
+            return await self._voice.clip(announcement.clip, rate_hz)
+        return await self._voice.render(announcement.phrases, rate_hz)
+
+    async def _on_all(self, announcement: Announcement, sounds: Mapping[str, Clip | Live], facts: str | None) -> None:
         together = Together(len(sounds))
         async with asyncio.TaskGroup() as group:
             for name, sound in sounds.items():
-                group.create_task(self._play(announcement, name, sound, together.seat()))
+                group.create_task(self._play(announcement, name, sound, together.seat(), facts))
 
-    async def _play(self, announcement: Announcement, name: str, sound: Clip | Live, seat: Seat) -> None:
+    async def _play(
+        self, announcement: Announcement, name: str, sound: Clip | Live, seat: Seat, facts: str | None
+    ) -> None:
         record, speaker = self._record(announcement, name, "interrupted"), self._speakers[name]
+        if self._sections[name].airborne:
+            record = replace(record, interlock=facts)
         if name in self._queue.stopping:  # before its first sound
             seat.leave()
             return self._ended(record)
@@ -142,12 +224,57 @@ class Announcer:
         except (DriverError, TimeoutError) as error:
             detail = str(error) or f"speaker {name}: did not end in time"
             self._health.set(f"speaker {name}", f"failed: {detail}")
-            return self._ended(replace(record, outcome="failed", detail=detail))
+            record = replace(record, outcome="failed", detail=detail)
+            return self._ended(self._tried_elsewhere(record, announcement))
         finally:
             seat.leave()
             self._limits.pop(name, None)
         self._health.set(f"speaker {name}", "running")
-        return self._ended(_result(record, announcement, sound, delivery))
+        record = _result(record, announcement, sound, delivery)
+        self._free(record)
+        if isinstance(sound, Clip) and sound.tone_hz is not None and (ear := self._ears.get(name)) is not None:
+            record = await self._heard(record, ear, delivery)
+        self._keep(self._tried_elsewhere(record, announcement))
+        return self._wake.set()
+
+    async def _heard(self, record: Spoken, ear: Ear, delivery: Delivery) -> Spoken:
+        """Did a microphone hear the chirp that this announcement began with?"""
+        if delivery.first_s is None:
+            return record
+        from edge_agent.speakers.chirp import find_chirp
+        from edge_agent.speakers.ear import RATE_HZ
+        from edge_agent.speakers.sound import TONE_S
+
+        await self._clock.sleep(ROOM_S)
+        began_s, samples = ear.since(delivery.first_s)
+        found = await asyncio.to_thread(find_chirp, samples, RATE_HZ)
+        if found is None:
+            return record
+        delay_s = began_s + found.at_s - delivery.first_s - TONE_S
+        heard = {"heard_delay_ms": round(delay_s * 1000), "heard_level_dbfs": round(found.level_dbfs, 1)}
+        return replace(record, proof="heard", **heard)
+
+    def _tried_elsewhere(self, record: Spoken, announcement: Announcement) -> Spoken:
+        """A warning that is not proven as far as it is asked for goes to the speaker's `fallback`."""
+        section = self._sections[record.speaker]
+        record = replace(record, asked=section.proof)
+        short = record.outcome in ("failed", "refused") or (
+            record.outcome == "delivered" and PROOFS.index(record.proof) < PROOFS.index(section.proof)
+        )
+        if not short or section.fallback is None or announcement.source is not None:
+            return record
+        now = self._clock.monotonic()
+        again = replace(
+            announcement,
+            id=f"{announcement.id}+{section.fallback}",
+            speakers=(section.fallback,),
+            near=None,
+            track=None,
+            at_s=now,
+            not_after_s=now + announcement.not_after_s - announcement.at_s,
+        )
+        refusal = self.offer(again)
+        return record if refusal is not None and refusal.gate == "duplicate" else replace(record, next=section.fallback)
 
     async def _stop(self, name: str) -> None:
         if (limit := self._limits.get(name)) is not None:
@@ -157,10 +284,19 @@ class Announcer:
         except DriverError as error:
             self._health.set(f"speaker {name}", f"failed: {error}")
 
+    # --- records --------------------------------------------------------------------------------------------------
+
     def _ended(self, record: Spoken) -> None:
         """One announcement is over on one speaker that it had been started on."""
-        self._queue.ended(record.speaker, heard=record.duration_s > 0, now=self._clock.monotonic())
+        self._free(record)
         self._keep(record)
+        self._wake.set()
+
+    def _free(self, record: Spoken) -> None:
+        now, heard = self._clock.monotonic(), record.duration_s > 0
+        self._queue.ended(record.speaker, heard=heard, now=now)
+        if heard and record.cls is not None:
+            self._restraint.said(record.cls, record.speaker, now)
         self._wake.set()
 
     def _refused(self, announcement: Announcement, refusal: Refusal) -> None:
@@ -168,12 +304,13 @@ class Announcer:
             self._keep(replace(self._record(announcement, name, "refused"), refusal=refusal))
 
     def _record(self, announcement: Announcement, speaker: str, outcome: Outcome) -> Spoken:
+        text = " ".join(phrase.text for phrase in announcement.phrases)
         return Spoken(
-            announcement=announcement.id,
+            announcement=announcement.id.partition("+")[0],
             speaker=speaker,
             outcome=outcome,
             proof="none",
-            text=" ".join(phrase.text for phrase in announcement.phrases) or f"live voice from {announcement.source}",
+            text=text or f"{announcement.clip or 'live voice from ' + str(announcement.source)}",
             by=announcement.by,
             wall_s=self._clock.wall(),
             incident=announcement.incident,
@@ -196,6 +333,8 @@ class Announcer:
             if self._records[0] is record:  # it may have been crowded out meanwhile
                 self._records.popleft()
 
+    # --- the equipment --------------------------------------------------------------------------------------------
+
     async def _check_voice(self) -> None:
         """Say at the start, not at the first danger, that there is no voice."""
         try:
@@ -204,6 +343,27 @@ class Announcer:
             self._health.set("voice", f"failed: {error}")
         else:
             self._health.set("voice", "running")
+
+    async def _set_volumes(self) -> None:
+        """As loud as the config says, and never louder than its cap."""
+        for name, speaker in self._speakers.items():
+            percent = min(self._sections[name].volume_pct, self._rules.max_volume_pct)
+            if percent < 100:
+                await speaker.volume(percent)
+
+    async def _ask_health(self) -> None:
+        """Ask each speaker now and then, without a sound, so that a dead one is known before it is needed."""
+        while True:
+            await self._clock.sleep(HEALTH_S)
+            for name, speaker in self._speakers.items():
+                if name in self._queue.playing or isinstance(self._sections[name], config.LocalSpeaker):
+                    continue  # a sound card that is opened may click
+                try:
+                    await speaker.health()
+                except (DriverError, OSError) as error:
+                    self._health.set(f"speaker {name}", f"failed: {error}")
+                else:
+                    self._health.set(f"speaker {name}", "running")
 
 
 def _result(record: Spoken, announcement: Announcement, sound: Clip | Live, delivery: Delivery) -> Spoken:

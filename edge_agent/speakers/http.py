@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from edge_agent import config
 from edge_agent.runtime import DriverError
+from edge_agent.speakers import reason
 from edge_agent.speakers.digest import Digest, challenge
 
 TIMEOUT_S = 4.0  # to connect, and for an answer
@@ -130,7 +131,7 @@ class Device:
         except TimeoutError:
             raise self.refused(f"no answer in {TIMEOUT_S:g} s") from None
         except (OSError, UnicodeError, EOFError, ValueError) as error:
-            raise self.refused(getattr(error, "strerror", None) or str(error) or "hung up without an answer") from None
+            raise self.refused(reason(error) or "hung up without an answer") from None
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         context = ssl.create_default_context(cafile=self._section.ca_file) if self._tls else None

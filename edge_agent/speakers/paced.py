@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from edge_agent.messages import Proof
 from edge_agent.runtime import Clock, DriverError
-from edge_agent.speakers import Delivery, Ready
+from edge_agent.speakers import Delivery, Ready, reason
 from edge_agent.speakers.live import Live
 from edge_agent.speakers.sound import Clip, Floats, Pcm
 
@@ -101,8 +101,9 @@ class Paced(ABC):
         except TimeoutError:
             raise DriverError(f"speaker {self.name}: {self.where()}: takes no sound, or does not answer") from None
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name
-            reason = getattr(error, "strerror", None) or str(error) or "the connection broke"
-            raise DriverError(f"speaker {self.name}: {self.where()}: {reason}") from None
+            raise DriverError(
+                f"speaker {self.name}: {self.where()}: {reason(error) or 'the connection broke'}"
+            ) from None
         return replace(delivery, proof=proof)
 
     async def _send(self, line: Line, steps: Steps) -> Delivery:

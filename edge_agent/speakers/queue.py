@@ -44,7 +44,7 @@ class Queue:
         self._cool_down_s = cool_down_s
         self._waiting: list[Announcement] = []
         self._evicted: list[Refused] = []
-        self._said: dict[str, tuple[float, int]] = {}  # track -> when its last warning ended, and how grave it was
+        self._said: dict[str, tuple[float, int, int]] = {}  # track -> when its last warning ended; how grave; its rung
         self.playing: dict[str, Announcement] = {}  # by speaker
         self.stopping: set[str] = set()
 
@@ -92,7 +92,7 @@ class Queue:
         self.stopping.discard(speaker)
         self._said = {key: said for key, said in self._said.items() if now - said[0] < self._cool_down_s}
         if heard and announcement.track is not None:
-            self._said[announcement.track] = (now, _priority(announcement))
+            self._said[announcement.track] = (now, _priority(announcement), announcement.rung)
 
     def hush(self, reason: str) -> Turn:
         """Stop everything and let nothing that waits be said."""
@@ -118,7 +118,7 @@ class Queue:
                 pronounceable(phrase.text, phrase.lang)
         except ValueError as error:
             return Refusal(gate="text", reason=str(error))
-        if not announcement.phrases and announcement.source is None:
+        if not announcement.phrases and announcement.source is None and announcement.clip is None:
             return Refusal(gate="text", reason="there is no phrase to say")
         if announcement.track is not None and any(
             (other.by, other.track) == (announcement.by, announcement.track) for other in ahead
@@ -140,9 +140,11 @@ class Queue:
         )
 
     def _cooling(self, announcement: Announcement, now: float) -> Refusal | None:
-        """One warning a track in `cool_down_s`; a graver one is let through."""
+        """One warning a track in `cool_down_s`; a graver one is let through, and the next rung of a ladder."""
         said = self._said.get(announcement.track) if announcement.track is not None else None
-        if said is None or now - said[0] >= self._cool_down_s or _priority(announcement) < said[1]:
+        if said is None or now - said[0] >= self._cool_down_s:
+            return None
+        if _priority(announcement) < said[1] or announcement.rung > said[2]:
             return None
         return Refusal(
             gate="cool-down",

@@ -46,13 +46,18 @@ class Clip:
 
 
 def attention_tone(rate_hz: int, level_dbfs: float) -> Floats:
-    """`TONE_S` of `TONE_HZ`, then `CHIRP_S` rising from `CHIRP_FROM_HZ` to `CHIRP_TO_HZ`, at an RMS of `level_dbfs`."""
+    """`TONE_S` of `TONE_HZ`, then the chirp, at an RMS of `level_dbfs`."""
     steady = np.sin(2 * np.pi * TONE_HZ * np.arange(round(TONE_S * rate_hz)) / rate_hz)
-    t = np.arange(round(CHIRP_S * rate_hz)) / rate_hz
-    chirp = np.sin(2 * np.pi * (CHIRP_FROM_HZ * t + (CHIRP_TO_HZ - CHIRP_FROM_HZ) / (2 * CHIRP_S) * t * t))
     amplitude = min(sqrt(2) * _linear(level_dbfs), _linear(CEILING_DBFS))
-    tone: Floats = amplitude * np.concatenate([_faded(steady, rate_hz), _faded(chirp, rate_hz)])
+    tone: Floats = amplitude * np.concatenate([_faded(steady, rate_hz), chirp(rate_hz)])
     return tone
+
+
+def chirp(rate_hz: int) -> Floats:
+    """`CHIRP_S` at full scale, rising from `CHIRP_FROM_HZ` to `CHIRP_TO_HZ`."""
+    t = np.arange(round(CHIRP_S * rate_hz)) / rate_hz
+    rising = np.sin(2 * np.pi * (CHIRP_FROM_HZ * t + (CHIRP_TO_HZ - CHIRP_FROM_HZ) / (2 * CHIRP_S) * t * t))
+    return _faded(rising, rate_hz)
 
 
 def at_level(samples: Floats, rate_hz: int, level_dbfs: float) -> Floats:

@@ -7,6 +7,7 @@ import ctypes
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from edge_agent import config
 from edge_agent.messages import Phrase
 from edge_agent.phrases import pronounceable
 from edge_agent.runtime import DriverError
-from edge_agent.speakers import sound
+from edge_agent.speakers import recordings, sound
 from edge_agent.speakers.sound import Clip, Floats, Pcm
 
 MAX_SPEECH_S = 300.0
@@ -45,8 +46,10 @@ class Engine(Protocol):
 class Voice:
     """Renders phrases: attention tone, phrases with gaps between them, all at `level_dbfs`."""
 
-    def __init__(self, section: config.Voice, engine: Callable[[], Engine] | None = None) -> None:
-        self._section = section
+    def __init__(
+        self, section: config.Voice, engine: Callable[[], Engine] | None = None, clips: Path | None = None
+    ) -> None:
+        self._section, self._clips = section, clips
         self._open = engine or espeak
         self._engine: Engine | None = None
         self._names: dict[str, str] = {}
@@ -66,6 +69,21 @@ class Voice:
         while sum(kept.samples.nbytes for kept in self._cache.values()) > CACHE_BYTES and len(self._cache) > 1:
             self._cache.popitem(last=False)
         return clip
+
+    async def clip(self, name: str, rate_hz: int = 8000) -> Clip:
+        """A recording of the store, after the attention tone and as loud as speech; errors as those of `render`."""
+        if self._clips is None:
+            raise ValueError("this device has no store of clips")
+        path, level_dbfs = self._clips / name, self._section.level_dbfs
+        samples = await asyncio.to_thread(recordings.decode, path, rate_hz)
+        gap = np.zeros(round(sound.GAP_S * rate_hz))
+        tone = [sound.attention_tone(rate_hz, level_dbfs), gap] if self._section.tone else []
+        return Clip(
+            samples=sound.to_pcm(np.concatenate([*tone, sound.at_level(samples, rate_hz, level_dbfs)])),
+            rate_hz=rate_hz,
+            text=name,
+            tone_hz=sound.TONE_HZ if self._section.tone else None,
+        )
 
     def _render(self, phrases: tuple[Phrase, ...], rate_hz: int) -> Clip:
         if not phrases:

@@ -49,6 +49,10 @@ def test_a_recording_is_talked_and_the_answer_says_how_far_it_was_proven(tmp_pat
         code, answer = running.ask("talk", "horn", "--device", "no-such-microphone")
         assert (code, "--file" in answer["error"]) == (66, True)
 
+        code, answer = running.ask("say", "--clip", str(tmp_path / "voice.wav"), "--speaker", "horn")
+        assert (code, answer["spoken"][0]["outcome"], answer["proof"]) == (0, "delivered", "delivered")
+        code, answer = running.ask("say", "x", "--clip", str(tmp_path / "voice.wav"))
+        assert (code, "either" in answer["reason"]) == (1, True)
         code, answer = running.ask("say", "你好")  # both speakers, and the end of both
         assert (code, answer["state"], answer["proof"]) == (0, "accepted", "delivered")
         assert {one["speaker"] for one in answer["spoken"]} == {"horn", "bell"}

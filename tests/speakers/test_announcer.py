@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from edge_agent import config
-from edge_agent.messages import Announcement, Phrase, Spoken
+from edge_agent.desk import shortfall
+from edge_agent.messages import Announcement, Phrase, Refusal, Spoken
 from edge_agent.runtime import DriverError, Health, SystemClock
 from edge_agent.speakers import Delivery, Ready, announcer
 from edge_agent.speakers.announcer import Announcer
+from edge_agent.speakers.ladder import Rung
 from edge_agent.speakers.simulated import SimulatedSpeaker
-from edge_agent.speakers.sound import Clip
+from edge_agent.speakers.sound import Clip, attention_tone
 from edge_agent.speakers.voice import Voice
 
 CLOCK = SystemClock()
@@ -307,3 +309,112 @@ async def test_it_speaks_with_the_real_voice(tmp_path: Path) -> None:
     assert spoken[0].outcome == "delivered"
     assert spoken[0].text == "请立即离开 Leave now"
     assert (tmp_path / "1.wav").stat().st_size == 44 + 2 * 8000 * spoken[0].duration_s
+
+
+# --- restraint, ladders, other ways, proof ------------------------------------------------------------------------
+
+
+def restrained(tmp_path: Path, *extra: Faulty, **facts: object) -> Desk:
+    desk = Desk(tmp_path, *extra)
+    desk.announcer = Announcer(
+        desk.speakers,
+        desk.voice,
+        clock=CLOCK,
+        health=desk.health,
+        on_spoken=desk.on_spoken,
+        **facts,  # type: ignore[arg-type]
+    )
+    return desk
+
+
+async def test_a_speaker_that_has_said_enough_is_left_out_and_the_group_goes_on(tmp_path: Path) -> None:
+    desk = restrained(tmp_path, rules=config.Announcements(per_hour=1))
+    async with running(desk.announcer.run):
+        assert desk.offer("1", "rule", "a") is None
+        await desk.records(1)
+        assert desk.offer("2", "rule", "a", "b") is None
+        assert await desk.records(3) == [("1", "a", "delivered"), ("2", "a", "refused"), ("2", "b", "delivered")]
+        assert "hourly limit" in str(desk.offer("3", "rule", "a"))
+        assert desk.offer("4", "danger", "a") is None
+        assert ("4", "a", "delivered") in await desk.records(5)
+
+
+async def test_in_quiet_hours_only_the_grave_is_said(tmp_path: Path) -> None:
+    desk = restrained(tmp_path, rules=config.Announcements(quiet=("00:00-23:59",)))
+    async with running(desk.announcer.run):
+        assert "quiet hours" in str(desk.offer("1", "rule", "a"))
+        assert desk.offer("2", "danger", "a") is None
+        assert await desk.records(2) == [("1", "a", "refused"), ("2", "a", "delivered")]
+
+
+async def test_what_stays_unproven_goes_to_the_next_speaker(tmp_path: Path) -> None:
+    sections = {
+        "z": config.AnySpeaker(name="z", fallback="a"),
+        "a": config.AnySpeaker(name="a", proof="heard", fallback="b"),
+        "b": config.AnySpeaker(name="b", proof="heard"),
+    }
+    desk = restrained(tmp_path, Faulty("z", "fails"), sections=sections)
+    async with running(desk.announcer.run):
+        desk.offer("1", "danger", "z")
+        assert await desk.records(3) == [("1", "a", "delivered"), ("1", "b", "delivered"), ("1", "z", "failed")]
+    by_speaker = {spoken.speaker: spoken for spoken in desk.spoken}
+    assert [by_speaker[name].next for name in "zab"] == ["a", "b", None]
+    assert [by_speaker[name].asked for name in "zab"] == ["none", "heard", "heard"]
+    assert [shortfall(by_speaker[name]) is None for name in "zab"] == [True, True, False]
+
+
+async def test_the_drone_speaks_only_where_the_flight_allows(tmp_path: Path) -> None:
+    verdicts: list[Refusal | str] = ["alt 20 m", Refusal(gate="drone voice", reason="too fast")]
+    sections = {"a": config.AnySpeaker(name="a", airborne=True)}
+    desk = restrained(tmp_path, sections=sections, interlock=lambda _: verdicts.pop(0))
+    async with running(desk.announcer.run):
+        desk.offer("1", "danger", "drone")
+        await desk.records(1)
+        desk.offer("2", "danger")
+        assert await desk.records(3) == [("1", "a", "delivered"), ("2", "a", "refused"), ("2", "b", "delivered")]
+    assert desk.spoken[0].interlock == "alt 20 m"
+    refused = next(spoken for spoken in desk.spoken if spoken.outcome == "refused")
+    assert refused.refusal is not None
+    assert refused.refusal.reason == "too fast"
+
+
+async def test_a_warning_goes_on_until_the_track_leaves(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    async with running(desk.announcer.run):
+        now = CLOCK.monotonic()
+        said = {"phrases": (Phrase(text="x"),), "at_s": now, "not_after_s": now + 10, "by": "r"}
+        one = Announcement(id="1", speakers=("a",), cls="rule", track="c/1", **said)
+        desk.announcer.offer(one)
+        desk.announcer.climb("c/1", (Rung(0.8, one), Rung(1.6, one, every_s=0.8, times=100)))
+        assert await desk.records(3) == [("1", "a", "delivered"), ("1.1", "a", "delivered"), ("1.2", "a", "delivered")]
+        desk.announcer.left("c/1")
+        await asyncio.sleep(1.0)
+        assert len(desk.spoken) <= 4
+
+
+class Microphone:
+    """An ear that heard what the speaker played, 120 ms later."""
+
+    def __init__(self, heard: bool) -> None:
+        self.heard = heard
+
+    def since(self, at_s: float) -> tuple[float, np.ndarray]:
+        noise = np.random.default_rng(1).standard_normal(16000) * 0.01
+        tone = attention_tone(8000, -30)
+        noise[960 : 960 + len(tone)] += tone if self.heard else 0
+        return at_s, noise
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_chirp_in_a_microphone_makes_it_heard(tmp_path: Path, heard: bool) -> None:
+    desk = restrained(tmp_path, ears={"a": Microphone(heard)})
+    desk.voice = Voice(config.Voice())  # type: ignore[assignment]
+    desk.announcer._voice = desk.voice
+    async with running(desk.announcer.run):
+        desk.offer("1", "danger", "a")
+        await until(lambda: desk.spoken, 10)
+    (spoken,) = desk.spoken
+    assert spoken.proof == ("heard" if heard else "delivered")
+    if heard:
+        assert spoken.heard_delay_ms == pytest.approx(120, abs=5)
+        assert spoken.heard_level_dbfs == pytest.approx(-30, abs=3)

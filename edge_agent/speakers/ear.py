@@ -1,0 +1,65 @@
+"""A microphone near the speakers: a sound card, or the sound of a camera; only the last seconds are held, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+
+from edge_agent.runtime import Clock, DriverError
+from edge_agent.speakers.sound import Floats, Pcm
+
+RATE_HZ = 8000
+KEEP_S = 30.0
+
+
+class Ear:
+    """A part that listens, and `since` gives what it heard; nothing is stored, nothing but our own chirp is sought."""
+
+    def __init__(self, source: str, clock: Clock) -> None:
+        self._source, self._clock = source, clock
+        self._heard: deque[tuple[float, Pcm]] = deque()
+
+    async def run(self) -> None:
+        """Listen until cancelled; `DriverError` where there is nothing to hear."""
+        frames = await asyncio.to_thread(self._open)
+        try:
+            while (frame := await asyncio.to_thread(next, frames, None)) is not None:
+                now = self._clock.monotonic()
+                self._heard.append((now - len(frame) / RATE_HZ, frame))
+                while self._heard and now - self._heard[0][0] > KEEP_S:
+                    self._heard.popleft()
+        finally:
+            self._heard.clear()
+        raise DriverError(f"microphone {self._source}: its sound ended")
+
+    def since(self, at_s: float) -> tuple[float, Floats]:
+        """What was heard from a moment of the monotonic clock on, and when that begins exactly."""
+        kept = [(began_s, frame) for began_s, frame in self._heard if began_s + len(frame) / RATE_HZ > at_s]
+        if not kept:
+            return at_s, np.zeros(0)
+        return kept[0][0], np.concatenate([frame for _, frame in kept]) / 32768.0
+
+    def _open(self) -> Iterator[Pcm]:
+        frames = _frames(self._source)
+        first = next(frames, None)
+        if first is None:
+            raise DriverError(f"microphone {self._source}: has no sound")
+        return frames
+
+
+def _frames(source: str) -> Iterator[Pcm]:
+    import av
+
+    kind, _, name = source.partition(":") if source.startswith("alsa:") else ("", "", source)
+    try:
+        with av.open(name, format=kind or None, timeout=(5.0, 5.0)) as container:
+            if not container.streams.audio:
+                return
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
+            for frame in container.decode(audio=0):
+                yield from (piece.to_ndarray()[0] for piece in resampler.resample(frame))
+    except (av.FFmpegError, OSError) as error:
+        raise DriverError(f"microphone {source}: {getattr(error, 'strerror', None) or error}") from None
