@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import gcd, sqrt
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Pcm = NDArray[np.int16]
+Measure = Callable[[Floats, int], float]
 
 # The attention tone: a steady tone that any ear and any FFT finds, then a chirp whose matched filter marks the clip.
 TONE_HZ = 1000.0
@@ -60,17 +62,18 @@ def chirp(rate_hz: int) -> Floats:
     return _faded(rising, rate_hz)
 
 
-def at_level(samples: Floats, rate_hz: int, level_dbfs: float) -> Floats:
-    """Bring speech to an RMS of `level_dbfs`, peaks softly limited to `CEILING_DBFS`.
+def at_level(samples: Floats, rate_hz: int, level: float, measure: Measure | None = None) -> Floats:
+    """Bring speech to a level by some measure (`rms_dbfs`, or `loudness_lufs`), peaks limited to `CEILING_DBFS`.
 
     A level that the ceiling forbids is met as nearly as it can be without turning speech into a square wave.
     """
     quiet, loud = -60.0, 60.0
-    if rms_dbfs(samples, rate_hz) == -np.inf:
+    measure = measure or rms_dbfs
+    if measure(samples, rate_hz) == -np.inf:
         return samples
-    for _ in range(24):  # the limiter takes level away: search for the gain that makes up for it
+    for _ in range(16):  # the limiter takes level away: search for the gain that makes up for it
         gain_db = (quiet + loud) / 2
-        if rms_dbfs(_limited(samples * _linear(gain_db)), rate_hz) < level_dbfs:
+        if measure(_limited(samples * _linear(gain_db)), rate_hz) < level:
             quiet = gain_db
         else:
             loud = gain_db
@@ -86,6 +89,42 @@ def rms_dbfs(samples: Floats, rate_hz: int) -> float:
     if len(powers) == 0 or powers.max() == 0:
         return -np.inf
     return float(10 * np.log10(powers[powers >= powers.max() / 1000].mean()))
+
+
+def loudness_lufs(samples: Floats, rate_hz: int) -> float:
+    """Integrated loudness of a mono sound by EBU R128 (ITU-R BS.1770-4); -inf for silence.
+
+    K-weighted blocks of 400 ms every 100 ms, without those below -70 LUFS, then without those 10 LU below the mean.
+    """
+    size = 1 << (len(samples) + rate_hz // 2).bit_length()  # with room for the filter to ring out
+    turn = np.exp(-2j * np.pi * np.fft.rfftfreq(size))
+    weighted = np.fft.irfft(np.fft.rfft(samples, size) * _k_weighting(turn, rate_hz), size)[: len(samples)]
+    step = rate_hz // 10
+    energy = np.add.reduceat(weighted**2, np.arange(0, max(len(samples), 1), step)) if len(samples) else np.zeros(1)
+    blocks = (
+        np.convolve(energy, np.ones(4), "valid") / (4 * step)
+        if len(energy) >= 4
+        else energy.sum(keepdims=True) / max(len(samples), 1)
+    )
+    loud = blocks[blocks > 10 ** ((-70 + 0.691) / 10)]
+    if len(loud) == 0:
+        return -np.inf
+    kept = loud[loud > loud.mean() / 10]
+    return float(-0.691 + 10 * np.log10(kept.mean()))
+
+
+def _k_weighting(turn: NDArray[np.complex128], rate_hz: int) -> NDArray[np.complex128]:
+    """The response of BS.1770's two filters (its annex 1): a shelf for the head, then a high-pass."""
+    k, q = np.tan(np.pi * 1681.974450955533 / rate_hz), 0.7071752369554196
+    high = 10 ** (3.999843853973347 / 20)
+    band = high**0.4996667741545416
+    shelf = (high + band * k / q + k * k) + 2 * (k * k - high) * turn + (high - band * k / q + k * k) * turn**2
+    shelf /= (1 + k / q + k * k) + 2 * (k * k - 1) * turn + (1 - k / q + k * k) * turn**2
+    k, q = np.tan(np.pi * 38.13547087602444 / rate_hz), 0.5003270373238773
+    passed = 1 - 2 * turn + turn**2
+    passed /= 1 + (2 * (k * k - 1) * turn + (1 - k / q + k * k) * turn**2) / (1 + k / q + k * k)
+    response: NDArray[np.complex128] = shelf * passed
+    return response
 
 
 def resampled(samples: Floats, from_hz: int, to_hz: int) -> Floats:

@@ -44,7 +44,7 @@ class Engine(Protocol):
 
 
 class Voice:
-    """Renders phrases: attention tone, phrases with gaps between them, all at `level_dbfs`."""
+    """Renders phrases: attention tone, phrases with gaps between them, all equally loud."""
 
     def __init__(
         self, section: config.Voice, engine: Callable[[], Engine] | None = None, clips: Path | None = None
@@ -74,12 +74,12 @@ class Voice:
         """A recording of the store, after the attention tone and as loud as speech; errors as those of `render`."""
         if self._clips is None:
             raise ValueError("this device has no store of clips")
-        path, level_dbfs = self._clips / name, self._section.level_dbfs
+        path, level = self._clips / name, self._section.loudness_lufs
         samples = await asyncio.to_thread(recordings.decode, path, rate_hz)
         gap = np.zeros(round(sound.GAP_S * rate_hz))
-        tone = [sound.attention_tone(rate_hz, level_dbfs), gap] if self._section.tone else []
+        tone = [sound.attention_tone(rate_hz, level), gap] if self._section.tone else []
         return Clip(
-            samples=sound.to_pcm(np.concatenate([*tone, sound.at_level(samples, rate_hz, level_dbfs)])),
+            samples=sound.to_pcm(np.concatenate([*tone, sound.at_level(samples, rate_hz, level, sound.loudness_lufs)])),
             rate_hz=rate_hz,
             text=name,
             tone_hz=sound.TONE_HZ if self._section.tone else None,
@@ -90,12 +90,13 @@ class Voice:
             raise ValueError("nothing to say: there is no phrase")
         texts = [pronounceable(phrase.text, phrase.lang) for phrase in phrases]
         engine = self._ready()
-        level_dbfs = self._section.level_dbfs
+        level = self._section.loudness_lufs
         gap = np.zeros(round(sound.GAP_S * rate_hz))
-        parts: list[Floats] = [sound.attention_tone(rate_hz, level_dbfs), gap] if self._section.tone else []
+        parts: list[Floats] = [sound.attention_tone(rate_hz, level), gap] if self._section.tone else []
         for phrase, text in zip(phrases, texts, strict=True):
             speech = self._speak(engine, text, phrase.lang)
-            parts += [sound.at_level(sound.resampled(speech, engine.rate_hz, rate_hz), rate_hz, level_dbfs), gap]
+            speech = sound.resampled(speech, engine.rate_hz, rate_hz)
+            parts += [sound.at_level(speech, rate_hz, level, sound.loudness_lufs), gap]
         return Clip(
             samples=sound.to_pcm(np.concatenate(parts)),
             rate_hz=rate_hz,

@@ -86,3 +86,44 @@ def test_a_clip_is_named_by_the_hash_of_its_samples() -> None:
 
 def test_pcm_is_cut_at_full_scale() -> None:
     assert sound.to_pcm(np.array([0.0, 0.5, 1.5, -1.5])).tolist() == [0, 16384, 32767, -32768]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 48000])
+def test_the_loudness_of_ebu_r128(rate_hz: int) -> None:
+    """EBU Tech 3341, case 1 by way of BS.1770: a full-scale 997 Hz sine on one channel is -3.01 LUFS."""
+    t = np.arange(5 * rate_hz) / rate_hz
+    sine = np.sin(2 * np.pi * 997 * t)
+    assert sound.loudness_lufs(sine, rate_hz) == pytest.approx(-3.01, abs=0.1)
+    assert sound.loudness_lufs(sine / 100, rate_hz) == pytest.approx(-43.01, abs=0.1)
+    pauses = np.concatenate([sine / 10, np.zeros(20 * rate_hz), sine / 10])
+    assert sound.loudness_lufs(pauses, rate_hz) == pytest.approx(-23.01, abs=0.3)  # the gate leaves pauses out
+    assert sound.loudness_lufs(np.zeros(rate_hz), rate_hz) == -np.inf
+    assert sound.loudness_lufs(np.zeros(0), rate_hz) == -np.inf
+    assert sound.loudness_lufs(sine[: rate_hz // 5], rate_hz) == pytest.approx(-3.01, abs=1)
+
+
+def test_the_loudness_is_that_of_ffmpegs_own_meter() -> None:
+    import av
+    import av.filter
+
+    rate = 48000
+    rng = np.random.default_rng(3)
+    speech = (rng.standard_normal(6 * rate) * np.abs(np.sin(np.arange(6 * rate) / 9000)) * 3000).astype(np.int16)
+    graph = av.filter.Graph()
+    source = graph.add_abuffer(format="s16", sample_rate=rate, layout="mono")
+    meter, sink = graph.add("ebur128", "metadata=1"), graph.add("abuffersink")
+    source.link_to(meter), meter.link_to(sink)
+    graph.configure()
+    read = ""
+    for start in range(0, len(speech), 4800):
+        frame = av.AudioFrame.from_ndarray(speech[None, start : start + 4800], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = rate, start
+        graph.push(frame)
+        while True:
+            try:
+                read = dict(graph.pull().metadata).get("lavfi.r128.I", read)
+            except (BlockingIOError, EOFError):
+                break
+    if not read:
+        pytest.skip("this PyAV gives no metadata of frames")
+    assert sound.loudness_lufs(speech / 32768, rate) == pytest.approx(float(read), abs=0.3)
