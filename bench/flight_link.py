@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 TRANSPORTS = ("tcp", "udp", "serial")
 WARM_UP = 300  # messages before the clock runs: imports, first decodes
-QUIET_S = 5.0  # the stream is over
+QUIET_S, START_S = 5.0, 60.0  # the stream is over; it began
 
 # Messages a second, by MAVLink id.
 MIX: dict[int, float] = {
@@ -207,7 +207,7 @@ def _ours(place: str, number: int) -> dict[str, float]:
         await vehicle.open()
         print("ready", flush=True)
         started, first, heard_s = 0.0, 0, time.monotonic()
-        while link.frames < number and time.monotonic() - heard_s < QUIET_S:
+        while link.frames < number and time.monotonic() - heard_s < (QUIET_S if link.frames else START_S):
             if data := await vehicle.receive(TICK_S):
                 heard_s = time.monotonic()
             link.receive(data, clock.monotonic())
@@ -236,7 +236,7 @@ def _mavutil(place: str, number: int) -> dict[str, float]:
     print("ready", flush=True)
     seen, started, first = 0, 0.0, 0
     while seen < number:
-        if master.recv_match(blocking=True, timeout=QUIET_S) is None:
+        if master.recv_match(blocking=True, timeout=QUIET_S if seen else START_S) is None:
             break
         seen += 1
         if not started and seen >= WARM_UP:

@@ -153,6 +153,8 @@ def _settings(args: argparse.Namespace) -> config.Agent:
     except msgspec.ValidationError as error:
         forms = "tcp:HOST:PORT, udpin:HOST:PORT, udpout:HOST:PORT or serial:DEVICE:BAUD"
         raise UsageError(f"--connection {args.connection}: {error}; one is {forms}") from None
+    if isinstance(settings.vehicle, config.MavlinkVehicle) and isinstance(section, config.MavlinkVehicle):
+        section = msgspec.structs.replace(section, signing=settings.vehicle.signing)
     return msgspec.structs.replace(settings, vehicle=section, data_dir=args.out or settings.data_dir)
 
 

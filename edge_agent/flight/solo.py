@@ -14,7 +14,9 @@ from edge_agent.flight.gates import Check
 from edge_agent.flight.phases import Phase
 from edge_agent.flight.pilot import Pilot
 from edge_agent.flight.recorder import Recorder
+from edge_agent.flight.signing_key import open_signing
 from edge_agent.flight.store import Store
+from edge_agent.flight.tlog import Tlog
 from edge_agent.flight.vehicle import open_vehicle
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
 from edge_agent.runtime import Clock, DriverError, Health
@@ -73,6 +75,8 @@ class Solo:
             routes=(route,) if route else (),
             schedules=(),
             store=Store(settings.data_dir / "flight"),
+            signing=open_signing(settings.vehicle, settings.data_dir / "flight" / "signing", clock),
+            tlog=Tlog(settings.data_dir / "tlogs", settings.tlog.keep_mb, clock.wall),
             clock=clock,
             health=Health(clock),
             recorder=self.recorder,
