@@ -11,10 +11,13 @@ from collections.abc import Callable, Collection, Iterable
 from msgspec import structs
 
 from edge_agent import config, geo
-from edge_agent.flight import budget, facts, gates, helm, mission, phases, reach, safety, scene, transfer
+from edge_agent.flight import budget, facts, gates, mission, phases, reach
 from edge_agent.flight import route as missions
+from edge_agent.flight.aboard import Aboard
 from edge_agent.flight.budget import Budget
+from edge_agent.flight.elsewhere import Elsewhere, longer
 from edge_agent.flight.energy import Wind
+from edge_agent.flight.homeward import Homeward
 from edge_agent.flight.launch import Launch
 from edge_agent.flight.logbook import Breakpoint, Logbook, State
 from edge_agent.flight.mavlink import Link
@@ -22,22 +25,17 @@ from edge_agent.flight.mission import Item
 from edge_agent.flight.orders import Orders
 from edge_agent.flight.phases import Phase, Seen
 from edge_agent.flight.refusals import not_now
-from edge_agent.flight.retask import Retask
 from edge_agent.flight.run import DISPATCH, Run
 from edge_agent.flight.schedule import Ledger, Missed
 from edge_agent.flight.timetable import Timetable
 from edge_agent.flight.weather import Judge, Weather
 from edge_agent.messages import Dispatch, Refusal, Telemetry
+from edge_agent.plans.model import Fence
 
 LISTEN_S = 3.0  # heartbeats are heard for so long before anything is decided
 SCHEDULE_S = 1.0
-LOW_S = 3.0  # the battery must be low for so long: one wrong sample is no reason
-DISARM_AFTER_S = 15.0  # the autopilot's own DISARM_DELAY (10 s) did not do it
-GROUNDED_S = 3.0  # landed and still armed for so long: its mission goes on behind the return home
 RECALLABLE = phases.BEFORE_ARMING | phases.IN_FLIGHT | {Phase.ARMING, Phase.STARTING}
 RESUMABLE = frozenset({Phase.PAUSED, Phase.YIELDED})
-ARRIVED_M, ARRIVED_ALT_M = 5.0, 2.0  # ArduCopter's WPNAV_RADIUS is 2 m
-SLACK_S = 15.0  # the hover's own end comes first
 SENDABLE = phases.OUTWARD | {Phase.GROUND, Phase.CLIMB}
 RETASKABLE = frozenset({Phase.CLIMB, Phase.TRANSIT, Phase.ON_SCENE})
 
@@ -79,19 +77,14 @@ class Commander:
         self._begun = True  # the job of the phase
         self._schedule_due_s = float("-inf")
         self._launch: Launch | None = None  # of the run, unless the agent was restarted since
-        self._plan: tuple[Item, ...] = ()  # the mission aboard, as verified
-        self._aboard: transfer.Download | None = None  # the mission read back in the air: is it ours?
-        self._aboard_s = 0.0
-        self._ours = False
+        self.aboard = Aboard(link)
         self._orders = Orders(link, limits, warn)
-        self._retask: Retask | None = None
-        self._disarming: helm.Job | None = None
-        self._grounded_s: float | None = None
+        self._elsewhere = Elsewhere(link, limits, self.logbook, self.aboard)
+        self._homeward = Homeward(link, limits, self.budget)
         self._on_scene_s: float | None = None
         self._route_seq = missions.FIRST  # the last item of the route that was current
         self._home_by: tuple[str, str] | None = None  # who calls the drone home, and why
         self._resume_by: str | None = None
-        self._low_s: float | None = None
         self.carry: Callable[[config.Route], config.Route] = lambda route: route  # takes on what earlier runs left out
 
     # --- asked ----------------------------------------------------------------------------------------------------
@@ -120,26 +113,33 @@ class Commander:
 
     def dispatch(self, order: Dispatch, by: str, now: float, wall: float, *, rehearse: bool = False) -> str | Refusal:
         """Fly to a place and hover there; a flight under way is called there where it has the energy for it."""
-        errand = missions.errand(order, self._limits)
-        home = self._home()
+        errand, home = self._errand(order), self._home()
         refusal = reach.within(order, home, self._limits)
         if refusal is not None or home is None:
             return refusal or not_now("dispatch", self.phase, SENDABLE)
         run = Run(id=self._new_id(), route=DISPATCH, by=by, phase=Phase.GROUND, first=3, head=3, order=order)
         if (self.phase in phases.OUTWARD or self.phase is Phase.CLIMB) and not rehearse:
-            return self._call_to(run, order, errand, now) or run.id
+            return self._elsewhere.call(run, order, self._facts(errand, now), self.phase) or run.id
         if self.phase is not Phase.GROUND:
             return not_now("dispatch", self.phase, SENDABLE)
         items = missions.dispatch(order, *home, self._limits)
         return self._open(structs.replace(run, rehearsal=rehearse), errand, items, now, wall)
 
+    def _errand(self, order: Dispatch) -> config.Route:
+        return structs.replace(missions.errand(order, self._limits), fence=self.aboard.fence)
+
+    def _on_scene(self, now: float) -> float | None:
+        return None if self._on_scene_s is None else now - self._on_scene_s
+
     def _open(self, run: Run, route: config.Route, items: tuple[Item, ...], now: float, wall: float) -> str | Refusal:
         if blocked := self.blocked(route, now):
             return blocked[0]
         self.logbook.open(run)
-        self._launch = Launch(self.link, self._limits, route, items, lambda at_s: self.blocked(route, at_s))
+        flown = route if run.order is None else structs.replace(route, fence=Fence())  # it stays the one aboard
+        self._launch = Launch(self.link, self._limits, flown, items, lambda at_s: self.blocked(route, at_s))
         self._orders.drop()
-        self._home_by, self._resume_by, self._low_s, self._on_scene_s = None, None, None, None
+        self._homeward.forget()
+        self._home_by, self._resume_by, self._on_scene_s = None, None, None
         self._enter(Phase.GATING, "ordered", now, wall)
         return run.id
 
@@ -148,41 +148,11 @@ class Commander:
         run = self.logbook.run
         if run is None or run.order is None or self.phase not in RETASKABLE:
             return not_now("extend", self.phase, RETASKABLE)
-        stayed_s = 0.0 if self._on_scene_s is None else now - self._on_scene_s
-        hovering_s = run.order.hover_s + hover_s
-        if hovering_s > self._limits.max_on_scene_s:
-            limit = f"{self._limits.max_on_scene_s:g} s, limits.max_on_scene_s"
-            return _no("extend", "too long over one place", f"{hovering_s:g} s", limit, "ask for less")
-        order = structs.replace(run.order, hover_s=max(hovering_s - stayed_s, 0.0))
-        changed = structs.replace(run, order=structs.replace(run.order, hover_s=hovering_s))
-        return self._call_to(changed, order, missions.errand(order, self._limits), now)
-
-    def _call_to(self, run: Run, order: Dispatch, errand: config.Route, now: float) -> Refusal | None:
-        """Write the place into the slots of the mission aboard, and jump there once they are read back."""
-        flown, t = self.logbook.run, self.link.telemetry()
-        if self._retask is not None:
-            return _no("busy", "another place is being written", remedy="wait some seconds")
-        if flown is None or t is None or t.lat is None or t.lon is None or not self._plan or self._home_by is not None:
-            return not_now(DISPATCH, self.phase, SENDABLE)
-        if refusal := reach.aloft(self._facts(errand, now)):
-            return refusal
-        place, seq, target = (t.lat, t.lon), t.mission_seq or 0, missions.target(order, self._limits)
-        if not flown.head:
-            slots = scene.block(flown.at, *place, target)
-            writes, first = scene.growing(slots), flown.at
-        else:
-            first = scene.spare(flown.at, seq)
-            writes = [scene.group(first, *place, target)]
-        enter = first, first + self._entry(run, flown, t, target)
-        self._retask = Retask(self.link, self._limits, self._plan, writes, enter)
-        self.logbook.plan(run if run.id != flown.id else structs.replace(run, writing=()), self._retask.written)
-        return None
-
-    def _entry(self, run: Run, flown: Run, t: Telemetry, target: scene.Target) -> int:
-        """Which of the five slots to begin with: rise first where it is too low for the way."""
-        if run.id == flown.id and self.phase is Phase.ON_SCENE:
-            return scene.HOVER
-        return scene.ROI if (t.alt_m or 0.0) >= target.transit_m - 2.0 else scene.RISE
+        found = longer(run, hover_s, self._on_scene(now) or 0.0, self._limits)
+        if isinstance(found, Refusal):
+            return found
+        changed, order = found
+        return self._elsewhere.call(changed, order, self._facts(self._errand(order), now), self.phase)
 
     def recall(self, by: str, now: float, wall: float) -> Refusal | None:
         """Call the drone home; before take-off, call the flight off."""
@@ -224,7 +194,7 @@ class Commander:
             if self.link.mode in (*phases.RETURN_MODES, "LAND"):
                 return not_now("resume", Phase.RETURNING, RESUMABLE)
             self._resume_by = by
-            self._read_aboard(now)
+            self.aboard.read(now)
             return None
         refusal = self._want("resume", by, f"resumed by {by}", RESUMABLE, now)
         if refusal is None:
@@ -303,7 +273,7 @@ class Commander:
         t, run = self.link.telemetry(), self.logbook.run
         if t is None:
             return None
-        to_go_m = budget.to_go_m(self._plan, t) if run is not None and self.phase in phases.IN_FLIGHT else None
+        to_go_m = budget.to_go_m(self.aboard.plan, t) if run is not None and self.phase in phases.IN_FLIGHT else None
         return structs.replace(t, margin_pct=self.budget.margin_pct(t), to_go_m=to_go_m)
 
     def _home(self) -> tuple[float, float] | None:
@@ -325,7 +295,7 @@ class Commander:
         if self.entered_s is None:
             self.entered_s = now
         if not self.logbook.unsaved:
-            self._turn_retask(now, wall)
+            self._turn_elsewhere(now, wall)
         for _ in range(len(Phase)):  # a chain of steps ends: the table has no circle of steps that need no time
             if self.logbook.unsaved:
                 return
@@ -370,7 +340,7 @@ class Commander:
             flew=run is not None and run.flew,
             paused=run is not None and run.paused,
             resumed=self._resume_by is not None,
-            ours=self._ours and run is not None and t is not None and self._fits(run, t.mission_total),
+            ours=self.aboard.ours and run is not None and t is not None and self._fits(run, t.mission_total),
             armed=link.armed,
             landed=link.landed,
             landing=link.landing,
@@ -378,30 +348,9 @@ class Commander:
             alt_m=(t.alt_m or 0.0) if t else 0.0,
             seq=seq,
             leg=run.leg(seq) if run else "climb",
-            arrived=run is not None and t is not None and self._over_place(run, t),
+            arrived=run is not None and t is not None and self.aboard.over_place(run, t),
             work=work,
         )
-
-    def _fits(self, run: Run, total: int | None) -> bool:
-        return total is None or total in run.totals() or self._retask is not None
-
-    def _over_place(self, run: Run, t: Telemetry) -> bool:
-        target = scene.target_of(self._plan, run.at, t.mission_seq or 0)
-        if target is None or t.lat is None or t.lon is None or t.alt_m is None:
-            return False
-        away_m = geo.distance_m(t.lat, t.lon, target.lat, target.lon)
-        return away_m <= ARRIVED_M and abs(t.alt_m - target.alt_m) <= ARRIVED_ALT_M
-
-    def to_go_m(self) -> float | None:
-        """Over the ground: to the place of a dispatch on its way there, else home."""
-        run, t = self.logbook.run, self.link.telemetry()
-        if run is None or t is None or t.lat is None or t.lon is None:
-            return None
-        target = scene.target_of(self._plan, run.at, t.mission_seq or 0)
-        if self.phase in (Phase.TRANSIT, Phase.ON_SCENE) and target is not None:
-            return round(geo.distance_m(t.lat, t.lon, target.lat, target.lon), 1)
-        home = self._home()
-        return None if home is None else round(geo.distance_m(t.lat, t.lon, *home), 1)
 
     def _settled(self, now: float) -> bool:
         """Whether enough was heard to say what this flight is: listen first, then decide."""
@@ -411,43 +360,21 @@ class Commander:
         if not link.located:
             return False
         in_air = link.armed and not link.landed
-        return not (in_air and self.logbook.run is not None) or (
-            self._aboard is not None and self._aboard.state != "running"
-        )
+        return not (in_air and self.logbook.run is not None) or self.aboard.settled
+
+    def _fits(self, run: Run, total: int | None) -> bool:
+        return total is None or total in run.totals() or self._elsewhere.task is not None
 
     def _identify(self, now: float, wall: float) -> None:
-        """Is the mission aboard ours? Read it while attaching in the air, and when the autopilot got another one."""
-        run, phase = self.logbook.run, self.phase
-        if run is None or not self.link.alive(now) or self._retask is not None:
+        """Is the mission aboard ours? Then a person who asked to go on may."""
+        if self._elsewhere.task is not None or not self.aboard.look(self.logbook.run, self.phase, now):
             return
-        attaching = phase is Phase.ATTACHING and self.link.armed and self._aboard is None
-        replaced = phase in phases.IN_FLIGHT and any(
-            text.at_s > self._aboard_s and "Flight plan received" in text.text for text in self.link.texts
-        )
-        if attaching or replaced:
-            self._read_aboard(now)
-        elif self._aboard is not None and self._aboard.state != "running":
-            self._ours = self._aboard.state == "done" and run.holds(self._aboard.items)
-            if self._ours:
-                self._plan = tuple(self._aboard.items)
-                self._settle_interrupted(run, wall)
-            if self._resume_by is not None and phase is Phase.YIELDED and self._orders.current is None:
-                by = self._resume_by
-                if not self._ours or self._want("resume", by, f"resumed by {by}", RESUMABLE, now):
-                    self._resume_by = None
-
-    def _settle_interrupted(self, run: Run, wall: float) -> None:
-        """The agent was restarted while another place was being written: did the vehicle get there?"""
-        t = self.link.telemetry()
-        if self.logbook.next is None or t is None:
-            return
-        if run.switched(self._plan, t.mission_seq or 0):
-            self.logbook.switch(self._plan[run.at :], wall, t)
-        else:
-            self.logbook.stay("interrupted; the plan aboard goes on and ends at home", wall, t)
-
-    def _read_aboard(self, now: float) -> None:
-        self._aboard, self._aboard_s = self.link.download(now), now
+        if self.aboard.ours:
+            self._elsewhere.settle(self.link.telemetry(), wall)
+        if self._resume_by is not None and self.phase is Phase.YIELDED and self._orders.current is None:
+            by = self._resume_by
+            if not self.aboard.ours or self._want("resume", by, f"resumed by {by}", RESUMABLE, now):
+                self._resume_by = None
 
     def _enter(self, to: Phase, cause: str, now: float, wall: float) -> None:
         previous, self.phase, self.entered_s = self.phase, to, now
@@ -463,16 +390,18 @@ class Commander:
         match to:
             case Phase.LINK_DOWN:
                 self.link.forget()
-                self._launch, self._aboard, self._disarming = None, None, None
+                self.aboard.forget()
+                self._launch = None
                 self._orders.drop()
             case Phase.READYING if self._launch is not None:
-                self._ours, self._plan = True, self._launch.items
-                head = run.head if run is not None else 0
-                slots, last = (self._plan[head:], self._plan[-1].seq) if head else ((), self._plan[-1].seq)
-                digest = mission.digest(self._plan[: head or None])
-                self.logbook.amend(digest=digest, slots=slots, last=last)
+                items, head = self._launch.items, run.head if run is not None else 0
+                self.aboard.verified(items, self._launch.fence, now)
+                digest, slots = mission.digest(items[: head or None]), items[head:] if head else ()
+                self.logbook.amend(digest=digest, slots=slots, last=items[-1].seq)
             case Phase.ARMING:
-                self._aboard, self._aboard_s = None, now
+                self.aboard.written(now)
+            case Phase.GROUND:
+                self.aboard.forget()
             case Phase.ON_SCENE if self._on_scene_s is None and run is not None:
                 self._on_scene_s = now - max(0.0, wall - (run.arrived_wall_s or wall))
             case Phase.RETURNING | Phase.LANDING | Phase.YIELDED:
@@ -510,80 +439,32 @@ class Commander:
 
     def _watch(self, now: float) -> None:
         """Call the drone home when the battery or a phase says so, and let go on the ground."""
-        t = self.link.telemetry()
-        self._disarm_where_due(now)
+        assert self.entered_s is not None
+        t, lasted_s = self.link.telemetry(), now - self.entered_s
+        self._homeward.let_go(self.phase, lasted_s, now)
         if t is None or self.phase not in phases.OUTWARD | {Phase.CLIMB, Phase.PAUSED, Phase.YIELDED}:
             return
-        if self.phase is not Phase.YIELDED and self._home_by is None and (why := self._homeward(t, now)):
-            self._home_by = ("pilot", why)
+        if self.phase is not Phase.YIELDED and self._home_by is None:
+            why = self._homeward.why(self.phase, lasted_s, self._on_scene(now), t, now)
+            self._home_by = ("pilot", why) if why else None
         order = self._orders.current
         if self._home_by is not None and (order is None or order.mode != "RTL"):
             self._want("recall", *self._home_by, phases.IN_FLIGHT, now)
 
-    def _homeward(self, t: Telemetry, now: float) -> str | None:
-        """Why it must come home now."""
-        assert self.entered_s is not None
-        if t.battery_pct is None or t.battery_pct > self._limits.return_battery_pct:
-            self._low_s = None
-        else:
-            self._low_s = now if self._low_s is None else self._low_s
-            if now - self._low_s >= LOW_S:
-                return f"battery {t.battery_pct:g} %, limit {self._limits.return_battery_pct:g} %"
-        if spent := self.budget.take(t, now):
-            return spent
-        if phases.overdue(self.phase, now - self.entered_s):
-            return f"{self.phase} for {now - self.entered_s:.0f} s"
-        if self._on_scene_s is not None and now - self._on_scene_s > self._limits.max_on_scene_s + SLACK_S:
-            return f"over one place for {now - self._on_scene_s:.0f} s, limit {self._limits.max_on_scene_s:g} s"
-        return None
-
-    def _disarm_where_due(self, now: float) -> None:
-        """Landed and still armed: of a mission that has items behind the return home ArduCopter begins the next one
-        on the ground, and idles until its DISARM_DELAY.
-        """
-        assert self.entered_s is not None
-        down = self.phase in (Phase.RETURNING, Phase.LANDING) and self.link.armed and self.link.landed is True
-        self._grounded_s = (self._grounded_s or now) if down else None
-        late = self.phase is Phase.ABORTING and now - self.entered_s > DISARM_AFTER_S
-        if late or (self._grounded_s is not None and now - self._grounded_s > GROUNDED_S):
-            self._stop_motors(now)
-        elif not down and self.phase is not Phase.ABORTING:
-            self._disarming = None
-
-    def _stop_motors(self, now: float) -> None:
-        """Disarm; where the autopilot still believes in its take-off, have it land first: that disarms it."""
-        pressed = self._disarming
-        if pressed is None or isinstance(pressed, Refusal) or getattr(pressed, "state", "") in ("refused", "silent"):
-            command = safety.Disarm() if self.link.landed else safety.SetMode("LAND")
-            self._disarming = helm.order(self.link, command, self._limits, now)
-
-    def _turn_retask(self, now: float, wall: float) -> None:
-        """See another place through; where that fails the flight goes on as it was."""
-        task, t = self._retask, self.link.telemetry()
-        if task is None:
+    def _turn_elsewhere(self, now: float, wall: float) -> None:
+        """A flight that is called elsewhere is another run from the moment on which the vehicle is seen to obey."""
+        if self._elsewhere.task is None or (self.phase is Phase.CLIMB and self._home_by is None):
             return
         order = self._orders.current
-        leaving = self._home_by is not None or (order is not None and order.mode != "AUTO")
-        if leaving or self.phase not in phases.OUTWARD | {Phase.CLIMB}:
-            task.fail(f"the flight is {order.why if order else self.phase}")
-        elif self.phase is not Phase.CLIMB:
-            task.turn(now)
-        self._aboard_s = max(self._aboard_s, task.written_s)
-        if task.state == "running":
+        stays = self._home_by is None and (order is None or order.mode == "AUTO") and self.phase in phases.OUTWARD
+        leaving = None if stays else f"the flight is {order.why if order else self.phase}"
+        left = self._elsewhere.turn(leaving, wall, now)
+        if left is None:
             return
-        self._retask = None
-        run, following = self.logbook.run, self.logbook.next
-        if task.state == "failed" or run is None or following is None:
-            self.logbook.stay(f"{task.detail}; the plan aboard goes on and ends at home", wall, t)
-            return
-        self._plan = task.wanted
-        if following.id != run.id:
-            self._on_scene_s = None
-            if run.order is None and t is not None:
-                self._leave(run, t, f"called away by {following.by}", wall)
-        self.logbook.switch(task.wanted[run.at :], wall, t)
-        if following.id != run.id:
-            self._enter(Phase.TRANSIT, "called there in flight", now, wall)
+        self._on_scene_s, t = None, self.link.telemetry()
+        if left.order is None and t is not None:
+            self._leave(left, t, "called away", wall)
+        self._enter(Phase.TRANSIT, "called there in flight", now, wall)
 
     def _want(self, asked: str, by: str, why: str, during: Collection[Phase], now: float) -> Refusal | None:
         if self.phase not in during:
@@ -608,6 +489,10 @@ class Commander:
                 self.fly(route.id, by, now, wall)
         if self.ledger.state.since != before:
             self.logbook.save()
+
+    def to_go_m(self) -> float | None:
+        """Over the ground: to the place of a dispatch on its way there, else home."""
+        return self.aboard.to_go_m(self.logbook.run, self.link.telemetry(), self._home())
 
     def distance_home_m(self, t: Telemetry) -> float | None:
         """From home, or from the site's take-off place while home is unknown."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent.config import Route
 from edge_agent.flight.mission import Item
+from edge_agent.plans.model import Fence, FenceCircle, FencePolygon
 
 _POLYGON = {
     True: mavlink.MAV_CMD_NAV_FENCE_POLYGON_VERTEX_INCLUSION,
@@ -46,3 +49,23 @@ def rally_items(route: Route) -> tuple[Item, ...]:
         )
         for seq, rally in enumerate(route.rally)
     )
+
+
+def fence_of(items: Sequence[Item]) -> Fence:
+    """The fence that these items, as read back, are; corners that belong to no polygon are left out."""
+    polygons: list[FencePolygon] = []
+    circles: list[FenceCircle] = []
+    at = 0
+    while at < len(items):
+        item = items[at]
+        if item.command in _CIRCLE.values():
+            inclusion = item.command == _CIRCLE[True]
+            circles.append(FenceCircle(lat=item.x / 1e7, lon=item.y / 1e7, radius_m=item.p1, inclusion=inclusion))
+            at += 1
+            continue
+        corners = items[at : at + max(int(item.p1), 1)]
+        if len(corners) >= 3 and item.command in _POLYGON.values():
+            places = tuple((corner.x / 1e7, corner.y / 1e7) for corner in corners)
+            polygons.append(FencePolygon(corners=places, inclusion=item.command == _POLYGON[True]))
+        at += len(corners)
+    return Fence(polygons=tuple(polygons), circles=tuple(circles))

@@ -36,6 +36,7 @@ class Launch:
         self._link, self._limits, self._blocked = link, limits, blocked
         self.flown = flown
         self.items = items  # as sent, then as read back
+        self.fence = flown.fence
         fence, rally = fence_items(flown), rally_items(flown)
         # What is put aboard, in this order; of a route without a fence, the one that is aboard stays.
         self._parts: list[tuple[int, Cargo]] = [

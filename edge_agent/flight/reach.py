@@ -11,6 +11,7 @@ from edge_agent.flight import route as routes
 from edge_agent.flight.facts import Facts
 from edge_agent.flight.safety import FRESH_S
 from edge_agent.messages import Dispatch, Refusal
+from edge_agent.plans.fence import leg_faults
 
 
 def within(order: Dispatch, home: tuple[float, float] | None, limits: Limits) -> Refusal | None:
@@ -39,6 +40,11 @@ def aloft(facts: Facts) -> Refusal | None:
         return _no("store", plan.store_fault, remedy="free the disk, or mount it writable")
     if t.battery_pct is None or t.home_lat is None or t.home_lon is None or plan.route is None:
         return _no("battery", "its charge, or home, is unknown", remedy="set BATT_MONITOR and BATT_CAPACITY")
+    place = plan.route.waypoints[0].lat, plan.route.waypoints[0].lon
+    ways = [("the way there", (t.lat, t.lon), place), ("the way home", place, (t.home_lat, t.home_lon))]
+    if broken := leg_faults(plan.route.fence, ways):
+        fault = broken[0]
+        return _no("fence", f"{fault.where}: {fault.reason}", fault.value, fault.limit, "send another place")
     home, here = energy.Place(t.home_lat, t.home_lon, 0.0), energy.Place(t.lat, t.lon, t.alt_m)
     flown = energy.plan(plan.airframe, home, routes.stops(plan.route), plan.wind, start=here)
     need_pct = energy.pct(plan.airframe, flown.need_wh, plan.ratio) + energy.reserve_pct(plan.airframe, plan.ratio)

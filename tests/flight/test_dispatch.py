@@ -5,10 +5,16 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
 
-from edge_agent import geo
+from edge_agent import config, geo
+from edge_agent.flight import safety, scene
+from edge_agent.flight.fence import fence_items
 from edge_agent.messages import Dispatch, Refusal
-from tests.flight.conftest import LAT, LON
+from edge_agent.plans.model import Fence, FencePolygon
+from tests.flight.conftest import LAT, LON, PATROL
 
 
 def order(north_m: float = 80, east_m: float = 0, **more) -> Dispatch:
@@ -179,3 +185,80 @@ def test_over_a_link_that_loses_a_fifth_it_gets_there_or_comes_home(make_world, 
     world.commander.dispatch(order(0, 80), "op", world.now, world.wall)
     world.save()
     ends(world)
+
+
+def fence(*corners: tuple[float, float]) -> config.Route:
+    places = [geo.from_local(*corner, LAT, LON) for corner in corners]
+    return structs.replace(PATROL, fence=Fence(polygons=(FencePolygon(corners=tuple(places)),)))
+
+
+def test_a_place_outside_the_fence_aboard_is_refused_on_the_ground_and_aloft(world):
+    within = fence((-100, -100), (-100, 100), (100, 100), (100, -100))
+    world.autopilot.state.fence.extend(fence_items(within))
+    world.until("ground")
+    world.wait(8)
+    refusal = world.commander.dispatch(order(150, 0), "op", world.now, world.wall)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.gate, "outside inclusion polygon" in refusal.reason) == ("gate.route", True)
+    send(world, order(80, 0))
+    world.until("transit")
+    refusal = world.commander.dispatch(order(150, 0), "op", world.now, world.wall)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.gate, "outside inclusion polygon" in refusal.reason) == ("gate.fence", True)
+    ends(world)
+    assert world.autopilot.state.fence  # it stays aboard
+
+
+ORDERS = st.lists(
+    st.tuples(
+        st.sampled_from(["dispatch", "extend", "pause", "resume", "recall", "land", "fly", "pilot", "kill", "cut"]),
+        st.floats(0, 25), st.integers(-120, 120), st.integers(-120, 120),
+    ),
+    min_size=1, max_size=6,
+)  # fmt: skip
+
+
+@settings(
+    max_examples=8, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(ORDERS)
+def test_whatever_is_asked_and_happens_severity_only_rises_and_it_ends_on_the_ground(make_world, orders):
+    world = make_world()
+    take_off(world)
+    world.until("climb")
+    for what, wait_s, north_m, east_m in orders:
+        ask(world, what, north_m, east_m)
+        world.save()
+        world.wait(wait_s)
+    world.cut = False
+    world.wait(12)
+    if world.autopilot.state.armed and world.autopilot.state.mode == "LOITER":
+        world.commander.recall("op", world.now, world.wall)  # a person took over, and a person gives it back
+    world.until(lambda: not world.autopilot.state.armed, within_s=700)
+    assert world.autopilot.state.body.on_ground
+    ours = [h["mode"] for h in world.autopilot.happenings if h["event"] == "mode" and h["by"] == "command"]
+    severity = [safety.SEVERITY.get(mode, 0) for mode in ours]
+    homeward = severity[next((n for n, one in enumerate(severity) if one), len(severity)) :]
+    assert homeward == sorted(homeward) or "pilot" in [what for what, *_ in orders]
+    assert scene.path(world.autopilot.state.items, 1)
+
+
+def ask(world, what: str, north_m: float, east_m: float) -> None:
+    commander, now, wall = world.commander, world.now, world.wall
+    match what:
+        case "dispatch":
+            commander.dispatch(order(north_m, east_m), "op", now, wall)
+        case "extend":
+            commander.extend(15.0, now)
+        case "pause" | "resume" | "land":
+            getattr(commander, what)("op", now)
+        case "recall":
+            commander.recall("op", now, wall)
+        case "fly":
+            commander.fly("patrol", "op", now, wall)
+        case "pilot":
+            world.autopilot.set_mode("LOITER", "pilot")
+        case "kill":
+            world.start()
+        case "cut":
+            world.cut = not world.cut
