@@ -420,6 +420,7 @@ class Plates(Section, frozen=True):
 
     enabled: bool = False
     reader: Literal["rapidocr"] = "rapidocr"
+    countries: Annotated[tuple[Annotated[str, Meta(pattern="^[A-Z]{2}\\Z")], ...], Meta(min_length=1)] = ("CN",)
     min_confidence: Unit = 0.6
     every_s: Annotated[float, Meta(ge=0, le=60)] = 0.5  # per track, until `enough` reads
     enough: Annotated[int, Meta(ge=1, le=100)] = 5

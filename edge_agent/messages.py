@@ -44,12 +44,20 @@ class Detection(Struct, frozen=True, kw_only=True):
 
 
 class Plate(Struct, frozen=True, kw_only=True):
-    """A licence plate as read: `text` is canonical (no dot, no space), `confidence` 0..1."""
+    """A licence plate as read: `text` is canonical (no dot, no space), `confidence` 0..1.
+
+    `country` is ISO 3166 (two letters), `type` one of that country's kinds, `color` that of the ground; `corners` run
+    from the top left, clockwise.
+    """
 
     text: str
     confidence: float
     box: Box
     votes: int = 1
+    country: str | None = None
+    type: str | None = None
+    color: str | None = None
+    corners: tuple[tuple[float, float], ...] = ()
 
 
 class Track(Struct, frozen=True, kw_only=True):

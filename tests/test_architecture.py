@@ -130,6 +130,7 @@ CORES = (
     "vision/heads/find.py",
     "vision/heads/form.py",
     "vision/heads/ready.py",
+    "vision/plate_types.py",
     "vision/ring.py",
     "vision/camera/liveness.py",
     "vision/tiles.py",

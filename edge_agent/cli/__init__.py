@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "clip": ("ask", "report the last seconds of a camera as a video"),
     "detect": ("detect", "run a detector over pictures"),
     "models": ("models", "say what a model file is, and why: check"),
+    "plates": ("plates", "read the licence plates of pictures"),
     "watch": ("watch", "run the whole pipeline over a video, frame by frame"),
     "simulate": ("simulate", "the simulated autopilot as a process of its own"),
     "outbox": ("outbox", "what waits for the centre: look, export, verify, and send again what was refused"),

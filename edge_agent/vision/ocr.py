@@ -19,6 +19,8 @@ Quad = npt.NDArray[np.float32]  # (4, 2) corners: top left, top right, bottom ri
 MAP_THRESHOLD, BOX_THRESHOLD, UNCLIP = 0.3, 0.5, 1.6  # PaddleOCR's values for its PP-OCRv4 detector
 LINE_HEIGHT, LINE_WIDTH = 48, 320  # what the recogniser was trained on
 MAX_CONTOURS = 100
+SEPARATORS = "·•.．・-—:"
+LEAST = 0.001  # chances below it are nobody's
 
 
 class Line(NamedTuple):
@@ -27,6 +29,7 @@ class Line(NamedTuple):
     text: str
     confidence: float
     quad: Quad
+    places: tuple[dict[str, float], ...] = ()  # the chances of the characters at each place
 
 
 class TextReader:
@@ -44,18 +47,21 @@ class TextReader:
         self._characters = ["", *characters, " "]  # CTC's blank comes first
         allowed = {"", *alphabet}
         self._allowed = np.array([i for i, c in enumerate(self._characters) if c in allowed])
+        self._between = np.array([i for i, c in enumerate(self._characters) if c in SEPARATORS])
 
-    def read(self, pixels: Pixels, max_lines: int) -> list[Line]:
-        """The largest lines of a BGR picture."""
-        height, width = (max(32, round(side / 32) * 32) for side in pixels.shape[:2])
+    def read(self, pixels: Pixels, max_lines: int, max_side: int | None = None) -> list[Line]:
+        """The largest lines of a BGR picture, looked for where its longer side is `max_side` pixels at most."""
+        scale = 1.0 if max_side is None else min(1.0, max_side / max(pixels.shape[:2]))
+        height, width = (max(32, round(side * scale / 32) * 32) for side in pixels.shape[:2])
         small = cv2.resize(pixels, (width, height)).astype(np.float32)
         tensor = np.ascontiguousarray((small / 127.5 - 1).transpose(2, 0, 1)[None])
         chance = run(self._find, self._find_file, tensor)[0][0, 0]
-        scale = np.array([pixels.shape[1] / width, pixels.shape[0] / height], dtype=np.float32)
-        quads = sorted((quad * scale for quad in find_lines(chance)), key=cv2.contourArea, reverse=True)
-        return [self._line(pixels, quad) for quad in quads[:max_lines]]
+        back = np.array([pixels.shape[1] / width, pixels.shape[0] / height], dtype=np.float32)
+        quads = sorted((quad * back for quad in find_lines(chance)), key=cv2.contourArea, reverse=True)
+        return [self.line(pixels, quad) for quad in quads[:max_lines]]
 
-    def _line(self, pixels: Pixels, quad: Quad) -> Line:
+    def line(self, pixels: Pixels, quad: Quad) -> Line:
+        """What stands between four corners."""
         long, high = float(np.linalg.norm(quad[1] - quad[0])), float(np.linalg.norm(quad[3] - quad[0]))
         width = int(np.clip(round(LINE_HEIGHT * long / max(high, 1.0)), 1, LINE_WIDTH))
         upright = np.array([[0, 0], [width, 0], [width, LINE_HEIGHT], [0, LINE_HEIGHT]], dtype=np.float32)
@@ -69,8 +75,14 @@ class TextReader:
         tensor = np.zeros((1, 3, LINE_HEIGHT, LINE_WIDTH), dtype=np.float32)
         tensor[0, :, :, :width] = (flat.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)
         chances = run(self._read, self._read_file, tensor)[0][0]
-        indices, confidence = read_ctc(chances, self._allowed)
-        return Line("".join(self._characters[i] for i in indices), confidence, quad)
+        chances[chances[:, self._between].max(axis=1) > 0.5, 0] = 1.0  # between characters, and none of them
+        peaks, indices, confidence = read_ctc(chances, self._allowed)
+        places = tuple(self._place(chances[peak]) for peak in peaks)
+        return Line("".join(self._characters[i] for i in indices), confidence, quad, places)
+
+    def _place(self, row: npt.NDArray[np.float32]) -> dict[str, float]:
+        likely = self._allowed[(row[self._allowed] > LEAST) & (self._allowed > 0)]
+        return {self._characters[i]: float(row[i]) for i in likely}
 
 
 def find_lines(chance: npt.NDArray[np.float32]) -> list[Quad]:
@@ -92,14 +104,23 @@ def find_lines(chance: npt.NDArray[np.float32]) -> list[Quad]:
     return quads
 
 
-def read_ctc(chances: npt.NDArray[np.float32], allowed: npt.NDArray[np.intp]) -> tuple[list[int], float]:
-    """Best path through (T, C) probabilities of the `allowed` characters, 0 = blank, and the mean probability of it."""
+def read_ctc(chances: npt.NDArray[np.float32], allowed: npt.NDArray[np.intp]) -> tuple[list[int], list[int], float]:
+    """Best path through (T, C) probabilities of the `allowed` characters, 0 = blank.
+
+    Returns when each character is clearest, which it is, and the mean probability of them.
+    """
     open_chances = chances[:, allowed]
     path = allowed[open_chances.argmax(axis=1)]
     first = np.concatenate([[True], path[1:] != path[:-1]]) & (path != 0)
     if not first.any():
-        return [], 0.0
-    return path[first].tolist(), float(open_chances.max(axis=1)[first].mean())
+        return [], [], 0.0
+    chance, peaks = open_chances.max(axis=1), list[int]()
+    for start in np.flatnonzero(first):
+        end = start
+        while end + 1 < len(path) and path[end + 1] == path[start]:
+            end += 1
+        peaks.append(int(start + chance[start : end + 1].argmax()))
+    return peaks, path[first].tolist(), float(chance[first].mean())
 
 
 def _ordered(points: npt.NDArray[Any]) -> Quad:

@@ -47,7 +47,7 @@ def open_vision(
 def open_eye(settings: config.Agent, camera: config.Camera) -> Eye:
     """The way from frame to tracks of one camera of the config, for whoever sets its own pace."""
     detector = next(section for section in settings.detectors if section.name == camera.detector)
-    reader = PlateReader(settings.plates.threads) if settings.plates.enabled else None
+    reader = PlateReader(settings.plates.threads, settings.plates.countries) if settings.plates.enabled else None
     return Eye(open_detector(detector), settings.plates, reader, camera, _zones(settings, camera))
 
 
@@ -202,7 +202,7 @@ class Vision:
         if all(seat.eye for seat in seats):
             return
         detector = self._detectors[name]()
-        reader = PlateReader(self._plates.threads) if self._plates.enabled else None
+        reader = PlateReader(self._plates.threads, self._plates.countries) if self._plates.enabled else None
         for seat in seats:
             camera = seat.camera.name
             seat.eye = Eye(detector, self._plates, reader, self._sections[camera], self._zones.get(camera, ()))

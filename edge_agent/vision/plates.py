@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from edge_agent.messages import Box, Plate
+from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
-from edge_agent.vision.ocr import Line, TextReader
+from edge_agent.vision.ocr import Line, Quad, TextReader
 
-PROVINCES = "京津冀晋蒙辽吉黑沪苏浙皖闽赣鲁豫鄂湘粤桂琼渝川贵云藏陕甘青宁新"
-_S = "A-HJ-NP-Z0-9"  # serials have no I and no O
-# GA 36-2018: province, authority (O on legacy official cars), five characters; new-energy vehicles have six.
-GRAMMAR = re.compile(rf"[{PROVINCES}][A-HJ-Z](?:[{_S}]{{5}}|[{_S}]{{4}}[学警挂试]|[A-HJK][{_S}]\d{{4}}|\d{{5}}[A-HJK])")
-ALPHABET = PROVINCES + "学警挂试ABCDEFGHJKLMNOPQRSTUVWXYZ0123456789"
+Pixels = npt.NDArray[np.uint8]
 
 CROP_SIDE, MAX_ENLARGE = 640, 3.0  # vehicles are scaled towards this side, which bounds the cost of a read
 MAX_LINES = 6  # of text on one vehicle: vans carry advertisements
+FIND_SIDE, FIND_LINES = 1280, 40  # of a whole picture
 MAX_WAIT = 16  # times `every_s`, between tries on a plate that does not read
-
-
-def canonical(text: str) -> str | None:
-    """A read as the plate's own text, without dot and spaces; None where it is no plate by the grammar."""
-    plain = re.sub(r"[\s·•.．・-]", "", text).upper()
-    return plain if GRAMMAR.fullmatch(plain) else None
+TWO_ROWS = (1.0, 2.4)  # how many times wider than high a crop with two rows of text is
+UPPER_ROW, LOWER_ROW = (0.02, 0.42), (0.36, 0.98)  # GA 36-2018: the upper third holds province and authority
 
 
 class PlateReader:
-    """Reads the plate within a vehicle's box of a full frame, blocking; called from one thread at a time."""
+    """Reads plates, blocking; called from one thread at a time. `countries` are ISO 3166, two letters."""
 
-    def __init__(self, threads: int) -> None:
-        self._reader = TextReader(threads, ALPHABET)
+    def __init__(self, threads: int, countries: tuple[str, ...] = ("CN",)) -> None:
+        self._reader = TextReader(threads, plate_types.ALPHABET)
+        self._types = plate_types.of_countries(countries)
 
     def read(self, frame: Frame, box: Box) -> Plate | None:
-        """The plate that reads best, its box in frame pixels; None where nothing reads as a plate."""
+        """The plate within a vehicle's box that reads best, in frame pixels; None where nothing reads as a plate."""
         height, width = frame.pixels.shape[:2]
         x1, y1 = max(0, int(box[0])), max(0, int(box[1]))
         x2, y2 = min(width, int(box[2]) + 1), min(height, int(box[3]) + 1)
@@ -45,8 +41,144 @@ class PlateReader:
             return None
         scale = min(CROP_SIDE / max(x2 - x1, y2 - y1), MAX_ENLARGE)
         crop = np.asarray(cv2.resize(frame.pixels[y1:y2, x1:x2], None, fx=scale, fy=scale), dtype=np.uint8)
-        plates = [_plate(line, x1, y1, scale) for line in self._reader.read(crop, MAX_LINES)]
+        plates = self._plates(crop, self._reader.read(crop, MAX_LINES))
+        best = max(plates, key=lambda plate: plate.confidence, default=None)
+        return None if best is None else _moved(best, x1, y1, 1 / scale)
+
+    def find(self, pixels: Pixels) -> list[Plate]:
+        """All plates of a whole BGR picture, the surest first."""
+        if min(pixels.shape[:2]) < 16:
+            return []
+        scale = min(max(1.0, CROP_SIDE / max(pixels.shape[:2])), MAX_ENLARGE)
+        larger = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale), dtype=np.uint8) if scale > 1 else pixels
+        plates = self._plates(larger, self._reader.read(larger, FIND_LINES, FIND_SIDE))
+        return [_moved(plate, 0, 0, 1 / scale) for plate in sorted(plates, key=lambda plate: -plate.confidence)]
+
+    def read_crop(self, pixels: Pixels) -> Plate | None:
+        """The plate that a picture shows and nothing else, of one row or two."""
+        height, width = pixels.shape[:2]
+        if min(height, width) < 8:
+            return None
+        color = ground_color(pixels)
+        reads = [(self._reader.line(pixels, _part(width, height, 0.0, 1.0)).places, _part(width, height, 0.0, 1.0))]
+        if TWO_ROWS[0] <= width / height <= TWO_ROWS[1]:
+            rows = [self._reader.line(pixels, _part(width, height, *row)).places for row in (UPPER_ROW, LOWER_ROW)]
+            reads.append((rows[0] + rows[1], reads[0][1]))
+        lines = self._reader.read(pixels, MAX_LINES) if min(height, width) >= 24 else []
+        plates = [self._plate(places, quad, color) for places, quad in reads] + [*self._plates(pixels, lines)]
         return max((plate for plate in plates if plate), key=lambda plate: plate.confidence, default=None)
+
+    def _plates(self, pixels: Pixels, lines: Sequence[Line]) -> list[Plate]:
+        """What of the lines is a plate, two rows of one plate joined; a line is part of one plate at most."""
+        found: list[Plate] = []
+        used: set[int] = set()
+        for i, line in enumerate(lines):
+            plate = self._plate(line.places, line.quad, ground_color(_within(pixels, line.quad)))
+            if plate is not None:
+                found.append(plate)
+                used.add(i)
+        for i, upper in enumerate(lines):
+            for j, lower in enumerate(lines):
+                if i != j and not used & {i, j} and _are_rows(upper, lower):
+                    quad = _around(upper.quad, lower.quad)
+                    plate = self._plate(upper.places + lower.places, quad, ground_color(_within(pixels, quad)))
+                    if plate is not None:
+                        found.append(plate)
+                        used |= {i, j}
+        return found
+
+    def _plate(self, places: tuple[dict[str, float], ...], quad: Quad, color: str | None) -> Plate | None:
+        decoded = plate_types.decode(places, self._types, color)
+        if decoded is None:
+            return None
+        (x1, y1), (x2, y2) = quad.min(axis=0).tolist(), quad.max(axis=0).tolist()
+        return Plate(
+            text=decoded.text,
+            confidence=min(decoded.confidence, 1.0),
+            box=(x1, y1, x2, y2),
+            country=decoded.type.country,
+            type=decoded.type.id,
+            color=color if color in decoded.type.colors else decoded.type.colors[0],  # text says more than light
+            corners=tuple((float(x), float(y)) for x, y in quad),
+        )
+
+
+def _by_character(sums: Mapping[str, float], leader: str) -> str:
+    """The likeliest character at each place, over all texts as long as the leading one, weighed by their sums."""
+    same = {text: weight for text, weight in sums.items() if len(text) == len(leader)}
+    voted = ""
+    for at, leads in enumerate(leader):
+        weights: dict[str, float] = {}
+        for text, weight in same.items():
+            weights[text[at]] = weights.get(text[at], 0.0) + weight
+        voted += max(weights, key=lambda character: (weights[character], character == leads))
+    return voted
+
+
+def ground_color(pixels: Pixels) -> str | None:
+    """The colour of a plate's ground: blue, green, yellow-green, yellow, white or black; None where it is none."""
+    if min(pixels.shape[:2]) < 4:
+        return None
+    height, width = pixels.shape[:2]
+    inner = pixels[height // 10 : height - height // 10, width // 20 : width - width // 20]
+    hue, saturation, value = np.moveaxis(cv2.cvtColor(inner, cv2.COLOR_BGR2HSV), 2, 0).astype(int)
+    coloured = (saturation > 60) & (value > 40)
+    shares = {
+        "blue": float((coloured & (hue >= 92) & (hue <= 135)).mean()),
+        "green": float((coloured & (hue >= 36) & (hue < 92)).mean()),
+        "yellow": float((coloured & (hue >= 12) & (hue < 36)).mean()),
+    }
+    name, share = max(shares.items(), key=lambda pair: pair[1])
+    if name != "blue" and min(shares["green"], shares["yellow"]) > 0.15:
+        return "yellow-green"
+    if share > 0.25:
+        return name
+    if (saturation < 60).mean() > 0.6:
+        return "white" if np.median(value) > 110 else "black"
+    return None
+
+
+def _part(width: int, height: int, top: float, bottom: float) -> Quad:
+    """The corners of a band of a picture."""
+    y1, y2 = top * height, bottom * height
+    return np.array([[0, y1], [width, y1], [width, y2], [0, y2]], dtype=np.float32)
+
+
+def _within(pixels: Pixels, quad: Quad) -> Pixels:
+    """The upright part of a picture around four corners."""
+    height, width = pixels.shape[:2]
+    (x1, y1), (x2, y2) = quad.min(axis=0), quad.max(axis=0)
+    return pixels[max(0, int(y1)) : min(height, int(y2) + 1), max(0, int(x1)) : min(width, int(x2) + 1)]
+
+
+def _are_rows(upper: Line, lower: Line) -> bool:
+    """Whether two lines are the rows of one plate: short over long, close together, of one width."""
+    if not (2 <= len(upper.places) <= 3 and 4 <= len(lower.places) <= 6):
+        return False
+    (ax1, ay1), (ax2, ay2) = upper.quad.min(axis=0), upper.quad.max(axis=0)
+    (bx1, by1), (bx2, by2) = lower.quad.min(axis=0), lower.quad.max(axis=0)
+    overlap = min(ax2, bx2) - max(ax1, bx1)
+    return bool(
+        overlap > 0.7 * (ax2 - ax1)
+        and (ay1 + ay2) / 2 < by1 + 0.2 * (by2 - by1)
+        and by1 - ay2 < 0.6 * (by2 - by1)
+        and ax2 - ax1 < 1.2 * (bx2 - bx1)
+    )
+
+
+def _around(a: Quad, b: Quad) -> Quad:
+    both = np.concatenate([a, b])
+    (x1, y1), (x2, y2) = both.min(axis=0), both.max(axis=0)
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], dtype=np.float32)
+
+
+def _moved(plate: Plate, left: float, top: float, scale: float) -> Plate:
+    x1, y1, x2, y2 = (side * scale for side in plate.box)
+    return msgspec.structs.replace(
+        plate,
+        box=(x1 + left, y1 + top, x2 + left, y2 + top),
+        corners=tuple((x * scale + left, y * scale + top) for x, y in plate.corners),
+    )
 
 
 @dataclass(slots=True)
@@ -82,26 +214,27 @@ class PlateVotes:
         known = ballot.best.get(plate.text)
         votes = known.votes + 1 if known else 1
         clearest = plate if known is None or plate.confidence > known.confidence else known
-        ballot.best[plate.text] = Plate(text=plate.text, confidence=clearest.confidence, box=clearest.box, votes=votes)
+        ballot.best[plate.text] = msgspec.structs.replace(clearest, votes=votes)
 
     def plate(self, track: int) -> Plate | None:
-        """The text with the largest sum of confidences; its confidence is that sum over all reads of the track."""
+        """The text that its reads make, character by character; its confidence is that of the reads that say so.
+
+        A text that nobody read, yet each of its characters was read most often, counts where it is a plate by grammar.
+        """
         ballot = self._ballots.get(track)
         if ballot is None or not ballot.sums:
             return None
         text = max(ballot.sums, key=lambda text: ballot.sums[text])
         best = ballot.best[text]
-        return Plate(text=text, confidence=ballot.sums[text] / ballot.reads, box=best.box, votes=best.votes)
+        voted = _by_character(ballot.sums, text)
+        if voted in ballot.sums:
+            text, best = voted, ballot.best[voted]
+        elif kind := plate_types.kind_of(voted, plate_types.known_types(), best.color):
+            best = msgspec.structs.replace(best, text=voted, type=kind.id, country=kind.country)
+        confidence = ballot.sums[text] / ballot.reads
+        return msgspec.structs.replace(best, confidence=confidence)
 
     def forget(self, tracks: Iterable[int]) -> None:
         """Drop what is known of tracks that ended."""
         for track in tracks:
             self._ballots.pop(track, None)
-
-
-def _plate(line: Line, left: int, top: int, scale: float) -> Plate | None:
-    text = canonical(line.text)
-    if text is None:
-        return None
-    (x1, y1), (x2, y2) = (line.quad.min(axis=0) / scale).tolist(), (line.quad.max(axis=0) / scale).tolist()
-    return Plate(text=text, confidence=min(line.confidence, 1.0), box=(x1 + left, y1 + top, x2 + left, y2 + top))

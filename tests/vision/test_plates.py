@@ -9,31 +9,96 @@ import numpy as np
 import pytest
 
 from edge_agent.messages import Plate
+from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.plate_art import draw_plate
 from edge_agent.vision.ocr import read_ctc
-from edge_agent.vision.plates import PlateReader, PlateVotes, canonical
+from edge_agent.vision.plates import PlateReader, PlateVotes, ground_color
+
+CN = plate_types.of_countries(("CN",))
 
 
 @pytest.mark.parametrize(
-    ("text", "plain"),
+    ("text", "color", "kind"),
     [
-        ("京A·73K56", "京A73K56"),
-        (" 沪b 12345", "沪B12345"),
-        ("粤BD12345", "粤BD12345"),  # small new-energy vehicle
-        ("粤B12345D", "粤B12345D"),  # large new-energy vehicle
-        ("苏E9H55学", "苏E9H55学"),
-        ("京A1234", None),
-        ("京A123456", None),
-        ("A12345", None),
-        ("京I12345", None),
-        ("京A1234O", None),
-        ("出租车公司", None),
-        ("", None),
+        ("京A73K56", "blue", "small"),
+        ("京A73K56", "yellow", "large"),
+        ("粤BD12345", "green", "nev_small"),
+        ("粤B12345D", "yellow-green", "nev_large"),
+        ("粤B12345D", None, "nev_large"),
+        ("苏E9H55学", "yellow", "trainer"),
+        ("苏E9H55挂", "yellow", "trailer"),
+        ("京A1234警", "white", "police"),
+        ("粤ZC123港", "black", "hongkong_macao"),
+        ("使123456", "black", "embassy"),
+        ("京X1234应急", "white", "emergency"),
+        ("WJ京12345", "white", "armed_police"),
+        ("京A1234", None, None),
+        ("京I12345", None, None),
+        ("京A1234O", None, None),
+        ("出租车公司", None, None),
+        ("", None, None),
     ],
 )
-def test_only_what_the_grammar_knows_is_a_plate(text: str, plain: str | None) -> None:
-    assert canonical(text) == plain
+def test_only_what_the_grammar_knows_is_a_plate_and_its_colour_says_of_which_kind(
+    text: str, color: str | None, kind: str | None
+) -> None:
+    found = plate_types.kind_of(text, CN, color)
+    assert (found and found.id) == kind
+
+
+def chances(*places: str) -> list[dict[str, float]]:
+    """Of each place its likeliest character, and others at a third of it: `0O` is a 0 that may be an O."""
+    return [{character: 0.9 if n == 0 else 0.3 for n, character in enumerate(place)} for place in places]
+
+
+@pytest.mark.parametrize(
+    ("places", "text"),
+    [
+        (("京", "A", "O0", "1", "2", "3", "4"), "京A01234"),  # no O in a serial
+        (("京", "4A", "0", "1", "2", "3", "4"), "京A01234"),  # an authority is a letter
+        (("粤", "B", "0D", "1", "2", "3", "4", "5"), "粤BD12345"),
+        (("京", "A", "0", "1", "2", "3", "4", "1"), "京A01234"),  # a bolt at the end
+        (("出", "A", "0", "1", "2", "3", "4"), None),
+    ],
+)
+def test_each_place_is_read_as_the_grammar_allows(places: tuple[str, ...], text: str | None) -> None:
+    found = plate_types.decode(chances(*places), CN, None)
+    assert (found and found.text) == text
+
+
+@pytest.mark.parametrize("kind", plate_types.known_types(), ids=lambda kind: f"{kind.country} {kind.id}")
+def test_every_pattern_of_the_table_is_made_of_known_signs(kind: plate_types.Type) -> None:
+    for pattern in kind.patterns:
+        assert 3 <= len(pattern) <= 10
+        for sign in pattern:
+            assert sign in plate_types.CLASSES or sign in plate_types.ALPHABET
+
+
+@pytest.mark.parametrize(
+    ("bgr", "color"),
+    [
+        ((180, 60, 20), "blue"),
+        ((30, 190, 230), "yellow"),
+        ((120, 190, 60), "green"),
+        ((230, 230, 230), "white"),
+        ((25, 25, 25), "black"),
+    ],
+)
+def test_the_ground_has_a_colour_whatever_stands_on_it(bgr: tuple[int, int, int], color: str) -> None:
+    crop = np.full((48, 160, 3), bgr, np.uint8)
+    cv2.putText(crop, "A12345", (10, 36), cv2.FONT_HERSHEY_SIMPLEX, 1.1, tuple(255 - c for c in bgr), 2)
+    assert ground_color(crop) == color
+    assert ground_color(crop[:2]) is None
+
+
+def test_a_character_that_most_reads_agree_on_wins_though_no_read_was_right() -> None:
+    votes = PlateVotes(0.5, 5, 0.6)
+    for at_s, text in enumerate(("京A00007", "京A00B01", "京A0C001")):
+        votes.add(7, float(at_s), plate(text))
+    best = votes.plate(7)
+    assert best
+    assert best.text == "京A00001"
 
 
 def test_ctc_collapses_repeats_between_blanks_and_reads_only_the_alphabet() -> None:
@@ -42,9 +107,10 @@ def test_ctc_collapses_repeats_between_blanks_and_reads_only_the_alphabet() -> N
     for step, best in enumerate([1, 1, 0, 1, 2, 3]):
         chances[step, best] = 0.9
     chances[5, 2] = 0.05
-    indices, confidence = read_ctc(chances, np.array([0, 1, 2]))
-    assert indices == [1, 1, 2] and confidence == pytest.approx(0.9)
-    assert read_ctc(np.eye(4, dtype=np.float32)[[0, 0]], np.array([0, 1])) == ([], 0.0)
+    peaks, indices, confidence = read_ctc(chances, np.array([0, 1, 2]))
+    assert (peaks, indices) == ([0, 3, 4], [1, 1, 2])
+    assert confidence == pytest.approx(0.9)
+    assert read_ctc(np.eye(4, dtype=np.float32)[[0, 0]], np.array([0, 1])) == ([], [], 0.0)
 
 
 def plate(text: str, confidence: float = 0.9) -> Plate:

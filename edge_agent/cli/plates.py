@@ -1,0 +1,102 @@
+"""`edge-agent plates`: read the licence plates of pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.cli.check import print_json
+from edge_agent.runtime import DriverError
+
+if TYPE_CHECKING:
+    from edge_agent.messages import Plate
+
+EX_USAGE = 64
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("image", nargs="+", type=Path, metavar="IMAGE", help="a picture file, or a directory")
+    parser.add_argument("--crop", action="store_true", help="each picture shows one plate and nothing else")
+    parser.add_argument("--country", default="CN", metavar="CC[,CC]", help="whose plates, ISO 3166 (default: CN)")
+    parser.add_argument("--min-confidence", type=float, default=0.5, metavar="X", help="0..1 (default: 0.5)")
+    parser.add_argument("--threads", type=int, default=2, choices=range(1, 65), metavar="N", help="(default: 2)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit 0; 1 where a picture or the reader failed; 64 for a country that is not known."""
+    from edge_agent.vision import plate_types
+    from edge_agent.vision.plates import PlateReader
+
+    countries = tuple(args.country.upper().split(","))
+    known = sorted({one.country for one in plate_types.known_types()})
+    if unknown := set(countries) - set(known):
+        print(f"edge-agent plates: no plates of {', '.join(unknown)} (there is: {', '.join(known)})", file=sys.stderr)
+        return EX_USAGE
+    try:
+        reader = PlateReader(args.threads, countries)
+    except DriverError as error:
+        print(f"edge-agent plates: {error}", file=sys.stderr)
+        return 1
+    failed = False
+    for file, unreadable in _files(args.image):
+        try:
+            if unreadable is not None:
+                raise unreadable
+            found = _read(reader, file, args.crop, args.min_confidence)
+        except DriverError as fault:
+            failed = True
+            print(f"edge-agent plates: {fault}", file=sys.stderr)
+            if args.json:
+                print_json({"file": str(file), "error": str(fault)})
+            continue
+        if args.json:
+            print_json({"file": str(file), "plates": [_told(plate) for plate in found]})
+        else:
+            what = ", ".join(f"{p.text} ({p.confidence:.2f}, {p.country} {p.type}, {p.color})" for p in found)
+            print(f"{file}: {what or 'no plate'}", flush=True)
+    _progress("")
+    return int(failed)
+
+
+def _read(reader: Any, file: Path, crop: bool, least: float) -> list[Plate]:
+    from edge_agent.vision.picture import read_picture
+
+    _progress(str(file))
+    pixels = read_picture(file)
+    one = reader.read_crop(pixels) if crop else None
+    found = ([one] if one else []) if crop else reader.find(pixels)
+    _progress("")
+    return [plate for plate in found if plate.confidence >= least]
+
+
+def _told(plate: Plate) -> dict[str, Any]:
+    return {
+        "text": plate.text,
+        "confidence": round(plate.confidence, 4),
+        "country": plate.country,
+        "type": plate.type,
+        "color": plate.color,
+        "box": [round(side, 1) for side in plate.box],
+        "corners": [[round(x, 1), round(y, 1)] for x, y in plate.corners],
+    }
+
+
+def _files(given: list[Path]) -> Iterator[tuple[Path, DriverError | None]]:
+    from edge_agent.vision.picture import find_pictures
+
+    for path in given:
+        try:
+            for file in find_pictures(path) if path.is_dir() else [path]:
+                yield file, None
+        except DriverError as error:
+            yield path, error
+
+
+def _progress(name: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{name}", end="", file=sys.stderr, flush=True)
