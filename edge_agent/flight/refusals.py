@@ -17,6 +17,8 @@ _REMEDIES: dict[Phase, str] = {
     **dict.fromkeys((*BEFORE_ARMING, Phase.ARMING, Phase.STARTING), "wait until it flies; recall calls the flight off"),
     Phase.CLIMB: "wait for the route; recall brings it home",
     Phase.ROUTE: "it flies its route: pause holds it, recall brings it home",
+    Phase.TRANSIT: "it is on its way to a place: pause holds it, dispatch sends it elsewhere, recall brings it home",
+    Phase.ON_SCENE: "it is over its place: extend keeps it there, dispatch sends it elsewhere, recall brings it home",
     Phase.PAUSED: "it is paused: resume goes on, recall brings it home",
     Phase.RETURNING: _HOMEWARD,
     Phase.LANDING: _HOMEWARD,

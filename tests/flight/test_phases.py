@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from edge_agent.flight import phases
 from edge_agent.flight.phases import DEADLINES, IN_FLIGHT, LOOKING, OUTWARD, RUN_ENDS, TABLE, Phase, Seen
+from edge_agent.flight.refusals import not_now
 
 AIRBORNE = {
     "link": True,
@@ -23,6 +24,11 @@ AIRBORNE = {
 
 def test_every_phase_has_a_row():
     assert set(TABLE) == set(Phase)
+
+
+@pytest.mark.parametrize("phase", sorted(Phase))
+def test_a_refusal_in_any_phase_says_what_to_do_instead(phase):
+    assert not_now("resume", phase, {Phase.PAUSED}).remedy
 
 
 def test_every_phase_can_be_reached_from_boot():
