@@ -205,8 +205,10 @@ class Uplink:
                 self._wake.clear()
                 self._health.beat("uplink", 3 * IDLE_S)
                 self._obey.reap()
-                while pipe.messages:
+                for _ in range(min(AT_ONCE, len(pipe.messages))):  # a flood must not keep events from going out
                     await self._receive(pipe, pipe.messages.popleft())
+                if pipe.messages:
+                    self._wake.set()
                 if confirming is not None and confirming.done():
                     confirming = confirming.result()
                 if confirming is None and self._acks:
