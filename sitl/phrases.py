@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import signal
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from sitl import control, rival, verdict
+from sitl.agent import Agent
 from sitl.language import Phrasebook
 from sitl.station import MODES
 from sitl.world import FLIGHT_S, ZONE, World
@@ -574,6 +576,53 @@ async def shows(world: World, words: str) -> None:
     await world.until(lambda: words in world.agent.said(), FLIGHT_S, f"the command shows {words!r}")
 
 
+@phrase("{command} is run on the link without a configuration, and ends with exit code {code}")
+async def bare_command_ends(world: World, command: str, code: int) -> None:
+    words = [str(world.agent.folder / word) if word.endswith(".plan") else word for word in command.split()]
+    await world.agent.run(*words, "--connection", _link(world), "--out", str(world.agent.data_dir), "--json")
+    await _ends(world, code)
+
+
+@phrase("a second agent that is told to {command} ends with exit code {code}")
+async def second_agent(world: World, command: str, code: int) -> None:
+    second = Agent(world.folder / "second", world.folder / "clock", world.agent.settings)
+    second.write_config()
+    await second.run(*command.split(), "--connection", _link(world), "-c", str(second.config))
+    found = await second.exit_code()
+    assert found == code, f"it ended with {found}: {second.said()[-600:]}"
+
+
+@phrase("a plan {name} of QGroundControl for the patrol {route}")
+async def plan_file(world: World, name: str, route: str) -> None:
+    corners, alt_m = shape(world, route)
+    places = [(0.0, 0.0), *corners]
+    commands = [mavlink.MAV_CMD_NAV_TAKEOFF, *(mavlink.MAV_CMD_NAV_WAYPOINT for _ in corners)]
+    items = [
+        {
+            "type": "SimpleItem", "command": command, "frame": 3, "autoContinue": True, "doJumpId": n,
+            "Altitude": alt_m, "AltitudeMode": 1, "AMSLAltAboveTerrain": None,
+            "params": [0, 0, 0, None, *world.place(*place).values(), alt_m],
+        }
+        for n, (command, place) in enumerate(zip(commands, places, strict=True), 1)
+    ]  # fmt: skip
+    home = {
+        "type": "SimpleItem", "command": mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH, "frame": 2, "autoContinue": True,
+        "doJumpId": len(items) + 1, "params": [0, 0, 0, 0, 0, 0, 0],
+    }  # fmt: skip
+    mission = {
+        "version": 2, "firmwareType": 3, "vehicleType": 2, "cruiseSpeed": 15, "hoverSpeed": 8,
+        "globalPlanAltitudeMode": 1, "plannedHomePosition": [*world.home, 10], "items": [*items, home],
+    }  # fmt: skip
+    plan = {
+        "fileType": "Plan", "version": 1, "groundStation": "QGroundControl", "mission": mission,
+        "geoFence": {"version": 2, "circles": [], "polygons": []}, "rallyPoints": {"version": 2, "points": []},
+    }  # fmt: skip
+    (world.agent.folder / name).write_text(json.dumps(plan))
+
+
 async def _run(world: World, command: str) -> None:
-    url = f"tcp:{world.wire.here[0]}:{world.wire.here[1]}"
-    await world.agent.run(*command.split(), "--connection", url, "-c", str(world.agent.config), "--json")
+    await world.agent.run(*command.split(), "--connection", _link(world), "-c", str(world.agent.config), "--json")
+
+
+def _link(world: World) -> str:
+    return f"tcp:{world.wire.here[0]}:{world.wire.here[1]}"
