@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -52,27 +54,29 @@ async def one(scenario: Scenario, folder: Path, *, vehicle: str, speedup: float,
     speedup = float(scenario.heads.get("Speed-up", speedup))
     world = World(folder, vehicle=vehicle, speedup=speedup, seed=seed, slot=slot)
     world.home_radius_m = float(scenario.heads.get("Home within", world.home_radius_m))
-    found: list[str] = []
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            await play(scenario, phrase, world)
-    except AssertionError as error:
-        found.append(str(error))
-    except TimeoutError:
-        found.append(f"not over after {PATIENCE_S:g} s of wall time; {world.station.in_words()}")
-    vehicle_s = world.clock.now()
-    try:
-        if not found:
-            await asyncio.sleep(SETTLE_S)
-            found = faults(world, await world.agent.stop())
+        found = await _flown(scenario, world)
     finally:
         await world.close()
     result = Result(
-        scenario.name, scenario.title, "\n".join(found), scenario.known_failing, round(vehicle_s, 1),
+        scenario.name, scenario.title, "\n".join(found), scenario.known_failing, round(world.clock.now(), 1),
         round(time.monotonic() - began_s, 1),
     )  # fmt: skip
     report.leave(world, result.why)
     return result
+
+
+async def _flown(scenario: Scenario, world: World) -> list[str]:
+    """What was wrong with it."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await play(scenario, phrase, world)
+    except AssertionError as error:
+        return [str(error)]
+    except TimeoutError:
+        return [f"not over after {PATIENCE_S:g} s of wall time; {world.station.in_words()}"]
+    await asyncio.sleep(SETTLE_S)
+    return faults(world, await world.agent.stop())
 
 
 async def many(
@@ -108,12 +112,17 @@ async def many(
             "--speedup", f"{speedup:g}", "--seed", str(seed), "--slot", str(0 if way else slot),
         ]  # fmt: skip
         with (folder / "harness.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(*line, cwd=HERE.parent, stdout=log, stderr=log)
+            process = await asyncio.create_subprocess_exec(
+                *line, cwd=HERE.parent, stdout=log, stderr=log, start_new_session=True
+            )
             try:
                 async with asyncio.timeout(PATIENCE_S + 60):
                     await process.wait()
-            except (TimeoutError, asyncio.CancelledError):
-                process.kill()
+            except TimeoutError:
+                pass
+            finally:  # whatever it left behind goes with it
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         file = folder / "result.json"
         if file.exists():
