@@ -38,6 +38,9 @@ mutants: setup-dev ## is every condition of the only road to the vehicle tested?
 bench-flight: setup-dev build/bench/mavsdk ## the link's figures beside mavutil and MAVSDK (with ARDUCOPTER=… about 25 minutes)
 	@$(BIN)/python bench/flight.py $(ARGS)
 
+bench-vision: setup-dev build/bench/vision ## the eyes' figures beside supervision's (2 minutes)
+	@$(BIN)/python bench/vision.py $(ARGS)
+
 check: setup-dev ## lint, types and unit tests (under 90 seconds)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -67,6 +70,9 @@ clean: ## forget what was built and installed here
 build/bench/site: bench/requirements.txt | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --target $@ -r $< && touch $@
 
+build/bench/vision: bench/requirements-vision.txt | $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --target $@ -r $< && touch $@
+
 build/bench/mavsdk: | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --target $@ mavsdk==4.1.0
 
@@ -86,4 +92,4 @@ $(UV):
 
 export ARDUCOPTER
 
-.PHONY: help demo test mutants faults sitl bench bench-flight bench-sitl check setup setup-dev lock format test-packages clean contract
+.PHONY: help demo test mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract
