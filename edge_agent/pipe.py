@@ -274,7 +274,8 @@ class Pipe:
             self._detach()
 
     def _read(self) -> None:
-        for _ in range(READS):
+        begun = self._heard
+        while self._heard < begun + READS:  # one `loop_read` may take as many packets as messages are in flight
             before = self._heard
             self._client.loop_read()
             if self._heard == before:
