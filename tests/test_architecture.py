@@ -62,6 +62,7 @@ CORES = (
     "flight/elsewhere.py",
     "flight/homeward.py",
     "flight/budget.py",
+    "flight/command.py",
     "flight/commander.py",
     "flight/energy.py",
     "flight/helm.py",

@@ -9,9 +9,10 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from edge_agent.config import Limits
 from edge_agent.flight import mavlink as link_core
 from edge_agent.flight import mission, params, safety, transfer
+from edge_agent.flight.command import Command
 from edge_agent.messages import Refusal
 
-Job = link_core.Command | transfer.Upload | transfer.Download | params.Set | Refusal
+Job = Command | transfer.Upload | transfer.Download | params.Set | Refusal
 
 
 def order(link: link_core.Link, command: safety.Command, limits: Limits, now: float) -> Job:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 
 from edge_agent import config
 from edge_agent.flight import helm, mission, params, safety, transfer
+from edge_agent.flight.command import Command
 from edge_agent.flight.fence import fence_items, rally_items
-from edge_agent.flight.mavlink import Command, Link
+from edge_agent.flight.mavlink import Link
 from edge_agent.flight.mission import Item
 from edge_agent.flight.phases import Phase, Work
 from edge_agent.messages import Refusal

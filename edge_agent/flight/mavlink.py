@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent.flight import params
+from edge_agent.flight.command import Command, Commands
 from edge_agent.flight.frames import Framer, Message, Sender
 from edge_agent.flight.mission import MISSION, Item
 from edge_agent.flight.signing import Signing
@@ -25,8 +26,6 @@ OURS = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER  # 191, under the vehicle's own syst
 HEARTBEAT_S = 1.0
 LOST_S = 3.0  # nothing was heard for so long: the link is down
 SILENT_HEART_S = 10.0  # so is one on which only heartbeats stay away
-RESEND_S = 1.0
-TRIES = 10
 TICK_S = 0.1
 MOST_OTHERS = 100
 SIGN = "EDGEAGENT"  # the name under which agents make themselves known to each other
@@ -85,25 +84,6 @@ class Text(NamedTuple):
     text: str
 
 
-class Command:
-    """One COMMAND_LONG on its way. `accepted` means only that it was heard: look at the vehicle for the rest.
-
-    It is sent again while nothing answers and `wanted` still says so, which for what must not happen twice (arm,
-    start) looks at the vehicle's state first.
-    """
-
-    def __init__(self, number: int, params: Sequence[float], wanted: Callable[[], bool]) -> None:
-        self.number, self.params, self.wanted = number, tuple(params), wanted
-        self.state: Literal["waiting", "accepted", "refused", "silent"] = "waiting"
-        self.detail = ""
-        self.tries = 0
-        self.due_s = 0.0
-
-    @property
-    def name(self) -> str:
-        return str(mavlink.enums["MAV_CMD"][self.number].name).removeprefix("MAV_CMD_")
-
-
 class Link:
     """What this end knows of the autopilot with `system_id`, and what it still owes it."""
 
@@ -127,7 +107,7 @@ class Link:
         self._out: list[bytes] = []
         self._rates = Rates(STREAMS)
         self._heartbeat_due_s = 0.0
-        self._commands: dict[int, Command] = {}
+        self._commands = Commands(self._to, (system_id, OURS))
         self.transfer: Upload | Download | None = None
         self._param_jobs: list[params.Job] = []
         self.texts: deque[Text] = deque(maxlen=30)
@@ -150,7 +130,7 @@ class Link:
         self.ekf_flags: int | None = None
         self._said: dict[int, tuple[float, Message]] = {}
         self._rates.forget()
-        self._commands.clear()
+        self._commands.forget()
         for job in (*self._param_jobs, *([self.transfer] if self.transfer else [])):
             job.abandon("the link is a new one, or the autopilot restarted")
         self.transfer, self._param_jobs = None, []
@@ -178,7 +158,7 @@ class Link:
                 self._heartbeat(message, now)
                 self._said[number] = (now, message)
             case mavlink.MAVLINK_MSG_ID_COMMAND_ACK:
-                self._ack(message, now)
+                self._commands.answered(message, lambda: self.said_since(now - 2), now)
             case mavlink.MAVLINK_MSG_ID_STATUSTEXT:
                 self.texts.append(Text(now, message.severity, message.text))
             case _ if number in _TRANSFER:
@@ -228,27 +208,6 @@ class Link:
             case mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT:
                 self.ekf_flags = message.flags
         self._said[number] = (now, message)
-
-    def _ack(self, message: Message, now: float) -> None:
-        command = self._commands.get(message.command)
-        # Target 0/0 is an autopilot that does not say whom it answers (MAVLink 1, old firmware).
-        if command is None or message.target_system not in (0, self.system_id):
-            return
-        if message.target_component not in (0, OURS):
-            return
-        match message.result:
-            case mavlink.MAV_RESULT_ACCEPTED:
-                command.state = "accepted"
-            case mavlink.MAV_RESULT_IN_PROGRESS | mavlink.MAV_RESULT_TEMPORARILY_REJECTED:
-                command.due_s = now + RESEND_S
-                return
-            case result:
-                entry = mavlink.enums["MAV_RESULT"].get(result)
-                command.state = "refused"
-                command.detail = "; ".join(
-                    [entry.name.removeprefix("MAV_RESULT_") if entry else str(result), *self.said_since(now - 2)]
-                )
-        del self._commands[message.command]
 
     # --- known ----------------------------------------------------------------------------------------------------
 
@@ -350,9 +309,7 @@ class Link:
 
     def command(self, number: int, *params: float, now: float, wanted: Callable[[], bool] = lambda: True) -> Command:
         """Send a COMMAND_LONG until it is answered; a newer one of the same number takes its place."""
-        command = self._commands[number] = Command(number, (*params, *([0.0] * (7 - len(params)))), wanted)
-        command.due_s = now
-        return command
+        return self._commands.send(number, params, wanted, now)
 
     def upload(self, items: Sequence[Item], now: float, kind: int = MISSION) -> Upload:
         """Put a mission, a fence or rally points aboard; what was being transferred is abandoned."""
@@ -405,9 +362,10 @@ class Link:
         if not self.alive(now):
             return
         for number, interval_s in self._rates.due(now):
-            self._send_command(mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, 0, (number, interval_s * 1e6, 0, 0, 0, 0, 0))
-        for command in list(self._commands.values()):
-            self._press(command, now)
+            rate = (mavlink.MAV_CMD_SET_MESSAGE_INTERVAL, 0, number, interval_s * 1e6, 0, 0, 0, 0, 0)
+            self._send(mavlink.MAVLink_command_long_message(*self._to, *rate))
+        for message in self._commands.due(now):
+            self._send(message)
         if self.transfer is not None:
             self.transfer.tick(now)
         if self.watched is None:
@@ -432,17 +390,3 @@ class Link:
         self._out.append(frame)
         if self._tap is not None:
             self._tap(frame)
-
-    def _send_command(self, number: int, confirmation: int, params: Sequence[float]) -> None:
-        self._send(mavlink.MAVLink_command_long_message(self.system_id, AUTOPILOT, number, confirmation, *params))
-
-    def _press(self, command: Command, now: float) -> None:
-        if now < command.due_s:
-            return
-        if command.tries == TRIES or (command.tries and not command.wanted()):
-            command.state, command.detail = "silent", "no answer"
-            del self._commands[command.number]
-            return
-        self._send_command(command.number, command.tries, command.params)
-        command.tries += 1
-        command.due_s = now + RESEND_S

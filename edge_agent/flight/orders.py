@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from edge_agent import config
 from edge_agent.flight import helm, phases, safety
-from edge_agent.flight.mavlink import Command, Link
+from edge_agent.flight.command import Command
+from edge_agent.flight.mavlink import Link
 from edge_agent.flight.phases import Phase, Seen
 from edge_agent.flight.refusals import in_words
 from edge_agent.messages import Refusal

@@ -11,7 +11,8 @@ from typing import Literal
 
 from edge_agent import config
 from edge_agent.flight import helm, mission, safety, scene, transfer
-from edge_agent.flight.mavlink import Command, Link
+from edge_agent.flight.command import Command
+from edge_agent.flight.mavlink import Link
 from edge_agent.flight.mission import Item
 from edge_agent.messages import Refusal
 

@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from edge_agent.flight.mavlink import TRIES, Link
+from edge_agent.flight.command import TRIES
+from edge_agent.flight.mavlink import Link
 from edge_agent.flight.streams import MOST_S, STREAMS, Rates
 
 ARM = mavlink.MAV_CMD_COMPONENT_ARM_DISARM

@@ -11,6 +11,9 @@ import pytest
 from edge_agent import config
 from edge_agent.flight.logbook import State
 from edge_agent.flight.pilot import Pilot
+from edge_agent.flight.signing import Signing
+from edge_agent.flight.signing_key import KeptSigning
+from edge_agent.flight.tlog import Tlog
 from edge_agent.flight.vehicle import Udp, open_vehicle
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
 from edge_agent.runtime import DriverError, Health
@@ -37,7 +40,7 @@ class JumpingClock:
 class Deck:
     """A pilot and everything that was told."""
 
-    def __init__(self, vehicle=None, clock=None, store=None) -> None:
+    def __init__(self, vehicle=None, clock=None, store=None, **more) -> None:
         self.clock = clock or JumpingClock()
         self.health = Health(self.clock)
         self.store = store or Keeper()
@@ -47,6 +50,7 @@ class Deck:
         self.pilot = Pilot(
             vehicle, site=SITE, limits=config.Limits(), routes=[PATROL], schedules=[], store=self.store,
             clock=self.clock, health=self.health, on_event=self.on_event, on_telemetry=self.telemetry.append,
+            **more,
         )  # fmt: skip
 
     async def on_event(self, event: FlightEvent) -> None:
@@ -194,3 +198,31 @@ async def test_a_part_that_is_ended_while_the_disk_is_slow_leaves_no_writer_behi
     with pytest.raises(asyncio.CancelledError):
         await task
     assert store.load().run.phase == "gating"
+
+
+async def test_a_flight_leaves_its_telemetry_log(tmp_path):
+    clock = JumpingClock()
+    deck = Deck(clock=clock, tlog=Tlog(tmp_path, 10, clock.wall))
+    task = asyncio.create_task(deck.pilot.run())
+    await deck.until(lambda: ready(deck))
+    run = deck.pilot.fly("patrol", "op")
+    await deck.until(lambda: deck.events and deck.events[-1].phase == "climb")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    (log,) = tmp_path.glob("*.tlog")
+    assert log.name.endswith(f"-{run}.tlog")
+    assert log.stat().st_size > 10_000
+
+
+async def test_packets_that_signing_refuses_are_named_in_the_status(tmp_path):
+    clock = JumpingClock()
+    signing = Signing(bytes(32), 0, now=clock.now)
+    deck = Deck(clock=clock, signing=KeptSigning(signing, tmp_path / "clock"))
+    task = asyncio.create_task(deck.pilot.run())
+    await deck.until(lambda: signing.refused["unsigned"] > 0)
+    assert "unsigned; has the autopilot the same key" in deck.pilot.status()["link"]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (tmp_path / "clock").exists()
