@@ -73,6 +73,7 @@ CORES = (
     "flight/mission_server.py",
     "flight/param_server.py",
     "flight/params.py",
+    "flight/telemetry.py",
     "flight/transfer.py",
     "flight/orders.py",
     "flight/phases.py",

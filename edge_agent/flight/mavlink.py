@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from edge_agent.flight import params
+from edge_agent.flight import params, telemetry
 from edge_agent.flight.command import Command, Commands
 from edge_agent.flight.frames import Framer, Message, Sender
 from edge_agent.flight.mission import MISSION, Item
@@ -274,36 +274,7 @@ class Link:
         """All that is known, as of its oldest vital part (heartbeat, position); None before the first heartbeat."""
         if self.heard_s is None:
             return None
-        place_s, place = self._said.get(mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT, (self.heard_s, None))
-        gps, home = self.fact(mavlink.MAVLINK_MSG_ID_GPS_RAW_INT), self.fact(mavlink.MAVLINK_MSG_ID_HOME_POSITION)
-        mission, status = (
-            self.fact(mavlink.MAVLINK_MSG_ID_MISSION_CURRENT),
-            self.fact(mavlink.MAVLINK_MSG_ID_SYS_STATUS),
-        )
-        battery = self.fact(mavlink.MAVLINK_MSG_ID_BATTERY_STATUS)
-        percent = next((m.battery_remaining for m in (battery, status) if m and m.battery_remaining >= 0), None)
-        located = place is not None and (place.lat, place.lon) != (0, 0)
-        return Telemetry(
-            at_s=min(self.heard_s, place_s),
-            armed=self.armed,
-            mode=self.mode,
-            boot_s=place.time_boot_ms / 1000 if place else None,
-            landed=self.landed,
-            lat=place.lat / 1e7 if place and located else None,
-            lon=place.lon / 1e7 if place and located else None,
-            alt_m=place.relative_alt / 1000 if place else None,
-            alt_msl_m=place.alt / 1000 if place and located else None,
-            speed_mps=(place.vx**2 + place.vy**2) ** 0.5 / 100 if place else None,
-            heading_deg=place.hdg / 100 if place and place.hdg != 0xFFFF else None,
-            battery_pct=float(percent) if percent is not None else None,
-            battery_v=status.voltage_battery / 1000 if status and status.voltage_battery not in (0, 0xFFFF) else None,
-            gps_fix=gps.fix_type if gps else None,
-            satellites=gps.satellites_visible if gps and gps.satellites_visible != 255 else None,
-            home_lat=home.latitude / 1e7 if home else None,
-            home_lon=home.longitude / 1e7 if home else None,
-            mission_seq=mission.seq if mission else None,
-            mission_total=mission.total if mission and mission.total != 0xFFFF else None,
-        )
+        return telemetry.of(self._said, self.heard_s, armed=self.armed, mode=self.mode, landed=self.landed)
 
     # --- out ------------------------------------------------------------------------------------------------------
 
