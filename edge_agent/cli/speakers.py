@@ -85,7 +85,7 @@ async def _tested(settings: config.Agent, args: argparse.Namespace) -> list[dict
 
 
 async def _test(section: config.Speaker, settings: config.Agent, *, silent: bool) -> dict[str, Any]:
-    from edge_agent.speakers import open_speaker
+    from edge_agent.speakers import open_speaker, reason
     from edge_agent.speakers.sound import TONE_HZ, Clip, attention_tone, to_pcm
 
     speaker = open_speaker(section, settings.data_dir, SystemClock())
@@ -105,7 +105,7 @@ async def _test(section: config.Speaker, settings: config.Agent, *, silent: bool
     except TimeoutError:
         row["reason"] = f"speaker {section.name}: no end after {TEST_LIMIT_S:g} s"
     except (DriverError, OSError) as error:
-        row["reason"] = str(error)
+        row["reason"] = reason(error)
     else:
         row["ok"] = True
     return row

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from edge_agent import config
 from edge_agent.messages import Announcement, Phrase, Refusal, Spoken
 from edge_agent.runtime import Clock, DriverError, Health
-from edge_agent.speakers import PROOFS, Delivery, Speaker
+from edge_agent.speakers import PROOFS, Delivery, Speaker, reason
 from edge_agent.speakers.ear import Ear
 from edge_agent.speakers.ladder import Ladders, Rung
 from edge_agent.speakers.listen import listening
@@ -361,7 +361,7 @@ class Announcer:
                 try:
                     await speaker.health()
                 except (DriverError, OSError) as error:
-                    self._health.set(f"speaker {name}", f"failed: {error}")
+                    self._health.set(f"speaker {name}", f"failed: {reason(error)}")
                 else:
                     self._health.set(f"speaker {name}", "running")
 

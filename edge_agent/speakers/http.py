@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import ssl
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ from edge_agent.speakers import reason
 from edge_agent.speakers.digest import Digest, challenge
 
 TIMEOUT_S = 4.0  # to connect, and for an answer
+BUFFER_BYTES = 4096  # half a second of G.711
+USER_TIMEOUT_MS = 3000  # RFC 5482: what is not acknowledged for so long ends the connection
 MAX_BODY = 2**20
 MAX_HEADER_LINES = 100
 
@@ -136,7 +139,9 @@ class Device:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         context = ssl.create_default_context(cafile=self._section.ca_file) if self._tls else None
         async with asyncio.timeout(TIMEOUT_S):
-            return await asyncio.open_connection(self.host, self._port, ssl=context)
+            reader, writer = await asyncio.open_connection(self.host, self._port, ssl=context)
+        short_of_breath(writer)
+        return reader, writer
 
     def _head(self, method: str, path: str, headers: dict[str, str]) -> bytes:
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}:{self._port}", "Connection: close"]
@@ -146,6 +151,18 @@ class Device:
             user = self._section.username
             lines.append(f"Authorization: {self._digest.authorize(user, secret, method, path, secrets.token_hex(8))}")
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def short_of_breath(writer: asyncio.StreamWriter) -> None:
+    """Make a connection notice within seconds that nobody takes what it sends.
+
+    With the usual buffers a minute of sound vanishes in a device that has stopped reading, or is no longer there.
+    """
+    sock: socket.socket = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+    writer.transport.set_write_buffer_limits(high=BUFFER_BYTES)
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:

@@ -21,7 +21,7 @@ from edge_agent.speakers import sipmessage as sdp
 from edge_agent.speakers.codecs import open_encoder
 from edge_agent.speakers.digest import Digest, challenge
 from edge_agent.speakers.g711 import Codec
-from edge_agent.speakers.http import Answer
+from edge_agent.speakers.http import Answer, short_of_breath
 from edge_agent.speakers.paced import Paced
 from edge_agent.speakers.rtpstream import RtpStream
 from edge_agent.speakers.sound import Pcm
@@ -100,6 +100,7 @@ class Session:
         parts = urlsplit(section.url)
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 554)
+        short_of_breath(writer)
         return cls(speaker, section, reader, writer)
 
     async def backchannel(self) -> tuple[str, Codec, int]:

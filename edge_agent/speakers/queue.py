@@ -121,7 +121,8 @@ class Queue:
         if not announcement.phrases and announcement.source is None and announcement.clip is None:
             return Refusal(gate="text", reason="there is no phrase to say")
         if announcement.track is not None and any(
-            (other.by, other.track) == (announcement.by, announcement.track) for other in ahead
+            (other.by, other.track) == (announcement.by, announcement.track) and other.rung >= announcement.rung
+            for other in ahead
         ):
             return Refusal(gate="merge", reason="the same warning is being said or waits", value=announcement.track)
         return self._stale(announcement, now) or self._cooling(announcement, now)

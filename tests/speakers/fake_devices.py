@@ -1,6 +1,7 @@
 """Loudspeakers of several makes as real servers on loopback: they check every byte, and share no code with the agent.
 
-`fault` makes one go wrong: "busy", "mute" (takes everything, never answers), "deaf" (connects, then reads nothing).
+`fault` makes one go wrong: "busy", "mute" (takes everything, never answers), "deaf" (connects, then reads nothing),
+"stalls" (begins, then takes no sound any more).
 """
 
 from __future__ import annotations
@@ -96,7 +97,10 @@ class Http(Fake):
     async def __aenter__(self) -> Http:
         self.nonces = Nonces(self)
         self.tasks: set[asyncio.Task[None]] = set()
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)  # a small device, that stalls soon
+        sock.bind(("127.0.0.1", 0))
+        self.server = await asyncio.start_server(self._accept, sock=sock, limit=4096)
         self.port = self.server.sockets[0].getsockname()[1]
         self.url = f"{self.scheme}://127.0.0.1:{self.port}"
         return self
@@ -162,6 +166,8 @@ class Http(Fake):
     async def listen(self, reader: asyncio.StreamReader, size: int | None = None) -> None:
         """Take a body as it comes; a pause of a second ends it, as Audio.ReceiverTimeout does on Axis."""
         self.heard, self.plays = b"", self.plays + 1
+        if self.fault == "stalls":
+            await asyncio.sleep(30)
         while size is None or len(self.heard) < size:
             try:
                 data = await asyncio.wait_for(reader.read(4096), 1)

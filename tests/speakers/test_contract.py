@@ -150,9 +150,9 @@ async def test_stop_fades_it_out_and_it_plays_again(met: Met) -> None:
     began = time.monotonic()
     await met.speaker.stop()
     delivery = await playing
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4  # of five
     assert not delivery.finished
-    assert delivery.played_s < 1.5
+    assert delivery.played_s < 4
     await met.quiet()
     if len(heard := met.samples()):
         assert np.abs(heard[-60:]).max() < 100  # it ends in silence, not in a click
@@ -256,7 +256,21 @@ async def test_a_device_that_does_not_answer_is_given_up(
     began = time.monotonic()
     with pytest.raises(DriverError, match="no answer"):
         await met.speaker.play(clip(0.1, met.speaker.rate_hz), "A")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("kind", ["axis"])  # the others send through the same connection
+async def test_a_connection_that_takes_no_more_sound_is_given_up_in_the_middle(
+    kind: str, meet: Callable[..., Any], impatient: None
+) -> None:
+    met = await meet(kind)
+    met.device.fault = "stalls"
+    began = time.monotonic()
+    with pytest.raises(DriverError, match="takes no sound"):
+        await met.speaker.play(clip(30, met.speaker.rate_hz), "A")
+    assert time.monotonic() - began < 15
+    met.device.fault = ""
+    assert (await met.speaker.play(clip(0.04, met.speaker.rate_hz), "B")).finished
 
 
 async def test_what_nobody_confirms_is_not_claimed(meet: Callable[..., Any], impatient: None) -> None:
