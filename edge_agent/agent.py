@@ -230,7 +230,7 @@ class Agent:
         common: dict[str, Any] = {"clock": self.clock, "health": self.health}
         self.audit = Audit(self.data_dir, self.clock.wall)
         self.lists = HotLists(self.data_dir, audit=self.audit, wall=self.clock.wall)
-        self.rules = Rules(self.settings.zones, self.settings.rules, lists=self.lists)
+        self.rules = Rules(self.settings.zones, self.settings.rules, lists=self.lists, time_zone=self.zone)
         self.witness = Witness(self.data_dir, self.settings.privacy, audit=self.audit, **common)
         self.clips: Clips | None = None
         self.vision: Vision | None = None

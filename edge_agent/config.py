@@ -457,6 +457,7 @@ class RuleSection(Section, frozen=True, kw_only=True):
     speakers: tuple[Id, ...] = ()
     say: tuple[Phrase, ...] = ()
     ladder: tuple[Rung, ...] = ()
+    active: tuple[Span, ...] = ()  # when it holds, in the site's time zone; empty: always
     clip_before_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     clip_after_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     blur: bool = True
@@ -497,7 +498,21 @@ class HotListed(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="h
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
 
 
-Rule = ForbiddenZone | Dwell | HotListed
+class LineCrossing(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="line_crossing"):
+    """Fires when one of `classes` crosses a line (two places of the picture, as corners of zones) with its feet.
+
+    `to_left` and `to_right` are for who looks from the line's first end to its second.
+    """
+
+    camera: Id
+    line: tuple[Corner, Corner]
+    direction: Literal["either", "to_left", "to_right"] = "either"
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person", "vehicle", "two-wheeler")
+    min_score: Unit = 0.0
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  # for who goes to and fro
+
+
+Rule = ForbiddenZone | Dwell | HotListed | LineCrossing
 
 
 class Clips(Section, frozen=True):
@@ -1106,7 +1121,11 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
     spoken_to = speakers.union(*(s.groups for s in config.speakers))
     spoken_to |= {"drone"} if any(s.airborne for s in config.speakers) else set()
     for rule in config.rules:
-        if rule.zone is not None:
+        if isinstance(rule, LineCrossing):
+            known(f"rule[{rule.id}].camera", rule.camera, cameras, "camera")
+            if rule.line[0] == rule.line[1]:
+                faults.append(f"rule[{rule.id}].line: its ends are the same place")
+        elif rule.zone is not None:
             known(f"rule[{rule.id}].zone", rule.zone, zones, "zone")
         if isinstance(rule, HotListed) and not config.plates.enabled:
             faults.append(f"plates.enabled: rule[{rule.id}] needs plates to be read: set it to true")
@@ -1117,6 +1136,9 @@ def _cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         if rule.speakers and not rule.say:
             faults.append(f"rule[{rule.id}].say: required with `speakers`: what shall they say?")
         faults += [f"rule[{rule.id}].{fault}" for fault in phrase_faults(rule.say)]
+        faults += [
+            f"rule[{rule.id}].active[{n}]: {why}" for n, span in enumerate(rule.active) if (why := spans.fault(span))
+        ]
     for schedule in config.schedules:
         known(f"schedule[{schedule.id}].route", schedule.route, routes, "route")
         faults += _schedule_faults(schedule, config.site)

@@ -72,7 +72,15 @@ def crosses_itself(polygon: Sequence[Point]) -> bool:
     )
 
 
+def side_of(a: Point, b: Point, point: Point) -> float:
+    """How far a point is from the line through a and b; in a picture (y down) positive to the right of a to b."""
+    (ax, ay), (bx, by), (x, y) = a, b, point
+    return ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / (math.dist(a, b) or 1.0)
+
+
 def segments_meet(a: Point, b: Point, c: Point, d: Point) -> bool:
+    """Whether the segments a-b and c-d have a point in common."""
+
     """Whether the segments a-b and c-d have a point in common."""
 
     def side(p: Point, q: Point, r: Point) -> float:

@@ -134,7 +134,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     """A rule fired: what, where, when and the picture that shows it. `zone` is empty for the whole picture."""
 
     id: str  # ULID
-    kind: Literal["forbidden_zone", "dwell", "hot_list"]
+    kind: Literal["forbidden_zone", "dwell", "hot_list", "line_crossing"]
     rule: str
     camera: str
     zone: str
@@ -150,6 +150,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     plate: Plate | None = None
     picture: Picture | None = None
     hit: Hit | None = None
+    direction: Literal["to_left", "to_right"] | None = None  # of a crossing, from the line's first end to its second
 
 
 CaseState = Literal["new", "acknowledged", "handled"]

@@ -105,6 +105,7 @@ CORES = (
     "incidents/rules.py",
     "incidents/hotlist.py",
     "incidents/hotlist_import.py",
+    "incidents/lines.py",
     "incidents/listed.py",
     "speakers/digest.py",
     "speakers/g711.py",

@@ -65,7 +65,9 @@ def _draw(settings: config.Agent, camera: config.Camera, picture: Path | None, o
     pixels = read_picture(picture) if picture else _frame(camera)
     zones = Wishes(settings.data_dir / "desired.json", settings).effective.zones
     mine = [zone for zone in zones if zone.camera == camera.name]
-    rules = {zone.name: [rule.id for rule in settings.rules if rule.zone == zone.name] for zone in mine}
+    rules = {
+        zone.name: [rule.id for rule in settings.rules if getattr(rule, "zone", None) == zone.name] for zone in mine
+    }
     write_png(out, draw_zones(pixels, [(zone.polygon, f"{zone.name}: {', '.join(rules[zone.name])}") for zone in mine]))
     height, width = pixels.shape[:2]
     return {

@@ -18,11 +18,13 @@ import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime, tzinfo
 from typing import Literal, assert_never
 
 from ulid import ULID
 
-from edge_agent import config
+from edge_agent import config, spans
+from edge_agent.incidents.lines import Direction, LineWatch
 from edge_agent.incidents.listed import HotWatch, Lists
 from edge_agent.incidents.zones import Area, apart
 from edge_agent.messages import Box, Hit, Incident, Plate, Track, Tracks, group_of, is_a
@@ -34,11 +36,15 @@ BLIND_S = 10.0  # after so long without frames nobody knows who stayed
 RESTART_S = 1.0  # time going back by more is a video that restarts; by less, a frame out of order
 _EPSILON_S = 1e-6
 
+Kind = Literal["forbidden_zone", "dwell", "hot_list", "line_crossing"]
 Key = tuple[int, float]  # a tracker that restarts counts its ids from the beginning: first_s tells them apart
 
 
 class Rules:
-    """All rules of all cameras; `update` wants the frames of each camera in order. Without `lists` no plate is hot."""
+    """All rules of all cameras; `update` wants the frames of each camera in order. Without `lists` no plate is hot.
+
+    Without a `time_zone` every rule holds at any time.
+    """
 
     def __init__(
         self,
@@ -46,12 +52,18 @@ class Rules:
         rules: Iterable[config.Rule],
         rng: random.Random | None = None,
         lists: Lists | None = None,
+        time_zone: tzinfo | None = None,
     ) -> None:
         by_name = {zone.name: zone for zone in zones}
         self._rng = rng or random.Random()
         self._watches: dict[str, list[_Watch]] = {}
         self._hot: list[HotWatch] = []
+        self._lines: list[LineWatch] = []
+        self._time_zone = time_zone
         for rule in rules:
+            if isinstance(rule, config.LineCrossing):
+                self._lines.append(LineWatch(rule))
+                continue
             if isinstance(rule, config.HotListed):
                 if lists is not None:
                     self._hot.append(HotWatch(rule, by_name[rule.zone] if rule.zone else None, lists))
@@ -64,20 +76,38 @@ class Rules:
         stays = [
             self._incident(watch.rule, track, tracks, began_s=stay.began_s)
             for watch in self._watches.get(tracks.camera, ())
+            if self._holds(watch.rule, tracks)
             for stay, track in watch.update(tracks)
         ]
         hits = [
             self._incident(watch.rule, track, tracks, began_s=track.first_s, hit=hit)
             for watch in self._hot
+            if self._holds(watch.rule, tracks)
             for track, hit in watch.update(tracks)
         ]
-        return stays + hits
+        crossings = [
+            self._incident(line.rule, track, tracks, began_s=tracks.at_s, direction=direction)
+            for line in self._lines
+            if line.rule.camera == tracks.camera and self._holds(line.rule, tracks)
+            for track, direction in line.update(tracks)
+        ]
+        return stays + hits + crossings
+
+    def _holds(self, rule: config.Rule, tracks: Tracks) -> bool:
+        if self._time_zone is None or not rule.active:
+            return True
+        local = datetime.fromtimestamp(tracks.wall_s, self._time_zone).replace(tzinfo=None)
+        return any(spans.holds(span, local) for span in rule.active)
 
     def change(self, rule: config.Rule) -> None:
         """Judge by other terms (`after_s`, `cool_down_s`, `min_score`) from the next frame on."""
         if isinstance(rule, config.HotListed):
             for hot in self._hot:
                 hot.rule = rule if hot.rule.id == rule.id else hot.rule
+            return
+        if isinstance(rule, config.LineCrossing):
+            for line in self._lines:
+                line.rule = rule if line.rule.id == rule.id else line.rule
             return
         for watch in self._all():
             if watch.rule.id == rule.id:
@@ -94,7 +124,14 @@ class Rules:
         return [watch for watches in self._watches.values() for watch in watches]
 
     def _incident(
-        self, rule: config.Rule, track: Track, tracks: Tracks, *, began_s: float, hit: Hit | None = None
+        self,
+        rule: config.Rule,
+        track: Track,
+        tracks: Tracks,
+        *,
+        began_s: float,
+        hit: Hit | None = None,
+        direction: Direction | None = None,
     ) -> Incident:
         lasted_s = max(0.0, tracks.at_s - began_s)
         return Incident(
@@ -102,7 +139,7 @@ class Rules:
             kind=kind_of(rule),
             rule=rule.id,
             camera=tracks.camera,
-            zone=rule.zone or "",
+            zone="" if isinstance(rule, config.LineCrossing) else rule.zone or "",
             track=track.id,
             label=track.label,
             score=track.score,
@@ -114,10 +151,11 @@ class Rules:
             frame=tracks.seq,
             plate=track.plate,
             hit=hit,
+            direction=direction,
         )
 
 
-def kind_of(rule: config.Rule) -> Literal["forbidden_zone", "dwell", "hot_list"]:
+def kind_of(rule: config.Rule) -> Kind:
     """The kind of incident that a rule tells of."""
     match rule:
         case config.ForbiddenZone():
@@ -126,6 +164,8 @@ def kind_of(rule: config.Rule) -> Literal["forbidden_zone", "dwell", "hot_list"]
             return "dwell"
         case config.HotListed():
             return "hot_list"
+        case config.LineCrossing():
+            return "line_crossing"
         case _:
             assert_never(rule)
 

@@ -1,0 +1,76 @@
+"""Who crosses a line, and which way: told once for each crossing. Pure.
+
+A track is on a side when its feet are clearly there (`CLEAR` of its height away from the line); it has crossed when it
+is clearly on the other side and the way between led through the line itself, not past its ends.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from edge_agent import config, geo
+from edge_agent.messages import Box, Track, Tracks, is_a
+
+CLEAR = 0.1
+FORGET_S = 5.0
+
+Direction = Literal["to_left", "to_right"]  # for who looks from the line's first end to its second
+
+
+class _Seen(Struct):
+    side: int
+    place: geo.Point
+    last_s: float
+    fired_s: float = float("-inf")
+
+
+class LineWatch:
+    """One rule on its line."""
+
+    zone: config.Zone | None = None
+
+    def __init__(self, rule: config.LineCrossing) -> None:
+        self.rule = rule
+        self._seen: dict[tuple[int, float], _Seen] = {}
+        self._last_s = float("-inf")
+
+    def update(self, tracks: Tracks) -> list[tuple[Track, Direction]]:
+        """Who crossed in this frame, in the rule's direction."""
+        now, fired = tracks.at_s, list[tuple[Track, Direction]]()
+        if now < self._last_s:  # a video that begins again
+            self._seen.clear()
+        self._last_s = now
+        (x1, y1), (x2, y2) = self.rule.line
+        a, b = (x1 * tracks.width, y1 * tracks.height), (x2 * tracks.width, y2 * tracks.height)
+        for track in tracks.tracks:
+            if not self._counts(track):
+                continue
+            direction = self._step((track.id, track.first_s), track.box, a, b, now)
+            if direction is not None and self.rule.direction in ("either", direction):
+                fired.append((track, direction))
+        self._seen = {key: one for key, one in self._seen.items() if now - one.last_s < FORGET_S}
+        return fired
+
+    def _counts(self, track: Track) -> bool:
+        rule = self.rule
+        return track.seen and track.score >= rule.min_score and any(is_a(track.label, name) for name in rule.classes)
+
+    def _step(self, key: tuple[int, float], box: Box, a: geo.Point, b: geo.Point, now: float) -> Direction | None:
+        feet = ((box[0] + box[2]) / 2, box[3])
+        away = geo.side_of(a, b, feet)
+        if abs(away) < CLEAR * (box[3] - box[1]):
+            if key in self._seen:
+                self._seen[key].last_s = now
+            return None
+        side, old = (1 if away > 0 else -1), self._seen.get(key)
+        if old is None:
+            self._seen[key] = _Seen(side, feet, now)
+            return None
+        crossed = side != old.side and geo.segments_meet(old.place, feet, a, b)
+        old.side, old.place, old.last_s = side, feet, now
+        if not crossed or now - old.fired_s < self.rule.cool_down_s:
+            return None
+        old.fired_s = now
+        return "to_right" if side > 0 else "to_left"
