@@ -183,7 +183,8 @@ def _visits(settings: config.Agent) -> list[Visit]:
     from edge_agent.flight.visitor import load
     from edge_agent.flight.visits import Visits
 
-    return Visits(settings.visits, load(settings.data_dir / "flight" / "visits.json"), time.time()).rows()
+    now_s = time.time()
+    return Visits(settings.visits, load(settings.data_dir / "flight" / "visits.json"), now_s).rows(now_s)
 
 
 # --- what is asked about ----------------------------------------------------------------------------------------------

@@ -117,7 +117,9 @@ def _next(args: argparse.Namespace, settings: config.Agent) -> int:
     for row in rows:
         print_json(row) if args.json else print(_line(row))
     if not rows and not args.json:
-        print("nothing is planned" + ("" if among else ": no schedule is enabled"))
+        level = ledger.level_at(after_s)
+        why = f" at patrol level {level}; `--all` says why" if among else ": no schedule is enabled"
+        print(f"nothing is planned{why}")
     return 0
 
 

@@ -11,10 +11,12 @@ import msgspec
 
 from edge_agent import config
 from edge_agent.files import write_durably
+from edge_agent.flight.logbook import PREEMPTED
 from edge_agent.flight.phases import IN_FLIGHT, RUN_ENDS
 from edge_agent.flight.visits import Visits, VisitState
 from edge_agent.messages import FlightEvent, Telemetry, Visit
 from edge_agent.runtime import Clock, DriverError, Health
+from edge_agent.topics import rfc3339
 
 TURN_S = 5.0
 BEAT_S = 60.0
@@ -56,7 +58,7 @@ class Visitor:
         """A flight entered a phase."""
         if event.phase in IN_FLIGHT:
             self._visits.began(event.run, self._clock.wall())
-        elif event.phase in RUN_ENDS:
+        elif event.phase in RUN_ENDS or event.phase == PREEMPTED:
             self._owed += self._visits.ended(event.route, event.run, self._clock.wall())
 
     def carry(self, route: config.Route) -> config.Route:
@@ -67,7 +69,8 @@ class Visitor:
 
     def status(self) -> dict[str, Any]:
         """How each target stands, by its id."""
-        return {row.target: {"state": row.state, "due_s": row.due_s, "share": row.share} for row in self._visits.rows()}
+        rows = self._visits.rows(self._clock.wall())
+        return {row.target: {"state": row.state, "due": rfc3339(row.due_s), "share": row.share} for row in rows}
 
     async def run(self) -> None:
         """Remind, save, report, for ever; DriverError where the disk fails."""

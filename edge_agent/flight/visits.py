@@ -154,11 +154,11 @@ class Visits:
         """What is due soon, or overdue, and was not said yet."""
         told = []
         for id, target in self._targets.items():
-            progress, due_s = self.state.targets[id], self._due_s(id)
-            state = "overdue" if wall >= due_s else "due_soon" if wall >= due_s - target.section.remind_h * 3600 else ""
-            if state and progress.told not in (state, "overdue"):
+            progress, left_s = self.state.targets[id], self._due_s(id) - wall
+            state: VisitStateName = "overdue" if left_s <= 0 else "due_soon"
+            if left_s <= target.section.remind_h * 3600 and progress.told not in (state, "overdue"):
                 progress.told = state
-                told.append(self._tell(id, "overdue" if state == "overdue" else "due_soon", wall))
+                told.append(self._tell(id, state, wall))
         return told
 
     def with_owed(self, route: Route, home: Point | None, limits: Limits) -> Route:
@@ -175,9 +175,19 @@ class Visits:
                 route = route if route_faults(longer, home, limits) else longer
         return route
 
-    def rows(self) -> list[Visit]:
+    def rows(self, wall: float) -> list[Visit]:
         """How each stands."""
-        return [self._tell(id, None, 0.0) for id in self._targets]
+        return [self._tell(id, self._stands(id, wall), wall) for id in self._targets]
+
+    def _stands(self, id: str, wall: float) -> VisitStateName:
+        progress, left_s = self.state.targets[id], self._due_s(id) - wall
+        if left_s <= 0:
+            return "overdue"
+        if progress.carried:
+            return "owed"
+        if left_s <= self._targets[id].section.remind_h * 3600:
+            return "due_soon"
+        return "open" if progress.visited_s is None else "visited"
 
     def _credit(self, target: Target, progress: Progress, wall: float) -> Visit:
         progress.visited_s, progress.since_s = wall, wall
@@ -190,10 +200,10 @@ class Visits:
     def _due_s(self, id: str) -> float:
         return self.state.targets[id].since_s + self._targets[id].section.every_days * DAY_S
 
-    def _tell(self, id: str, state: VisitStateName | None, wall: float) -> Visit:
+    def _tell(self, id: str, state: VisitStateName, wall: float) -> Visit:
         target, progress = self._targets[id], self.state.targets[id]
         return Visit(
-            target=id, kind=target.section.kind, state=state or ("owed" if progress.carried else "open"), wall_s=wall,
+            target=id, kind=target.section.kind, state=state, wall_s=wall,
             due_s=self._due_s(id), visited_s=progress.visited_s, share=round(target.share(int(progress.seen, 16)), 3),
             closest_m=None if progress.closest_m is None else round(progress.closest_m, 1),
             dwell_s=round(progress.dwell_s, 1), carried=progress.carried,

@@ -67,6 +67,7 @@ def test_a_rally_point_that_is_nearer_is_where_the_drone_returns_to():
     there = at(900, 10)
     found = look(route((1000, 0), rally=(Rally(lat=there[0], lon=there[1]),)))
     assert (found.returns[-1].to, found.returns[-1].length_m < 110) == ("rally point 0", True)
+    assert found.returns[-1].time_s < look(route((1000, 0))).returns[-1].time_s - 60
 
 
 @pytest.mark.parametrize(("top_m", "reason"), [(10, None), (26, "too low over the terrain"), (60, "below the terrain")])

@@ -104,7 +104,7 @@ def test_on_the_ground_nothing_is_visited():
 def test_a_line_counts_when_enough_of_it_was_passed_also_over_two_runs():
     flight = Flight(BANK)
     flight.run((0, 150))
-    assert 0.5 <= flight.visits.rows()[0].share < 0.7
+    assert 0.5 <= flight.visits.rows(flight.wall)[0].share < 0.7
     again = Flight(BANK, state=msgspec.json.decode(msgspec.json.encode(flight.state), type=VisitState))
     again.here = (0, 300)
     again.to(0, 150)
@@ -147,7 +147,7 @@ def test_a_visit_sets_the_due_date_anew():
     flight = Flight(msgspec.structs.replace(GATE, dwell_s=0.0, every_days=3))
     flight.visits.tick(WALL_S + 3.5 * DAY_S)
     flight.to(100, 0)
-    assert flight.visits.rows()[0].due_s == pytest.approx(flight.wall + 3 * DAY_S, abs=5)
+    assert flight.visits.rows(flight.wall)[0].due_s == pytest.approx(flight.wall + 3 * DAY_S, abs=5)
     assert [v.state for v in flight.visits.tick(WALL_S + 2.9 * DAY_S)] == ["due_soon"]
 
 

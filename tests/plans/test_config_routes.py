@@ -70,3 +70,22 @@ def test_a_plan_for_another_site_is_refused(tmp_path):
     there = Plan(places=(Place(lat=47.0, lon=8.0, alt_m=30),), home=(47.0, 8.0))
     with pytest.raises(config.ConfigError, match="another site"):
         load(tmp_path, 'file = "river.plan"', there)
+
+
+def test_every_snippet_of_the_documentation_is_a_configuration(tmp_path):
+    text = (Path(__file__).resolve().parents[2] / "docs/ROUTES.md").read_text()
+    snippets = "\n".join(part.split("```")[0] for part in text.split("```toml\n")[1:])
+    head = BASE.partition("[[route]]")[0].replace("30.25\n", "30.2461\n").replace("120.17\n", "120.1552\n")
+    near = Plan(places=(Place(lat=30.247, lon=120.1552, alt_m=40),), home=(30.2461, 120.1552))
+    (tmp_path / "river.plan").write_bytes(qgc.write(near))
+    (tmp_path / "field.geojson").write_text(
+        '{"type": "LineString", "coordinates": [[120.155, 30.246], [120.156, 30.246]]}'
+    )
+    found = config.parse(head + snippets, tmp_path / "agent.toml")
+    assert [len(part) for part in (found.routes, found.schedules, found.blackouts, found.levels, found.visits)] == [
+        2,
+        3,
+        1,
+        1,
+        1,
+    ]
