@@ -14,7 +14,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import NamedTuple
@@ -27,6 +27,8 @@ TIMEOUT_S = 60
 # Mutants that no test can tell from the original, and why.
 EQUIVALENT: dict[str, str] = {
     "{'AUTO': 0, 'BRAKE': 0, 'RTL': 1, 'LAND': 2}  ->  {'AUTO': 0, 'BRAKE': 0, 'RTL': 1, 'LAND': 3}": "an order",
+    "(0, 0.0)  ->  (0.0,)": "overwritten before it is looked at",
+    "(0, 0.0)  ->  (0,)": "overwritten before it is looked at",
 }
 
 OPPOSITE: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
@@ -130,9 +132,9 @@ def _short(text: str) -> str:
 class Hunt:
     """A pytest plugin: collects the tests once, and runs them on each mutant, in a fork of its own."""
 
-    def __init__(self, module: ModuleType, source: str, only: int | None) -> None:
+    def __init__(self, module: ModuleType, source: str, wanted: Container[int]) -> None:
         self._module = module
-        self.found = [one for one in enumerate(mutants(source)) if only in (None, one[0])]
+        self.found = [one for one in enumerate(mutants(source)) if one[0] in wanted]
         self.survivors: list[tuple[int, Mutant]] = []
         self.sound = False  # do the tests pass without any mutation?
 
@@ -193,12 +195,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("module", type=Path)
     parser.add_argument("tests", nargs="+")
-    parser.add_argument("--only", type=int, metavar="N")
+    parser.add_argument("--only", type=int, metavar="N", help="this mutant alone")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="go on from this mutant")
     args = parser.parse_args()
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     source = args.module.read_text(encoding="utf-8")
     module = importlib.import_module(str(args.module.with_suffix("")).replace("/", "."))
-    hunt = Hunt(module, source, args.only)
+    wanted = range(args.first, 10**6) if args.only is None else (args.only,)
+    hunt = Hunt(module, source, wanted)
     pytest.main(["-p", "no:cacheprovider", "-p", "no:terminal", "-o", "addopts=", *args.tests], [hunt])
     if not hunt.sound:
         print("the tests fail without any mutation: mend that first")

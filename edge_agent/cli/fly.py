@@ -64,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system-id", type=int, default=None, metavar="N", help="of the vehicle (default: 1)")
     parser.add_argument("--wait", type=float, default=180.0, metavar="S", help="for the vehicle to be ready (180)")
     if command in ("fly", "dispatch"):
+        parser.add_argument("--clear-lockout", action="store_true", help="somebody has looked at the vehicle")
         parser.add_argument("--dry-run", action="store_true", help="every gate, upload and verification, but never arm")
 
 

@@ -46,9 +46,10 @@ async def run(
     records = settings.data_dir / "runs"
     solo = Solo(settings, route=route, records=records, clock=SystemClock(), on_event=screen.event)
     screen.watch(solo)
-    link = asyncio.create_task(solo.link())
+    link, weather = asyncio.create_task(solo.link()), asyncio.create_task(solo.weather())
     work = asyncio.create_task(_work(args, order, solo, screen))
     await asyncio.wait([link, work], return_when=asyncio.FIRST_COMPLETED)
+    weather.cancel()
     if link.done():  # it never returns by itself
         work.cancel()
         screen.say(str(link.exception()))
@@ -86,6 +87,13 @@ async def _preflight(args: argparse.Namespace, solo: Solo, screen: Screen) -> in
 
 
 async def _fly(args: argparse.Namespace, order: Dispatch | None, solo: Solo, screen: Screen, by: str) -> int:
+    if solo.pilot.phase == Phase.LOCKOUT:
+        if not args.clear_lockout:
+            locked = [check.refusal() for check in solo.pilot.checks(solo.route) if check.gate == "lockout"]
+            screen.refused(locked, solo.pilot.phase)
+            return EX_REFUSED
+        solo.pilot.clear()
+        await solo.attach(ATTACH_S, screen.waiting)
     if solo.pilot.run_id is not None:
         screen.say(f"the flight {solo.pilot.run_id} goes on: it is {solo.pilot.phase}; following it")
     else:
@@ -142,6 +150,9 @@ class Screen:
 
         def wish(kind: Wish) -> None:
             solo.wish = kind
+            if solo.pilot.run_id is None:
+                self.say("interrupted")
+                return
             self.say({Wish.RETURN: "returning home", Wish.LEAVE: "leaving it to the autopilot's plan"}[kind])
 
         def interrupted() -> None:

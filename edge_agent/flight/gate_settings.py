@@ -190,7 +190,10 @@ def weather(facts: Facts) -> Verdict:
 
 def lockout(facts: Facts) -> Verdict:
     if facts.plan.locked:
-        return no("the last flight ended disarmed in the air", remedy="look at the vehicle, then clear the lockout")
+        return no(
+            "the last flight ended disarmed in the air",
+            remedy="look at the vehicle, then `edge-agent clear-lockout`, or fly with --clear-lockout",
+        )
     return yes("no lockout")
 
 

@@ -22,6 +22,7 @@ from edge_agent.messages import FlightEvent, Refusal, Telemetry
 from edge_agent.runtime import Clock, DriverError, Health
 
 LOOK_S = 0.25
+WEATHER_AGAIN_S = 10.0
 AGAIN_S = 1.0  # between two tries to open a link that does not
 SETTLED_S = 3.0  # a gate that waiting cannot mend must say no for so long
 GROUNDED = phases.BEFORE_ARMING | {Phase.ARMING, Phase.STARTING}
@@ -100,6 +101,14 @@ class Solo:
                 self.fault = str(error)
             await self._clock.sleep(AGAIN_S)
 
+    async def weather(self) -> None:
+        """Ask for the weather for ever; what its source lacks is what the gate says."""
+        while True:
+            try:
+                await self.pilot.watch()
+            except DriverError:
+                await self._clock.sleep(WEATHER_AGAIN_S)
+
     # --- before -------------------------------------------------------------------------------------------------
 
     async def attach(self, wait_s: float, show: Callable[[list[Check]], None]) -> bool:
@@ -134,6 +143,8 @@ class Solo:
     async def follow(self, by: str, show: Callable[[Telemetry | None], None]) -> Ended:
         """Until the run has ended, or the person leaves it to the autopilot's plan."""
         run = self.pilot.run_id
+        if self.pilot.phase == Phase.LOCKOUT:
+            return Ended("failed", "a lockout: look at the vehicle, then clear it", run)
         while self.pilot.run_id is not None and self.pilot.phase != Phase.LOCKOUT:
             t, phase = self.pilot.telemetry, self.pilot.phase
             if t is not None and t.mode == "AUTO" and t.mission_seq is not None and t.landed is False:

@@ -9,7 +9,7 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from edge_agent import config, geo
 from edge_agent.flight import route
 from edge_agent.flight.mission import Item
-from edge_agent.flight.safety import Jump, SetMode, UploadMission, WriteSlots, permit
+from edge_agent.flight.safety import Jump, SetMode, UploadFence, UploadMission, WriteSlots, permit
 from edge_agent.messages import Dispatch, Telemetry
 from tests.flight.conftest import LAT, LON
 
@@ -116,6 +116,20 @@ def test_it_must_take_off_first():
     assert said(changed(1, command=mavlink.MAV_CMD_DO_CHANGE_SPEED), GROUND) == (
         "a mission starts with a take-off and ends with the return home"
     )
+
+
+def test_the_shortest_mission_goes_to_one_place():
+    head, take_off, place, home = ABOARD[0], ABOARD[1], ABOARD[5], ABOARD[LAST]
+    shortest = (head, take_off, structs.replace(place, seq=2), structs.replace(home, seq=3))
+    assert said(UploadMission(shortest), GROUND) is None
+    nowhere = (head, take_off, structs.replace(home, seq=2))
+    assert said(UploadMission(nowhere), GROUND) == "a mission starts with a take-off and ends with the return home"
+
+
+def test_what_follows_a_circle_is_looked_at_as_well():
+    circle = Item(seq=0, frame=0, command=mavlink.MAV_CMD_NAV_FENCE_CIRCLE_INCLUSION, p1=100.0)
+    assert said(UploadFence((circle, structs.replace(circle, seq=1))), GROUND) is None
+    assert said(UploadFence((circle, structs.replace(circle, seq=1, p1=0.0))), GROUND) is not None
 
 
 @pytest.mark.parametrize(("seq", "p1", "p2", "good"), [

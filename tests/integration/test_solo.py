@@ -20,8 +20,8 @@ LAT, LON = 30.25, 120.15
 WITHIN_S = 90
 ROUTE = """QGC WPL 110
 0\t1\t0\t16\t0\t0\t0\t0\t30.25\t120.15\t10\t1
-1\t0\t3\t22\t0\t0\t0\t0\t0\t0\t15\t1
-2\t0\t3\t16\t0\t0\t0\t0\t30.2505\t120.15\t15\t1
+1\t0\t3\t22\t0\t0\t0\t0\t0\t0\t8\t1
+2\t0\t3\t16\t0\t0\t0\t0\t30.2502\t120.15\t8\t1
 3\t0\t3\t20\t0\t0\t0\t0\t0\t0\t0\t1
 """
 
@@ -40,9 +40,9 @@ class Site:
         self.folder, self.port = folder, port()
         self.log, self.out = folder / "world.log", folder / "out"
         (folder / "short.waypoints").write_text(ROUTE)
-        (folder / "long.waypoints").write_text(ROUTE.replace("16\t0\t0\t0\t0\t30.2505", "16\t300\t0\t0\t0\t30.2505"))
+        (folder / "long.waypoints").write_text(ROUTE.replace("16\t0\t0\t0\t0\t30.2502", "16\t300\t0\t0\t0\t30.2502"))
         self.world = self._start(
-            "simulate", "--lat", LAT, "--lon", LON, "--tcp-listen", f"127.0.0.1:{self.port}", "--speedup", 8,
+            "simulate", "--lat", LAT, "--lon", LON, "--tcp-listen", f"127.0.0.1:{self.port}", "--speedup", 4,
             "--battery-pct", battery_pct, "--log", self.log,
         )  # fmt: skip
         end = time.monotonic() + WITHIN_S
@@ -161,5 +161,5 @@ def test_a_link_that_is_not_there_is_named(tmp_path):
         [*line, "--out", str(tmp_path)], check=False, capture_output=True, text=True, timeout=WITHIN_S
     )
     assert done.returncode == 69 and "is the autopilot or its router running?" in done.stderr
-    done = subprocess.run([*line[:-5], "tcp:nonsense"], check=False, capture_output=True, text=True, timeout=WITHIN_S)
+    done = subprocess.run([*line[:-3], "tcp:nonsense"], check=False, capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 2 and "serial:DEVICE:BAUD" in done.stderr
