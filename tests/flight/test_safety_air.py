@@ -9,7 +9,7 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from edge_agent import config, geo
 from edge_agent.flight import route
 from edge_agent.flight.mission import Item
-from edge_agent.flight.safety import Jump, SetMode, UploadFence, UploadMission, WriteSlots, permit
+from edge_agent.flight.safety import Jump, SetMode, UploadFence, UploadMission, UploadRally, WriteSlots, permit
 from edge_agent.messages import Dispatch, Telemetry
 from tests.flight.conftest import LAT, LON
 
@@ -156,6 +156,14 @@ def test_the_furthest_place_is_within_its_limit():
     assert "too far from home" in str(
         said(UploadMission(ABOARD), GROUND, structs.replace(LIMITS, max_distance_m=away_m - 0.1))
     )
+
+
+def test_the_furthest_rally_point_is_within_its_limit():
+    rally = Item(seq=0, frame=6, command=mavlink.MAV_CMD_NAV_RALLY_POINT, x=ABOARD[5].x, y=ABOARD[5].y, z=30.0)
+    away_m = geo.distance_m(LAT, LON, rally.x / 1e7, rally.y / 1e7)
+    near, far = (structs.replace(LIMITS, max_distance_m=limit) for limit in (away_m - 0.1, away_m))
+    assert said(UploadRally((rally,)), GROUND, far) is None
+    assert "too far from home" in str(said(UploadRally((rally,)), GROUND, near))
 
 
 def test_telemetry_is_fresh_for_three_seconds_and_no_more():
