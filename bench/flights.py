@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -40,7 +41,7 @@ async def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     lift_s = await lift_offs(args.out / "lift-off", args.runs)
     attach_s, astray_m = await re_attachments(args.out / "re-attach", args.runs)
-    found = {"lift_s": lift_s, "attach_s": attach_s, "astray_m": astray_m}
+    found = {"load": [os.getloadavg()[2]], "lift_s": lift_s, "attach_s": attach_s, "astray_m": astray_m}
     (ROOT / "build" / "bench-sitl.json").write_text(json.dumps(found, indent=1) + "\n")
     print(write_part("flights", page(found)))
     return int(p95(lift_s) > 8 or p95(attach_s) > 10 or max(astray_m) > 2)
@@ -145,7 +146,8 @@ def page(found: dict[str, list[float]]) -> str:
         "## Flights on ArduCopter",
         "",
         f"ArduCopter SITL at speed-up 1, {platform.machine()}, {datetime.now(UTC):%Y-%m-%d}, `make bench-sitl`."
-        " The interpreter's start is counted in; of the path, p95 is the worst.",
+        f" The interpreter's start is counted in; of the path, p95 is the worst. The machine's load was"
+        f" {found['load'][0]:.0f} on {os.cpu_count()} processors (15 minutes' mean).",
         "",
         "|  | runs | p50 | p95 | Wanted |  |",
         "| --- | --- | --- | --- | --- | --- |",
