@@ -152,7 +152,7 @@ async def lose_next(world: World, count: int, message: str) -> None:
 
 @phrase("the patrol {route} is ordered")
 async def ordered(world: World, route: str) -> None:
-    reply = await world.agent.order("fly", route=route)
+    reply = await world.insist("fly", route=route)
     assert reply.get("state") == "accepted", f"the agent answers {reply}"
 
 
@@ -297,7 +297,7 @@ async def never_armed(world: World) -> None:
 @phrase("the agent sent {count} commands to {what}")
 async def sent_count(world: World, count: int, what: str) -> None:
     starts = {"arm": "COMPONENT_ARM_DISARM(1", "start": "MISSION_START", "upload": "MISSION_COUNT"}[what]
-    sent = [c for c in verdict.commands(world.wire.sent) if c.what.startswith(starts)]
+    sent = [act for act in verdict.commands(world.wire.sent) if act.what.startswith(starts) and not act.again]
     assert len(sent) == count, f"it sent {len(sent)}: {sent}"
 
 
@@ -311,7 +311,7 @@ async def send_to(world: World, north_m: float, east_m: float, alt_m: float, hov
 
 @phrase("a dispatch {north_m} m north and {east_m} m east, {alt_m} m high for {hover_s} s, is ordered")
 async def dispatched(world: World, north_m: float, east_m: float, alt_m: float, hover_s: float) -> None:
-    reply = await send_to(world, north_m, east_m, alt_m, hover_s)
+    reply = await world.insist("dispatch", **world.place(north_m, east_m), alt_m=alt_m, hover_s=hover_s)
     assert reply.get("state") == "accepted", f"the agent answers {reply}"
 
 

@@ -29,10 +29,11 @@ ACTING = (
 
 
 class Act(NamedTuple):
-    """Something the agent told the vehicle to do, in words."""
+    """Something the agent told the vehicle to do, in words; `again` counts how often it was sent before, unanswered."""
 
     at_s: float
     what: str
+    again: int = 0
 
 
 def commands(sent: Iterable[Passed]) -> list[Act]:
@@ -45,7 +46,7 @@ def commands(sent: Iterable[Passed]) -> list[Act]:
             name = m.get_type()
             if name not in ACTING or (name.startswith("COMMAND_") and m.command in ASKING):
                 continue
-            found.append(Act(passed.at_s, _in_words(m)))
+            found.append(Act(passed.at_s, _in_words(m), getattr(m, "confirmation", 0)))
     return found
 
 

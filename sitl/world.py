@@ -23,6 +23,7 @@ ZONE = "Asia/Shanghai"
 BEGAN_S = datetime(2026, 6, 1, 8, 0, tzinfo=ZoneInfo(ZONE)).timestamp()
 POLL_S = 0.03
 START_WALL_S = 60.0
+INSIST_S = 20.0
 FLIGHT_S = 400.0  # a flight of the harness' routes is over by then
 
 
@@ -140,6 +141,16 @@ class World:
             lambda: self.phase in phases and (self.phase != "ground" or len(self.phases) > known),
             within_s, f"the agent in {' or '.join(phases)}",
         )  # fmt: skip
+
+    async def insist(self, name: str, **args: Any) -> dict[str, Any]:
+        """Order a flight, and again for some seconds where the link's age forbids it: the machine may have stalled."""
+        end = self.clock.now() + INSIST_S
+        while True:
+            reply = await self.agent.order(name, **args)
+            stalled = any(word in str(reply.get("reason")) for word in ("telemetry is", "link_down", "attaching"))
+            if not stalled or self.clock.now() > end:
+                return reply
+            await asyncio.sleep(POLL_S)
 
     async def wait(self, seconds: float) -> None:
         """Let the vehicle's time pass."""

@@ -25,7 +25,7 @@ def event(seq: int, phase: str, previous: str, wall_s: float = 0.0) -> dict:
 
 def test_what_only_asks_is_no_act():
     sent = [Passed(1.0, command(511, 33, 1e5)), Passed(2.0, command(400, 1))]
-    assert verdict.commands(sent) == [(2.0, "COMPONENT_ARM_DISARM(1, 0)")]
+    assert verdict.commands(sent) == [(2.0, "COMPONENT_ARM_DISARM(1, 0)", 0)]
 
 
 def test_a_command_while_yielded_is_found_and_one_after_a_persons_resume_is_not():
