@@ -61,6 +61,7 @@ CORES = (
     "flight/airframe.py",
     "flight/elsewhere.py",
     "flight/homeward.py",
+    "flight/trail.py",
     "flight/budget.py",
     "flight/command.py",
     "flight/commander.py",

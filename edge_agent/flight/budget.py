@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from edge_agent import geo
 from edge_agent.config import Airframe
-from edge_agent.flight import energy
+from edge_agent.flight import energy, scene
 from edge_agent.flight.energy import Meter, Place, Return, Wind
 from edge_agent.flight.mission import Item
 from edge_agent.flight.params import safety_value
@@ -75,6 +75,7 @@ def to_go_m(items: tuple[Item, ...], t: Telemetry) -> float | None:
     if t.lat is None or t.lon is None or t.home_lat is None or t.home_lon is None:
         return None
     seq = t.mission_seq if t.mode == "AUTO" and t.mission_seq else len(items)
-    left = [(item.x / 1e7, item.y / 1e7) for item in items[seq:] if (item.x, item.y) != (0, 0)]
+    ahead = [items[n] for n in scene.path(items, seq)] or items[seq:]
+    left = [(item.x / 1e7, item.y / 1e7) for item in ahead if (item.x, item.y) != (0, 0)]
     places = [(t.lat, t.lon), *left, (t.home_lat, t.home_lon)]
     return sum(geo.distance_m(*a, *b) for a, b in pairwise(places))

@@ -19,7 +19,7 @@ from edge_agent.flight.elsewhere import Elsewhere, longer
 from edge_agent.flight.energy import Wind
 from edge_agent.flight.homeward import Homeward
 from edge_agent.flight.launch import Launch
-from edge_agent.flight.logbook import Breakpoint, Logbook, State
+from edge_agent.flight.logbook import Logbook, State
 from edge_agent.flight.mavlink import Link
 from edge_agent.flight.mission import Item
 from edge_agent.flight.orders import Orders
@@ -28,6 +28,7 @@ from edge_agent.flight.refusals import not_now
 from edge_agent.flight.run import DISPATCH, Run
 from edge_agent.flight.schedule import Ledger, Missed
 from edge_agent.flight.timetable import Timetable
+from edge_agent.flight.trail import Trail
 from edge_agent.flight.weather import Judge, Weather
 from edge_agent.messages import Dispatch, Refusal, Telemetry
 from edge_agent.plans.model import Fence
@@ -82,7 +83,7 @@ class Commander:
         self._elsewhere = Elsewhere(link, limits, self.logbook, self.aboard)
         self._homeward = Homeward(link, limits, self.budget)
         self._on_scene_s: float | None = None
-        self._route_seq = missions.FIRST  # the last item of the route that was current
+        self._trail = Trail(self.logbook)
         self._home_by: tuple[str, str] | None = None  # who calls the drone home, and why
         self._resume_by: str | None = None
         self.carry: Callable[[config.Route], config.Route] = lambda route: route  # takes on what earlier runs left out
@@ -330,8 +331,7 @@ class Commander:
         work = self._launch.work(self.phase, now) if self._launch else "none"
         self._identify(now, wall)
         seq = (t.mission_seq or 0) if t else 0
-        if run is not None and run.order is None and run.leg(seq) == "route":
-            self._route_seq = seq
+        self._trail.look(run, seq)
         return Seen(
             link=link.alive(now),
             settled=self._settled(now),
@@ -380,8 +380,8 @@ class Commander:
         previous, self.phase, self.entered_s = self.phase, to, now
         self._note(f"flight: {previous} -> {to}: {cause}")
         refusal = self._launch.refusal if self._launch and to is Phase.FAILED else None
-        self._mark(previous, to, cause, wall)
         t = self.link.telemetry()
+        self._trail.enter(previous, to, cause, t, wall)
         self.logbook.enter(to, previous, cause, wall, t=t, refusal=refusal, to_go_m=self.to_go_m())
         run = self.logbook.run
         if run is not None and to is Phase.PAUSED:  # a pause that a restart found began before that
@@ -408,27 +408,6 @@ class Commander:
                 self._home_by = self._resume_by = None
             case Phase.LANDED | Phase.CHECKED | Phase.FAILED:
                 self._launch = None
-
-    def _mark(self, previous: Phase, to: Phase, cause: str, wall: float) -> None:
-        """Where a patrol is left on its way, the next one may go on; one that was flown to its end leaves nothing."""
-        run, t = self.logbook.run, self.link.telemetry()
-        if run is None or run.order is not None or t is None or previous not in (Phase.ROUTE, Phase.PAUSED):
-            return
-        if to is Phase.RETURNING and self.link.mode == "AUTO":
-            self.logbook.complete(run.route)
-        elif to in (Phase.RETURNING, Phase.LANDING, Phase.YIELDED, Phase.LOCKOUT):
-            self._leave(run, t, cause, wall)
-
-    def _leave(self, run: Run, t: Telemetry, why: str, wall: float) -> None:
-        if t.lat is None or t.lon is None or t.alt_m is None:
-            return
-        waypoint = max(run.skipped + self._route_seq - missions.FIRST, 0)
-        self.logbook.leave(
-            Breakpoint(
-                route=run.route, run=run.id, waypoint=waypoint, lat=t.lat, lon=t.lon, alt_m=t.alt_m, why=why,
-                wall_s=wall,
-            )
-        )  # fmt: skip
 
     def _begin(self, now: float) -> None:
         if self._launch is not None and not self._begun:
@@ -461,9 +440,9 @@ class Commander:
         left = self._elsewhere.turn(leaving, wall, now)
         if left is None:
             return
-        self._on_scene_s, t = None, self.link.telemetry()
-        if left.order is None and t is not None:
-            self._leave(left, t, "called away", wall)
+        self._on_scene_s = None
+        if left.order is None:
+            self._trail.leave(left, self.link.telemetry(), "called away", wall)
         self._enter(Phase.TRANSIT, "called there in flight", now, wall)
 
     def _want(self, asked: str, by: str, why: str, during: Collection[Phase], now: float) -> Refusal | None:
