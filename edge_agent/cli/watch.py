@@ -49,12 +49,16 @@ def _watch(
     """
     import msgspec
 
+    from edge_agent.audit import Audit
+    from edge_agent.incidents.hotlist_store import HotLists
     from edge_agent.incidents.rules import Rules
     from edge_agent.vision.camera.video import read_frames
     from edge_agent.vision.pipeline import open_eye
     from edge_agent.vision.record import write_picture
 
-    eye, rules = open_eye(settings, camera), Rules(settings.zones, settings.rules)
+    lists = HotLists(settings.data_dir, audit=Audit(settings.data_dir))
+    lists.refresh()
+    eye, rules = open_eye(settings, camera), Rules(settings.zones, settings.rules, lists=lists)
     fps = camera.fps if isinstance(camera, config.VideoCamera) else None
     seen: dict[int, dict[str, Any]] = {}
     frames, drops = 0, Counter[str]()
@@ -78,6 +82,7 @@ def _watch(
         failure = _incomplete(video, drops)
     except DriverError as error:
         failure = error
+    lists.flush()
     yield from seen.values()
     yield {"type": "end", "frames": frames, "complete": failure is None}
     if failure:
