@@ -37,7 +37,8 @@ def main() -> None:
         "link": flight_link.measure(args.seconds, args.repeats),
         "upload": flight_upload.measure(args.seeds, args.runs),
     }
-    found["facts"] = {"load": round(load, 1), "seconds": round(time.monotonic() - began_s)}
+    asked = f" ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else ""
+    found["facts"] = {"load": round(load, 1), "seconds": round(time.monotonic() - began_s), "asked": asked}
     where = ROOT / "build" / "bench-flight.json"
     where.parent.mkdir(exist_ok=True)
     where.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -51,7 +52,7 @@ def part(found: dict[str, Any]) -> str:
     lines = [
         "# Flight",
         "",
-        f"One run of `make bench-flight` ({facts['seconds']} s, {datetime.now(UTC):%Y-%m-%d}) on"
+        f"One run of `make bench-flight{facts['asked']}` ({facts['seconds']} s, {datetime.now(UTC):%Y-%m-%d}) on"
         f" {cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores; the load of everything else when it began"
         f" was {facts['load']}. Written by `bench/flight.py`.",
         "",
