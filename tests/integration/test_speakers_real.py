@@ -19,7 +19,7 @@ from edge_agent.speakers.sip import SipSpeaker
 from edge_agent.speakers.sound import TONE_HZ, TONE_S, Clip
 from edge_agent.speakers.voice import Voice
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 CLOCK = SystemClock()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from agents import CAMERA, SITE, agent
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 SPEAKERS = "".join(f'[[speaker]]\nname = "{name}"\ntype = "simulated"\n' for name in ("horn", "bell"))
 
