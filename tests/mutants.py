@@ -57,7 +57,8 @@ Change = Callable[[ast.AST], None]
 def mutants(source: str) -> Iterator[Mutant]:
     """Every mutant of every condition: its value, each comparison, each `and`/`or` and its operands, each bound."""
     tree = ast.parse(source)
-    tested = {id(node) for part in _parts(tree) for node in ast.walk(part)}
+    words = {id(node) for text in ast.walk(tree) if isinstance(text, ast.JoinedStr) for node in ast.walk(text)}
+    tested = {id(node) for part in _parts(tree) for node in ast.walk(part)} - words
     for index, node in enumerate(ast.walk(tree)):
         for change in _changes(node) if id(node) in tested else ():
             mutated = copy.deepcopy(tree)

@@ -121,7 +121,7 @@ def permit(command: Command, telemetry: Telemetry | None, limits: Limits, now: f
             return _arm(telemetry)
         case Disarm():
             if telemetry.landed is not True:
-                return _no("disarm", "never disarm in the air", "landed" if telemetry.landed else "not on the ground")
+                return _no("disarm", "never disarm in the air", "not on the ground")
             return None
         case SetMode(mode=mode):
             return _mode(mode, telemetry)

@@ -166,6 +166,18 @@ def test_the_furthest_rally_point_is_within_its_limit():
     assert "too far from home" in str(said(UploadRally((rally,)), GROUND, near))
 
 
+@pytest.mark.parametrize("alt_m", [LIMITS.min_alt_m, LIMITS.max_alt_m])
+def test_the_lowest_and_the_highest_place_are_within_the_limits(alt_m):
+    rally = Item(seq=0, frame=6, command=mavlink.MAV_CMD_NAV_RALLY_POINT, x=ABOARD[5].x, y=ABOARD[5].y, z=alt_m)
+    assert said(changed(5, z=alt_m), GROUND) is None
+    assert said(UploadRally((rally,)), GROUND) is None
+
+
+def test_a_circle_may_be_small():
+    circle = Item(seq=0, frame=0, command=mavlink.MAV_CMD_NAV_FENCE_CIRCLE_EXCLUSION, p1=0.5)
+    assert said(UploadFence((circle,)), GROUND) is None
+
+
 def test_telemetry_is_fresh_for_three_seconds_and_no_more():
     assert said(SetMode("RTL"), now=NOW + 3.0) is None
     assert said(SetMode("RTL"), now=NOW + 3.001) == "telemetry is too old to command by"
