@@ -1,0 +1,305 @@
+"""What no section can see alone: names that must exist, values that must fit each other."""
+
+from __future__ import annotations
+
+import stat
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from edge_agent import geo, spans
+from edge_agent.calendar import rule_fault
+from edge_agent.config.agent import Agent
+from edge_agent.config.base import RESERVED, Site
+from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
+from edge_agent.config.incidents import HotListed, LineCrossing
+from edge_agent.config.secret import secret_path
+from edge_agent.config.speakers import Speaker
+from edge_agent.config.uplink import Evidence, Mqtt, Operator
+from edge_agent.config.vision import RtspCamera, SimulatedCamera, SimulatedDetector
+from edge_agent.phrases import phrase_faults
+from edge_agent.plans.judge import route_faults
+
+
+def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
+    """What no single value shows: names that must exist, be unique, and make sense together.
+
+    Names are taken from the file itself, so that a section refused for another fault still counts as there.
+    """
+    faults: list[str] = []
+
+    def names(kind: str) -> set[str]:
+        sections = table.get(kind, ())
+        found = (
+            [s.get("name") or s.get("id") for s in sections if isinstance(s, dict)]
+            if isinstance(sections, list)
+            else []
+        )
+        given = [name for name in found if isinstance(name, str)]
+        faults.extend(
+            f"{kind}: the name `{name}` stands {given.count(name)} times"
+            for name in sorted({*given})
+            if given.count(name) > 1
+        )
+        return set(given)
+
+    def known(where: str, name: str, among: set[str], kind: str) -> None:
+        if name not in among:
+            there = ", ".join(sorted(among)) or "none is configured"
+            faults.append(f"{where}: no {kind} is called `{name}` (there is: {there})")
+
+    cameras, detectors, zones, speakers, routes = map(names, ("camera", "detector", "zone", "speaker", "route"))
+    names("rule"), names("blackout"), names("visit")
+    schedules = names("schedule")
+    vehicle = "vehicle" in table
+    site = table["site"] if isinstance(table.get("site"), dict) else {}
+
+    try:
+        ZoneInfo(config.site.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        faults.append(f"site.time_zone: no such IANA zone: {config.site.time_zone!r} (one is `Asia/Shanghai`)")
+    if ("lat" in site) != ("lon" in site):
+        faults.append("site: `lat` and `lon` go together")
+    if not vehicle and not cameras:
+        faults.append("the file: neither a [vehicle] nor a [[camera]]: there is nothing to run")
+    if vehicle and "lat" not in site:
+        faults.append("site.lat: required with a [vehicle]: it is the take-off place that flights are checked against")
+    for camera in config.cameras:
+        known(f"camera[{camera.name}].detector", camera.detector, detectors, "detector")
+    for camera in config.cameras:
+        if isinstance(camera, RtspCamera) and camera.credentials is not None:
+            faults += _secret_faults(f"camera[{camera.name}].credentials", camera.credentials)
+    simulated = {d.name for d in config.detectors if isinstance(d, SimulatedDetector)}
+    for camera in config.cameras:
+        if camera.detector in simulated and not isinstance(camera, SimulatedCamera):
+            faults.append(
+                f"camera[{camera.name}].detector: a simulated detector sees only a simulated camera's truth;"
+                " give this camera one of type `onnx`"
+            )
+    for zone in config.zones:
+        known(f"zone[{zone.name}].camera", zone.camera, cameras, "camera")
+        if geo.crosses_itself(zone.polygon):
+            faults.append(f"zone[{zone.name}].polygon: its edges cross each other")
+    spoken_to = speakers.union(*(s.groups for s in config.speakers))
+    spoken_to |= {"drone"} if any(s.airborne for s in config.speakers) else set()
+    for rule in config.rules:
+        if isinstance(rule, LineCrossing):
+            known(f"rule[{rule.id}].camera", rule.camera, cameras, "camera")
+            if rule.line[0] == rule.line[1]:
+                faults.append(f"rule[{rule.id}].line: its ends are the same place")
+        elif rule.zone is not None:
+            known(f"rule[{rule.id}].zone", rule.zone, zones, "zone")
+        if isinstance(rule, HotListed) and not config.plates.enabled:
+            faults.append(f"plates.enabled: rule[{rule.id}] needs plates to be read: set it to true")
+        for name in rule.speakers:
+            known(f"rule[{rule.id}].speakers", name, spoken_to, "speaker")
+        for number, rung in enumerate(rule.ladder):
+            faults += [f"rule[{rule.id}].ladder[{number}].{fault}" for fault in phrase_faults(rung.say)]
+        if rule.speakers and not rule.say:
+            faults.append(f"rule[{rule.id}].say: required with `speakers`: what shall they say?")
+        faults += [f"rule[{rule.id}].{fault}" for fault in phrase_faults(rule.say)]
+        faults += [
+            f"rule[{rule.id}].active[{n}]: {why}" for n, span in enumerate(rule.active) if (why := spans.fault(span))
+        ]
+    for schedule in config.schedules:
+        known(f"schedule[{schedule.id}].route", schedule.route, routes, "route")
+        faults += _schedule_faults(schedule, config.site)
+    for blackout in config.blackouts:
+        for name in blackout.schedules:
+            known(f"blackout[{blackout.id}].schedules", name, schedules, "schedule")
+        faults += [f"blackout[{blackout.id}]: {fault}" for fault in (spans.fault(blackout),) if fault]
+    for number, span in enumerate(config.levels):
+        faults += [f"level[{number}]: {fault}" for fault in (spans.fault(span),) if fault]
+    for visit in config.visits:
+        for name in visit.routes:
+            known(f"visit[{visit.id}].routes", name, routes, "route")
+        faults += _visit_faults(visit, config.site, config.limits)
+    if (config.routes or config.schedules) and not vehicle:
+        faults.append("vehicle: required with a [[route]] or a [[schedule]]")
+    take_off = None if config.site.lat is None or config.site.lon is None else (config.site.lat, config.site.lon)
+    for route in config.routes:
+        faults += [f"route[{route.id}].{fault}" for fault in route_faults(route, take_off, config.limits)]
+    if config.limits.return_battery_pct >= config.limits.takeoff_battery_pct:
+        faults.append(
+            f"limits.return_battery_pct: {config.limits.return_battery_pct:g} is not below"
+            f" takeoff_battery_pct {config.limits.takeoff_battery_pct:g}: every flight would turn back at once"
+        )
+    faults += _airframe_faults(config.airframe)
+    if isinstance(config.vehicle, MavlinkVehicle) and config.vehicle.signing is not None:
+        faults += _secret_faults("vehicle.signing.key", config.vehicle.signing.key)
+    if config.mqtt is not None:
+        faults += _mqtt_faults(config.mqtt)
+    faults += _speaker_faults(config.speakers)
+    faults += _evidence_faults(config.evidence, config.mqtt)
+    faults += _operator_faults(config.operators)
+    if config.metrics is not None and not config.metrics.listen.startswith("unix:"):
+        port = int(config.metrics.listen.rpartition(":")[2])
+        if not 1 <= port <= 65535:
+            faults.append(f"metrics.listen: port {port} is not within 1 to 65535")
+    if config.site.device in RESERVED:
+        faults.append(f"site.device: {config.site.device!r} is a level of the topics themselves; give another name")
+    return faults
+
+
+def _schedule_faults(schedule: Schedule, site: Site) -> list[str]:
+    where = f"schedule[{schedule.id}]"
+    faults = [f"{where}.windows[{n}]: {why}" for n, span in enumerate(schedule.windows) if (why := spans.fault(span))]
+    if schedule.time_zone is not None:
+        try:
+            ZoneInfo(schedule.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            faults.append(f"{where}.time_zone: no such IANA zone: {schedule.time_zone!r}")
+    for day in schedule.exdate:
+        try:
+            datetime.fromisoformat(day)
+        except ValueError as error:
+            faults.append(f"{where}.exdate: {error}, got {day!r}")
+    return faults + _rule_faults(where, schedule, site)
+
+
+def _rule_faults(where: str, schedule: Schedule, site: Site) -> list[str]:
+    sunny = schedule.sun is not None
+    if (schedule.cron is None) == (schedule.rrule is None and not sunny):
+        return [f"{where}: give either `cron` or `rrule`, or `sun`"]
+    if not sunny and (schedule.offset_min or schedule.not_before or schedule.not_after):
+        return [f"{where}.sun: required with `offset_min`, `not_before` or `not_after`"]
+    if sunny and site.lat is None:
+        return [f"{where}.sun: the sun of what place? give site.lat and site.lon"]
+    if schedule.not_before and schedule.not_after and schedule.not_before > schedule.not_after:
+        return [f"{where}.not_before: {schedule.not_before} is later than not_after {schedule.not_after}"]
+    if schedule.cron is not None:
+        try:
+            if len(schedule.cron.split()) != 5:
+                raise CronSimError("five fields are wanted: minute hour day month weekday")
+            CronSim(schedule.cron, datetime(2026, 1, 1))  # noqa: DTZ001 (a naive start only parses the line)
+        except CronSimError as error:
+            return [f"{where}.cron: {error}, got {schedule.cron!r}"]
+        return []
+    if schedule.rrule is None:
+        return []
+    if schedule.dtstart is None:
+        return [f"{where}.dtstart: required with `rrule` (local time, as 2026-11-22T21:30)"]
+    fault = rule_fault(schedule.rrule, schedule.dtstart)
+    return [f"{where}.{fault}"] if fault else []
+
+
+def _visit_faults(visit: MustVisit, site: Site, limits: Limits) -> list[str]:
+    where, count = f"visit[{visit.id}]", len(visit.corners)
+    least, most = {"point": (1, 1), "line": (2, 200), "area": (3, 200)}[visit.kind]
+    if not least <= count <= most:
+        return [f"{where}.corners: a {visit.kind} has {least} to {most}, got {count}"]
+    if visit.dwell_s and visit.kind != "point":
+        return [f"{where}.dwell_s: a {visit.kind} is passed, not stayed at; use `share`"]
+    if visit.kind == "area" and geo.crosses_itself(visit.corners):
+        return [f"{where}.corners: its edges cross each other"]
+    if site.lat is None or site.lon is None:
+        return []
+    away_m = max(geo.distance_m(site.lat, site.lon, *corner) for corner in visit.corners)
+    if away_m <= limits.max_distance_m:
+        return []
+    return [f"{where}: {away_m:.0f} m from the take-off place, limits.max_distance_m is {limits.max_distance_m:g}"]
+
+
+def _airframe_faults(frame: Airframe) -> list[str]:
+    return [
+        f"airframe.{key}: {watts:g} is below hover_w {frame.hover_w:g}: nothing is cheaper than hovering here"
+        for key, watts in (("climb_w", frame.climb_w), ("cruise_w", frame.cruise_w))
+        if watts < frame.hover_w
+    ]
+
+
+def _mqtt_faults(mqtt: Mqtt) -> list[str]:
+    faults: list[str] = []
+    if mqtt.ca_file is None and not mqtt.plain:
+        faults.append("mqtt.ca_file: required; for a broker without TLS, in development only, set `plain = true`")
+    if mqtt.ca_file is not None and mqtt.plain:
+        faults.append("mqtt.plain: true contradicts `ca_file`: with a CA the link is TLS")
+    faults += _tls_faults("mqtt", mqtt)
+    if mqtt.password is not None:
+        faults += _secret_faults("mqtt.password", mqtt.password)
+        if mqtt.username is None:
+            faults.append("mqtt.username: required with `password`")
+    return faults
+
+
+def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
+    faults: list[str] = []
+    after = {speaker.name: speaker.fallback for speaker in speakers}
+    for speaker in speakers:
+        where = f"speaker[{speaker.name}]"
+        if (speaker.lat is None) != (speaker.lon is None):
+            faults.append(f"{where}: `lat` and `lon` go together")
+        if speaker.fallback is not None and speaker.fallback not in after:
+            faults.append(f"{where}.fallback: no speaker is called `{speaker.fallback}`")
+        way, name = [speaker.name], speaker.fallback
+        while name is not None and name not in way:
+            way.append(name)
+            name = after.get(name)
+        if name == speaker.name:
+            faults.append(f"{where}.fallback: goes round in a circle: {' → '.join([*way, name])}")
+        password: str | None = getattr(speaker, "password", None)
+        if password is not None:
+            faults += _secret_faults(f"{where}.password", password)
+            if getattr(speaker, "username", None) is None:
+                faults.append(f"{where}.username: required with `password`")
+        ca_file: Path | None = getattr(speaker, "ca_file", None)
+        if ca_file is not None and not ca_file.is_file():
+            faults.append(f"{where}.ca_file: no such file: {ca_file}")
+    return faults
+
+
+def _operator_faults(operators: tuple[Operator, ...]) -> list[str]:
+    faults: list[str] = []
+    ids = [operator.id for operator in operators]
+    for operator in operators:
+        where = f"operator[{operator.id}]"
+        if ids.count(operator.id) > 1:
+            faults.append(f"{where}: the id stands {ids.count(operator.id)} times")
+        try:
+            date.fromisoformat(operator.not_after)
+        except ValueError as error:
+            faults.append(f"{where}.not_after: {error}, got {operator.not_after!r}")
+    return list(dict.fromkeys(faults))
+
+
+def _evidence_faults(evidence: Evidence, mqtt: Mqtt | None) -> list[str]:
+    faults = _tls_faults("evidence", evidence)
+    if evidence.upload == "static" and evidence.url is None:
+        faults.append('evidence.url: required with upload = "static": the tus endpoint that takes the files')
+    if evidence.upload != "static" and evidence.url is not None:
+        faults.append(f'evidence.url: upload = "{evidence.upload}" does not use it; set upload = "static"')
+    if evidence.upload == "mqtt" and mqtt is None:
+        faults.append('evidence.upload: "mqtt" asks the centre for grants, and there is no [mqtt]')
+    if evidence.url is not None and evidence.url.startswith("http:") and not evidence.plain:
+        faults.append("evidence.url: is http://; use https://, or set `plain = true` in development only")
+    if evidence.token is not None:
+        faults += _secret_faults("evidence.token", evidence.token)
+    return faults
+
+
+def _tls_faults(where: str, section: Mqtt | Evidence) -> list[str]:
+    faults: list[str] = []
+    if (section.cert_file is None) != (section.key_file is None):
+        faults.append(f"{where}: `cert_file` and `key_file` go together")
+    for key in ("ca_file", "cert_file", "key_file"):
+        path: Path | None = getattr(section, key)
+        if path is not None and not path.is_file():
+            faults.append(f"{where}.{key}: no such file: {path}")
+    return faults
+
+
+def _secret_faults(where: str, secret: str) -> list[str]:
+    path = secret_path(secret)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return [  # without its value, which may be the secret itself
+            f"{where}: {error.strerror}; a secret is never written here, only the file that holds it"
+            " (or credential:NAME)"
+        ]
+    if mode & (stat.S_IRWXO | stat.S_IWGRP) and not secret.startswith("credential:"):
+        return [f"{where}: {path} is open to others (mode {stat.S_IMODE(mode):04o}); chmod 600 it"]
+    return []

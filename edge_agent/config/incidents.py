@@ -1,0 +1,116 @@
+"""Sections of what is to be noticed: zones, rules, clips, privacy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from edge_agent.config.base import Id, Section, Unit
+from edge_agent.config.flight import Span
+from edge_agent.messages import Phrase
+
+Corner = tuple[Unit, Unit]
+
+
+class Zone(Section, frozen=True):
+    """A polygon in a camera's picture; corners are fractions of its width and height from the top left."""
+
+    name: Id
+    camera: Id
+    polygon: Annotated[tuple[Corner, ...], Meta(min_length=3, max_length=200)]
+
+
+class Rung(Section, frozen=True):
+    """What an object is told if it stays `after_s` after the incident; then every `every_s`, `times` in all."""
+
+    after_s: Annotated[float, Meta(gt=0, le=86_400)]
+    say: Annotated[tuple[Phrase, ...], Meta(min_length=1)]
+    urgent: bool = False  # said as a danger: interrupts other warnings
+    every_s: Annotated[float, Meta(ge=5, le=3600)] = 30.0
+    times: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
+class RuleSection(Section, frozen=True, kw_only=True):
+    """What all rules have; `blur = false` lets the pictures of its incidents leave as they were taken."""
+
+    id: Id
+    speakers: tuple[Id, ...] = ()
+    say: tuple[Phrase, ...] = ()
+    ladder: tuple[Rung, ...] = ()
+    active: tuple[Span, ...] = ()  # when it holds, in the site's time zone; empty: always
+    clip_before_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    clip_after_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
+    blur: bool = True
+
+
+class ForbiddenZone(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="forbidden_zone"):
+    """Fires when one of `classes` stands in the zone for `after_s`."""
+
+    zone: Id
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person",)
+    after_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    min_score: Unit = 0.0
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
+
+
+class Dwell(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="dwell"):
+    """Fires when one of `classes` stays in the zone, within `radius` of its own size, for `after_s`."""
+
+    zone: Id
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("vehicle",)
+    after_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
+    radius: Annotated[float, Meta(gt=0, le=10)] = 0.5
+    min_score: Unit = 0.0
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+
+
+class HotListed(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="hot_list"):
+    """Fires when a plate is read that stands on one of `lists` (all, where none is named); needs [plates].
+
+    `quality` is the weakest match that fires: "exact", "probable" (one character that is easily mistaken), or
+    "possible" (any one character in doubt).
+    """
+
+    zone: Id | None = None  # anywhere, on every camera, where none is named
+    lists: tuple[Id, ...] = ()
+    quality: Literal["exact", "probable", "possible"] = "probable"
+    min_confidence: Unit = 0.6
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+
+
+class LineCrossing(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="line_crossing"):
+    """Fires when one of `classes` crosses a line (two places of the picture, as corners of zones) with its feet.
+
+    `to_left` and `to_right` are for who looks from the line's first end to its second.
+    """
+
+    camera: Id
+    line: tuple[Corner, Corner]
+    direction: Literal["either", "to_left", "to_right"] = "either"
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person", "vehicle", "two-wheeler")
+    min_score: Unit = 0.0
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  # for who goes to and fro
+
+
+Rule = ForbiddenZone | Dwell | HotListed | LineCrossing
+
+
+class Clips(Section, frozen=True):
+    """The last `seconds` of each camera, kept in memory as H.264, from which clips are cut; 0 keeps nothing."""
+
+    seconds: Annotated[float, Meta(ge=0, le=3600)] = 120.0
+    fps: Annotated[float, Meta(gt=0, le=30)] = 8.0
+    max_height: Annotated[int, Meta(ge=64, le=2160)] = 720
+    max_mib: Annotated[int, Meta(ge=1, le=1024)] = 48  # of each camera
+
+
+class Privacy(Section, frozen=True):
+    """What of people leaves the device: with `blur` heads and the plates that no rule asked for cannot be made out.
+
+    The originals stay in `data_dir/originals` for `keep_days`, at most `max_mib` of them.
+    """
+
+    blur: bool = True
+    keep_days: Annotated[float, Meta(ge=0, le=36_500)] = 30.0
+    max_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 2048

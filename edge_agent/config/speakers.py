@@ -1,0 +1,161 @@
+"""Sections of the voice: loudspeakers, announcements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from edge_agent.config.base import Id, Lat, Lon, Secret, Section
+from edge_agent.messages import AnnouncementClass, Proof
+
+
+class AnySpeaker(Section, frozen=True, kw_only=True):
+    """What any loudspeaker has. `groups` are names that mean several; `airborne` hangs under the drone.
+
+    A warning that is not proven as far as `proof` asks is tried on `fallback`. `microphone` hears it: `alsa:DEVICE`, or
+    whatever FFmpeg opens (a camera's `rtsp://` stream).
+    """
+
+    name: Id
+    groups: tuple[Id, ...] = ()
+    lat: Lat | None = None
+    lon: Lon | None = None
+    airborne: bool = False
+    volume_pct: Annotated[float, Meta(ge=0, le=100)] = 100.0
+    proof: Proof = "none"
+    fallback: Id | None = None
+    microphone: Annotated[str, Meta(min_length=1, max_length=300)] | None = None
+
+
+RtpCodec = Literal["pcmu", "pcma", "g722", "opus"]
+
+
+class RtpSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="rtp"):
+    """RTP to a unicast or multicast address, 20 ms a packet; with `rtcp`, reports on the port above."""
+
+    host: str
+    port: Annotated[int, Meta(ge=1024, le=65534)]
+    codec: RtpCodec = "pcmu"
+    rtcp: bool = False
+    ttl: Annotated[int, Meta(ge=0, le=255)] = 1
+    interface: str | None = None  # the local address that multicast leaves by
+
+
+class SimulatedSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="simulated"):
+    """Writes what it would play to WAV files in `directory` (the default is `speakers/NAME` below `data_dir`)."""
+
+    directory: Path | None = None
+    realtime: bool = True
+
+
+class HttpSpeaker(AnySpeaker, frozen=True, kw_only=True):
+    """A device with a web server: `http://HOST[:PORT]`, or https with the certificate in `ca_file`."""
+
+    url: Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+$")]
+    username: str | None = None
+    password: Secret | None = None
+    ca_file: Path | None = None
+
+
+class AxisSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="axis"):
+    """Axis: VAPIX audio transmit, mu-law at 8 kHz, or at 16 kHz (`wide`) where the device has it."""
+
+    wide: bool = False
+
+
+class HikvisionSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="hikvision"):
+    """Hikvision: ISAPI two-way audio, in the codec that the channel is set to (G.711)."""
+
+    channel: Annotated[int, Meta(ge=1, le=64)] = 1
+
+
+class DahuaSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="dahua"):
+    """Dahua, Amcrest, Lorex: `audio.cgi`."""
+
+    channel: Annotated[int, Meta(ge=1, le=64)] = 1
+    codec: Literal["pcma", "pcmu"] = "pcma"
+
+
+class SipSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="sip"):
+    """A SIP device that answers by itself: `sip:USER@HOST[:PORT]`, called directly or through a PBX at `proxy`."""
+
+    uri: Annotated[str, Meta(pattern=r"^sip:[^\s@;<>]+@[^\s@;<>/]+$")]
+    proxy: Annotated[str, Meta(pattern=r"^[^\s@;<>/]+$")] | None = None  # HOST[:PORT]
+    caller: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = "edge-agent"
+    username: str | None = None
+    password: Secret | None = None
+    codec: RtpCodec = "pcmu"
+
+
+class OnvifSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="onvif"):
+    """An ONVIF Profile T device: the audio backchannel of its RTSP stream, `rtsp://HOST[:PORT]/PATH`."""
+
+    url: Annotated[str, Meta(pattern=r"^rtsp://[^\s/?#@]+(/\S*)?$")]
+    username: str | None = None
+    password: Secret | None = None
+
+
+class AlgoSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="algo"):
+    """Algo: RTP to the speaker itself or its group, and its REST API to see whether it plays (user `admin`)."""
+
+    host: str = "224.0.2.60"  # what Algo's own speakers listen to
+    port: Annotated[int, Meta(ge=1024, le=65534)] = 50_000
+    codec: RtpCodec = "pcmu"
+    ttl: Annotated[int, Meta(ge=0, le=255)] = 1
+    interface: str | None = None
+
+
+class LocalSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="local"):
+    """A sound card of this machine: an ALSA device as `aplay -L` lists them."""
+
+    device: Annotated[str, Meta(pattern=r"^[^\s\x00]{1,128}$")] = "default"
+
+
+Speaker = (
+    RtpSpeaker
+    | SipSpeaker
+    | AxisSpeaker
+    | HikvisionSpeaker
+    | DahuaSpeaker
+    | OnvifSpeaker
+    | AlgoSpeaker
+    | LocalSpeaker
+    | SimulatedSpeaker
+)
+
+
+Hours = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class Announcements(Section, frozen=True):
+    """Restraint: what is said how often, when not, how loud at most, and when the drone may speak.
+
+    `quiet` spans are in the site's time and may pass midnight. Danger and live talk are never limited by number.
+    """
+
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0  # between two warnings of one track
+    per_hour: Annotated[int, Meta(ge=0, le=3600)] = 60  # of one speaker
+    quiet: tuple[Hours, ...] = ()
+    quiet_classes: tuple[AnnouncementClass, ...] = ("rule", "scheduled", "test")
+    max_volume_pct: Annotated[float, Meta(ge=0, le=100)] = 100.0
+    drone_min_alt_m: Annotated[float, Meta(ge=0, le=500)] = 5.0
+    drone_max_alt_m: Annotated[float, Meta(ge=0, le=500)] = 60.0
+    drone_max_speed_mps: Annotated[float, Meta(ge=0, le=30)] = 3.0
+    drone_radius_m: Annotated[float, Meta(gt=0, le=10_000)] = 60.0  # around the place that a warning is for
+
+
+def quiet_span(text: str) -> tuple[int, int]:
+    """`22:00-06:00` as minutes of the day: when it begins and when it ends."""
+    begins, ends = (int(part[:2]) * 60 + int(part[3:]) for part in text.split("-"))
+    return begins, ends
+
+
+class Voice(Section, frozen=True):
+    """How texts are spoken."""
+
+    speed_wpm: Annotated[int, Meta(ge=80, le=400)] = 160
+    tone: bool = True
+    loudness_lufs: Annotated[float, Meta(ge=-40, le=-6)] = -16.0  # EBU R128; the attention tone's RMS in dBFS, too
+    stale_s: Annotated[float, Meta(gt=0, le=600)] = 10.0

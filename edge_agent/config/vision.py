@@ -1,0 +1,136 @@
+"""Sections of the eyes: cameras, detectors, plates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from edge_agent.config.base import Id, Secret, Section, Unit
+
+
+class Tiles(Section, frozen=True):
+    """Parts of a large picture that the detector looks at in full size, for objects too small in the whole of it.
+
+    Every `full_every` frames the whole picture is looked at, else up to `each` tiles as far as `budget_ms` lasts.
+    """
+
+    side_px: Annotated[int, Meta(ge=64, le=4096)] = 640
+    each: Annotated[int, Meta(ge=1, le=64)] = 2
+    full_every: Annotated[int, Meta(ge=1, le=1000)] = 3
+    budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 200.0
+
+
+class Looked(Section, frozen=True, kw_only=True):
+    """What all cameras have in common: whose eyes look at it, where, and when.
+
+    `motion`: a camera that stands still (`static`) is looked at where something changes; of one that moves (`moving`)
+    the picture's motion is taken from the tracks; `auto` tells which by itself, `off` does neither.
+    """
+
+    name: Id
+    detector: Id
+    motion: Literal["auto", "static", "moving", "off"] = "auto"
+    tiles: Tiles | None = None
+
+
+class VideoCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="video"):
+    """A video file, or a directory of images, played at its own pace (`realtime`) or frame by frame."""
+
+    path: Path
+    realtime: bool = True
+    loop: bool = False
+    fps: Annotated[float, Meta(gt=0, le=120)] | None = None  # of an image directory, or to override the file's
+
+
+class SimulatedCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="simulated"):
+    """A rendered river bank with moving people and vehicles with plates."""
+
+    scene: Literal["river_bank", "empty"] = "river_bank"
+    fps: Annotated[float, Meta(gt=0, le=60)] = 8.0
+    width: Annotated[int, Meta(ge=160, le=3840)] = 1280
+    height: Annotated[int, Meta(ge=120, le=2160)] = 720
+    seed: int = 1
+    began_s: Annotated[float, Meta(ge=0)] | None = None  # Unix time when the scene began; else when the camera opens
+
+
+StallS = Annotated[float, Meta(ge=0.5, le=300)]
+FrozenS = Annotated[float, Meta(ge=0, le=3600)]
+MaxFps = Annotated[float, Meta(gt=0, le=120)]
+
+
+class RtspCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="rtsp"):
+    """A camera on the network: `url` without user and password, which stand in the file `credentials` (USER:PASSWORD).
+
+    Without a new picture for `stall_s`, or with the same one for `frozen_s` (0: never), it is connected to anew.
+    """
+
+    url: Annotated[str, Meta(pattern=r"^rtsps?://[^\s/@]+(/[^\s]*)?$")]
+    credentials: Secret | None = None
+    transport: Literal["tcp", "udp"] = "tcp"
+    connect_s: Annotated[float, Meta(gt=0, le=120)] = 10.0
+    stall_s: StallS = 5.0
+    frozen_s: FrozenS = 30.0
+    max_fps: MaxFps | None = None  # pictures beyond it are decoded and left
+
+
+class V4l2Camera(Looked, frozen=True, kw_only=True, tag_field="type", tag="v4l2"):
+    """A camera of the kernel; `format` is its FourCC, as "MJPG" or "YUYV"."""
+
+    device: Path = Path("/dev/video0")
+    width: Annotated[int, Meta(ge=16, le=16384)] = 1280
+    height: Annotated[int, Meta(ge=16, le=16384)] = 720
+    fps: MaxFps = 15.0
+    format: Annotated[str, Meta(pattern=r"^[A-Z0-9]{4}$")] | None = None
+    stall_s: StallS = 5.0
+    frozen_s: FrozenS = 30.0
+    max_fps: MaxFps | None = None
+
+
+class PiCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="picamera"):
+    """The camera of a Raspberry Pi, by picamera2; `short_exposure` keeps what moves sharp, at the price of noise."""
+
+    number: Annotated[int, Meta(ge=0, le=9)] = 0
+    width: Annotated[int, Meta(ge=64, le=9152)] = 1920
+    height: Annotated[int, Meta(ge=64, le=6944)] = 1080
+    fps: MaxFps = 15.0
+    short_exposure: bool = True
+    stall_s: StallS = 5.0
+    frozen_s: FrozenS = 30.0
+
+
+Camera = VideoCamera | SimulatedCamera | RtspCamera | V4l2Camera | PiCamera
+
+
+class OnnxDetector(Section, frozen=True, tag_field="type", tag="onnx"):
+    """A detector run by ONNX Runtime; `labels` names the classes where the model does not."""
+
+    name: Id
+    model: Path
+    score: Unit = 0.3
+    nms_iou: Unit = 0.5
+    threads: Annotated[int, Meta(ge=1, le=64)] = 2
+    labels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ("person", "vehicle", "two-wheeler")  # what is kept; empty keeps all
+
+
+class SimulatedDetector(Section, frozen=True, tag_field="type", tag="simulated"):
+    """Reads the truth that the simulated camera knows; says so wherever it is shown."""
+
+    name: Id
+
+
+Detector = OnnxDetector | SimulatedDetector
+
+
+class Plates(Section, frozen=True):
+    """Reading of licence plates on vehicles."""
+
+    enabled: bool = False
+    reader: Literal["rapidocr"] = "rapidocr"
+    countries: Annotated[tuple[Annotated[str, Meta(pattern="^[A-Z]{2}\\Z")], ...], Meta(min_length=1)] = ("CN",)
+    min_confidence: Unit = 0.6
+    every_s: Annotated[float, Meta(ge=0, le=60)] = 0.5  # per track, until `enough` reads
+    enough: Annotated[int, Meta(ge=1, le=100)] = 5
+    threads: Annotated[int, Meta(ge=1, le=64)] = 1
