@@ -134,7 +134,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     """A rule fired: what, where, when and the picture that shows it. `zone` is empty for the whole picture."""
 
     id: str  # ULID
-    kind: Literal["forbidden_zone", "dwell", "hot_list", "line_crossing"]
+    kind: Literal["forbidden_zone", "dwell", "loitering", "crowd", "line_crossing", "plate_seen", "hot_list"]
     rule: str
     camera: str
     zone: str
@@ -151,6 +151,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     picture: Picture | None = None
     hit: Hit | None = None
     direction: Literal["to_left", "to_right"] | None = None  # of a crossing, from the line's first end to its second
+    count: int | None = None  # of a crowd: how many there are; `track` is who was first seen, `box` goes around all
 
 
 CaseState = Literal["new", "acknowledged", "handled"]

@@ -15,7 +15,7 @@ from edge_agent.calendar import rule_fault
 from edge_agent.config.agent import Agent
 from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
-from edge_agent.config.incidents import HotListed, LineCrossing
+from edge_agent.config.incidents import HotListed, LineCrossing, PlateSeen
 from edge_agent.config.secret import secret_path
 from edge_agent.config.speakers import Speaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
@@ -92,7 +92,7 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
                 faults.append(f"rule[{rule.id}].line: its ends are the same place")
         elif rule.zone is not None:
             known(f"rule[{rule.id}].zone", rule.zone, zones, "zone")
-        if isinstance(rule, HotListed) and not config.plates.enabled:
+        if isinstance(rule, HotListed | PlateSeen) and not config.plates.enabled:
             faults.append(f"plates.enabled: rule[{rule.id}] needs plates to be read: set it to true")
         for name in rule.speakers:
             known(f"rule[{rule.id}].speakers", name, spoken_to, "speaker")

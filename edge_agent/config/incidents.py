@@ -65,6 +65,36 @@ class Dwell(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="dwell
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
 
 
+class Loitering(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="loitering"):
+    """Fires when one of `classes` stays in the zone for `after_s`, standing still or walking about."""
+
+    zone: Id
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person", "vehicle", "two-wheeler")
+    after_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
+    min_score: Unit = 0.0
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+
+
+class Crowd(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="crowd"):
+    """Fires when at least `count` of `classes` are in the zone at once for `after_s`."""
+
+    zone: Id
+    count: Annotated[int, Meta(ge=2, le=1000)]
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person",)
+    after_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
+    min_score: Unit = 0.0
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+
+
+class PlateSeen(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="plate_seen"):
+    """Fires once for each passage of a vehicle whose plate was read, by at least `min_votes`; needs [plates]."""
+
+    zone: Id | None = None  # anywhere, on every camera, where none is named
+    min_votes: Annotated[int, Meta(ge=1, le=100)] = 3
+    min_confidence: Unit = 0.6
+    cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0  # unseen for so long, it comes by anew
+
+
 class HotListed(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="hot_list"):
     """Fires when a plate is read that stands on one of `lists` (all, where none is named); needs [plates].
 
@@ -93,7 +123,7 @@ class LineCrossing(RuleSection, frozen=True, kw_only=True, tag_field="type", tag
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  # for who goes to and fro
 
 
-Rule = ForbiddenZone | Dwell | HotListed | LineCrossing
+Rule = ForbiddenZone | Dwell | Loitering | Crowd | LineCrossing | PlateSeen | HotListed
 
 
 class Clips(Section, frozen=True):

@@ -6,17 +6,14 @@ is clearly on the other side and the way between led through the line itself, no
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import Struct
 
 from edge_agent import config, geo
-from edge_agent.messages import Box, Track, Tracks, is_a
+from edge_agent.incidents.watch import Direction, Found, Key, Watch, is_evidence, key_of
+from edge_agent.messages import Box, Tracks
 
 CLEAR = 0.1
 FORGET_S = 5.0
-
-Direction = Literal["to_left", "to_right"]  # for who looks from the line's first end to its second
 
 
 class _Seen(Struct):
@@ -26,38 +23,33 @@ class _Seen(Struct):
     fired_s: float = float("-inf")
 
 
-class LineWatch:
+class LineWatch(Watch[config.LineCrossing]):
     """One rule on its line."""
 
-    zone: config.Zone | None = None
-
     def __init__(self, rule: config.LineCrossing) -> None:
-        self.rule = rule
-        self._seen: dict[tuple[int, float], _Seen] = {}
-        self._last_s = float("-inf")
+        super().__init__(rule, camera=rule.camera)
+        self._forget()
 
-    def update(self, tracks: Tracks) -> list[tuple[Track, Direction]]:
+    def _forget(self) -> None:
+        self._seen: dict[Key, _Seen] = {}
+
+    def update(self, tracks: Tracks) -> list[Found]:
         """Who crossed in this frame, in the rule's direction."""
-        now, fired = tracks.at_s, list[tuple[Track, Direction]]()
-        if now < self._last_s:  # a video that begins again
-            self._seen.clear()
-        self._last_s = now
-        (x1, y1), (x2, y2) = self.rule.line
+        rule, now, fired = self.rule, tracks.at_s, list[Found]()
+        if self._step_s(tracks) is None:
+            return fired
+        (x1, y1), (x2, y2) = rule.line
         a, b = (x1 * tracks.width, y1 * tracks.height), (x2 * tracks.width, y2 * tracks.height)
         for track in tracks.tracks:
-            if not self._counts(track):
+            if not is_evidence(track, rule.classes, rule.min_score):
                 continue
-            direction = self._step((track.id, track.first_s), track.box, a, b, now)
-            if direction is not None and self.rule.direction in ("either", direction):
-                fired.append((track, direction))
+            direction = self._cross(key_of(track), track.box, a, b, now)
+            if direction is not None and rule.direction in ("either", direction):
+                fired.append(Found(track, now, direction=direction))
         self._seen = {key: one for key, one in self._seen.items() if now - one.last_s < FORGET_S}
         return fired
 
-    def _counts(self, track: Track) -> bool:
-        rule = self.rule
-        return track.seen and track.score >= rule.min_score and any(is_a(track.label, name) for name in rule.classes)
-
-    def _step(self, key: tuple[int, float], box: Box, a: geo.Point, b: geo.Point, now: float) -> Direction | None:
+    def _cross(self, key: Key, box: Box, a: geo.Point, b: geo.Point, now: float) -> Direction | None:
         feet = ((box[0] + box[2]) / 2, box[3])
         away = geo.side_of(a, b, feet)
         if abs(away) < CLEAR * (box[3] - box[1]):

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from edge_agent import config
 from edge_agent.incidents.hotlist import LIMITS, Quality
-from edge_agent.incidents.zones import Area
+from edge_agent.incidents.watch import Found, Watch
 from edge_agent.messages import Hit, Track, Tracks
 
 FORGET_S = 60.0  # a track unseen for so long is asked about anew
@@ -29,48 +29,32 @@ class _Asked(Struct):
     last_s: float
 
 
-class HotWatch:
+class HotWatch(Watch[config.HotListed]):
     """One rule on the cameras that its zone names, or on all."""
 
     def __init__(self, rule: config.HotListed, zone: config.Zone | None, lists: Lists) -> None:
-        self.rule, self.zone, self._lists = rule, zone, lists
-        self._areas: dict[str, Area] = {}
+        super().__init__(rule, zone)
+        self._lists = lists
+        self._forget()
+
+    def _forget(self) -> None:
         self._asked: dict[tuple[str, int, float], _Asked] = {}
         self._told: dict[str, tuple[float, Quality]] = {}  # entry: when it fired, and how sure that was
-        self._clocks: dict[str, float] = {}
 
-    def move(self, zone: config.Zone) -> None:
-        """The zone has other corners from now on."""
-        self.zone = zone
-        self._areas.clear()
-
-    def update(self, tracks: Tracks) -> list[tuple[Track, Hit]]:
+    def update(self, tracks: Tracks) -> list[Found]:
         """What fires in this frame: each entry once within `cool_down_s`, and again where the match became surer."""
-        now = tracks.at_s
-        if self.zone is not None and self.zone.camera != tracks.camera:
-            return []
-        if now < self._clocks.get(tracks.camera, now):  # a video that begins again
-            self._asked.clear()
-            self._told.clear()
-        self._clocks[tracks.camera] = now
-        fired: list[tuple[Track, Hit]] = []
+        now, fired = tracks.at_s, list[Found]()
+        if self._step_s(tracks) is None:
+            return fired
         for track in tracks.tracks:
-            if not track.seen or track.plate is None or not self._holds(track, tracks):
+            if not track.seen or track.plate is None or not self._stands(track, tracks):
                 continue
             hit = self._hit(track, tracks.camera, now) if track.plate.confidence >= self.rule.min_confidence else None
             if hit is not None and self._fires(hit, now):
                 self._told[hit.entry] = (now, hit.quality)
-                fired.append((track, hit))
+                fired.append(Found(track, track.first_s, hit=hit))
         self._asked = {key: one for key, one in self._asked.items() if now - one.last_s < FORGET_S}
         return fired
-
-    def _holds(self, track: Track, tracks: Tracks) -> bool:
-        if self.zone is None:
-            return True
-        area = self._areas.get(tracks.camera)
-        if area is None or (area.width, area.height) != (tracks.width, tracks.height):
-            area = self._areas[tracks.camera] = Area(self.zone, tracks.width, tracks.height)
-        return area.holds(track.box)
 
     def _hit(self, track: Track, camera: str, now: float) -> Hit | None:
         assert track.plate

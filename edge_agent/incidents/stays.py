@@ -1,0 +1,205 @@
+"""Who stands in a zone for how long, told once. Pure; time is `at_s` of the frames alone.
+
+A *stay* is one object in one zone under one rule, from the first frame that shows it there. It goes on while nothing
+speaks against it, ends when frames show the object elsewhere or not at all, and fires at most once.
+
+One event gives one incident, and a second person is not swallowed by the first:
+- a new track that appears where another of its group was just lost is that object: it takes over clock and mark;
+- a track that has fired fires again only in a new stay, `cool_down_s` after it fired;
+- a newcomer who may be an object that fired and then vanished (same group, first seen after the other was last seen;
+  for `dwell` also the same place; never with another plate) waits until that object's cool-down is over, and fires
+  then if it is still there. Each object that fired holds back one newcomer at a time;
+- whoever is seen together with the one that fired is somebody else, and fires on its own clock.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from edge_agent import config
+from edge_agent.incidents.watch import BLIND_S, EPSILON_S, Found, Key, Watch, is_evidence, key_of
+from edge_agent.incidents.zones import apart
+from edge_agent.messages import Box, Plate, Track, Tracks, group_of
+
+FLICKER_S = 0.5  # a shorter look elsewhere is noise of the detector
+SETTLE_S = 1.0  # a vehicle rests once it moved less than STILL for this long: its clock starts there
+STILL = 0.15  # of its own size
+
+StayRule = config.ForbiddenZone | config.Dwell | config.Loitering
+
+# Seconds after which an object unseen has left; sizes within which a new track takes over from a lost one, and within
+# which one that fired may have come back.
+_PATIENCE: dict[type[StayRule], tuple[float, float, float]] = {
+    config.ForbiddenZone: (2.0, 1.0, math.inf),
+    config.Dwell: (5.0, 1.0, 1.0),  # takes over within the rule's radius
+    config.Loitering: (5.0, 2.0, math.inf),  # walks on behind a tree
+}
+
+
+@dataclass(frozen=True)
+class _Past:
+    """An object that fired: when, and what is known of it since."""
+
+    key: Key
+    group: str
+    fired_s: float
+    last_s: float
+    box: Box
+    plate: Plate | None
+
+
+@dataclass
+class Stay:
+    """One object in the zone."""
+
+    key: Key
+    group: str
+    began_s: float
+    anchor: Box
+    last_s: float
+    box: Box
+    plate: Plate | None
+    own_s: float  # as `began_s`, of this very track
+    done: bool = False  # this stay has fired, itself or as the track that it took over from
+    past: _Past | None = None  # the firing whose cool-down it is under
+    heir_of: Key | None = None
+
+
+class StayWatch(Watch[StayRule]):
+    """One rule in its zone."""
+
+    def __init__(self, rule: StayRule, zone: config.Zone) -> None:
+        super().__init__(rule, zone)
+        self._gap_s, self._near, self._around = _PATIENCE[type(rule)]
+        self._radius: float | None = None
+        if isinstance(rule, config.Dwell):
+            self._radius = self._near = rule.radius
+        self._forget()
+
+    def _forget(self) -> None:
+        self._stays: dict[Key, Stay] = {}
+        self._pasts: list[_Past] = []
+
+    def update(self, tracks: Tracks) -> list[Found]:
+        """Whose stay became long enough in this frame."""
+        now, step_s = tracks.at_s, self._step_s(tracks)
+        if step_s is None:
+            return []
+        if step_s > BLIND_S:
+            for key in list(self._stays):
+                self._end(key)
+        rule = self.rule
+        seen = {key_of(track): track for track in tracks.tracks if is_evidence(track, rule.classes, rule.min_score)}
+        standing = [key for key in sorted(seen) if self._stands(seen[key], tracks)]
+        self._pasts = [past for past in self._pasts if now - past.fired_s < self.rule.cool_down_s]
+        for key in list(self._stays):
+            self._go_on(key, seen.get(key), key in standing, now)
+        for stay in self._stays.values():
+            if stay.heir_of is not None and stay.heir_of in seen:
+                self._disinherit(stay)
+        for key in standing:
+            if key not in self._stays:
+                self._begin(key, seen[key], seen, now)
+        return [Found(seen[key], self._stays[key].began_s) for key in standing if self._fires(key, seen[key], now)]
+
+    def _go_on(self, key: Key, track: Track | None, standing: bool, now: float) -> None:
+        """Carry a stay on, or end it."""
+        stay = self._stays[key]
+        if track is None:
+            if now - stay.last_s > self._gap_s:
+                self._end(key)
+            return
+        stay.plate = track.plate or stay.plate
+        moved = self._moved(stay, track.box, now)
+        if standing and not moved:
+            stay.last_s, stay.box = now, track.box
+        elif now - stay.last_s >= FLICKER_S or (moved and now - stay.began_s < SETTLE_S):
+            self._end(key)
+
+    def _moved(self, stay: Stay, box: Box, now: float) -> bool:
+        if self._radius is None:
+            return False
+        limit = self._radius if now - stay.began_s >= SETTLE_S else min(STILL, self._radius)
+        return apart(stay.anchor, box) > limit
+
+    def _begin(self, key: Key, track: Track, seen: dict[Key, Track], now: float) -> None:
+        stay = Stay(
+            key=key,
+            group=group_of(track.label),
+            began_s=now,
+            anchor=track.box,
+            last_s=now,
+            box=track.box,
+            plate=track.plate,
+            own_s=now,
+        )
+        self._stays[key] = stay
+        if (same := self._lost(stay, seen, self._near)) is not None:
+            stay.began_s, stay.anchor, stay.done, stay.past = same.began_s, same.anchor, same.done, same.past
+            stay.heir_of = same.key
+        elif (past := self._claim(stay)) is not None:
+            self._pasts.remove(past)
+            stay.past = past
+        elif (maybe := self._lost(stay, seen, self._around)) is not None:
+            stay.past, stay.heir_of = maybe.past, maybe.key
+
+    def _lost(self, stay: Stay, seen: dict[Key, Track], within: float) -> Stay | None:
+        """The stay that a new track may go on with: unseen now, last seen before it, of its group, the nearest."""
+        taken = {other.heir_of for other in self._stays.values()}
+        lost = [
+            other
+            for other in self._stays.values()
+            if other.key not in seen
+            and other.key not in taken
+            and other.group == stay.group
+            and other.last_s < stay.key[1]
+            and apart(other.box, stay.box) <= within
+        ]
+        return min(lost, key=lambda other: (apart(other.box, stay.box), other.key), default=None)
+
+    def _claim(self, stay: Stay) -> _Past | None:
+        """The object that fired before and may be this one: itself, or one that vanished before this one came."""
+        mine = [past for past in self._pasts if past.key == stay.key]
+        maybe = [
+            past
+            for past in self._pasts
+            if past.group == stay.group and past.last_s < stay.key[1] and apart(past.box, stay.box) <= self._around
+        ]
+        return min(mine or maybe, key=lambda past: (past.fired_s, past.key), default=None)
+
+    def _disinherit(self, stay: Stay) -> None:
+        """The track that it took over from is seen beside it: they are two, and this one has its own clock."""
+        stay.heir_of = None
+        if stay.done and stay.past is not None and stay.past.key == stay.key:
+            return  # it has fired itself
+        stay.began_s, stay.anchor, stay.done, stay.past = stay.own_s, stay.box, False, None
+
+    def _end(self, key: Key) -> None:
+        stay = self._stays.pop(key)
+        if stay.past is not None and not any(other.heir_of == key for other in self._stays.values()):
+            plate = stay.plate or stay.past.plate
+            self._pasts.append(replace(stay.past, key=key, last_s=stay.last_s, box=stay.box, plate=plate))
+        for other in self._stays.values():
+            if other.heir_of == key:
+                other.heir_of = None
+
+    def _fires(self, key: Key, track: Track, now: float) -> bool:
+        stay, rule = self._stays[key], self.rule
+        if stay.done or stay.last_s < now or now - stay.began_s < rule.after_s - EPSILON_S:
+            return False
+        past = stay.past
+        if past is not None and now - past.fired_s < rule.cool_down_s and not self._another(past, stay):
+            return False
+        stay.done = True
+        stay.past = _Past(key, stay.group, now, now, track.box, stay.plate)
+        return True
+
+    @staticmethod
+    def _another(past: _Past, stay: Stay) -> bool:
+        """Whether a plate read since shows that this is not the object that fired."""
+        return past.key != stay.key and _differ(past.plate, stay.plate)
+
+
+def _differ(a: Plate | None, b: Plate | None) -> bool:
+    return a is not None and b is not None and a.text != b.text

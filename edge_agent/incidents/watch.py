@@ -1,0 +1,86 @@
+"""What every rule at work has: its zone in the picture, the order of frames, how it tells what it found. Pure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, Literal, TypeVar
+
+from msgspec import Struct
+
+from edge_agent import config
+from edge_agent.incidents.zones import Area
+from edge_agent.messages import Hit, Track, Tracks, is_a
+
+RESTART_S = 1.0  # time going back by more is a video that restarts; by less, a frame out of order
+BLIND_S = 10.0  # after so long without frames nobody knows who stayed
+EPSILON_S = 1e-6
+
+Key = tuple[int, float]  # a tracker that restarts counts its ids from the beginning: first_s tells them apart
+Direction = Literal["to_left", "to_right"]  # for who looks from a line's first end to its second
+R = TypeVar("R", bound=config.RuleSection)
+
+
+class Found(Struct, frozen=True):
+    """A rule fired for a track; `began_s` is the frames' time at which that began."""
+
+    track: Track
+    began_s: float
+    hit: Hit | None = None
+    direction: Direction | None = None
+    count: int | None = None
+
+
+class Watch(ABC, Generic[R]):
+    """One rule at work, on one camera, or on all where none is named."""
+
+    def __init__(self, rule: R, zone: config.Zone | None = None, camera: str | None = None) -> None:
+        self.rule, self.zone = rule, zone
+        self.camera = zone.camera if zone else camera
+        self._areas: dict[str, Area] = {}
+        self._clocks: dict[str, float] = {}
+
+    @abstractmethod
+    def update(self, tracks: Tracks) -> list[Found]:
+        """What fires in this frame of a camera that it watches."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """A video begins again: nothing of before counts."""
+
+    def change(self, rule: R) -> None:
+        """Judge by other terms from the next frame on."""
+        self.rule = rule
+
+    def move(self, zone: config.Zone) -> None:
+        """The zone has other corners from now on."""
+        self.zone = zone
+        self._areas.clear()
+
+    def _step_s(self, tracks: Tracks) -> float | None:
+        """Seconds since the last frame of this camera; None for a frame out of order, which is to be left out."""
+        now, last_s = tracks.at_s, self._clocks.get(tracks.camera, tracks.at_s)
+        if last_s - RESTART_S < now < last_s:
+            return None
+        if now < last_s:
+            self._forget()
+        self._clocks[tracks.camera] = now
+        return max(0.0, now - last_s)
+
+    def _stands(self, track: Track, tracks: Tracks) -> bool:
+        """Whether a track stands in the zone; without one, everything does."""
+        if self.zone is None:
+            return True
+        area = self._areas.get(tracks.camera)
+        if area is None or (area.width, area.height) != (tracks.width, tracks.height):
+            area = self._areas[tracks.camera] = Area(self.zone, tracks.width, tracks.height)
+        return area.holds(track.box)
+
+
+def key_of(track: Track) -> Key:
+    """Who a track is, whatever tracker counted it."""
+    return track.id, track.first_s
+
+
+def is_evidence(track: Track, classes: tuple[str, ...], min_score: float) -> bool:
+    """Whether a track is evidence in this frame: seen, sure enough, and of the classes."""
+    return track.seen and track.score >= min_score and any(is_a(track.label, name) for name in classes)

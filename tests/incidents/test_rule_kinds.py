@@ -1,0 +1,193 @@
+"""Loitering, crowds and plates that pass: each event told once, whatever the tracker and the detector lose of it."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_agent import config
+from edge_agent.incidents.rules import Rules
+from edge_agent.messages import Incident, Plate, Track, Tracks
+
+DOC = Path(__file__).resolve().parents[2] / "docs/RULES.md"
+SQUARE = config.Zone(name="square", camera="c", polygon=((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)))
+Scene = Callable[[float], list[Track]]
+
+
+def track(id: int, x: float = 200.0, *, label: str = "person", first_s: float = 0.0, **facts: object) -> Track:
+    box = (x - 20, 200.0, x + 20, 300.0)
+    return Track(
+        **({"id": id, "label": label, "score": 0.9, "box": box, "first_s": first_s, "last_s": 0, "hits": 3} | facts)
+    )
+
+
+def plate(text: str = "浙A12345", votes: int = 5, confidence: float = 0.9) -> Plate:
+    return Plate(text=text, confidence=confidence, box=(0, 0, 9, 3), votes=votes)
+
+
+def play(
+    rule: config.Rule, scene: Scene, until: float, start: float = 0.0, rules: Rules | None = None
+) -> list[Incident]:
+    """Every incident of a scene at four frames a second."""
+    rules = rules or Rules([SQUARE], [rule], random.Random(1))
+    return [
+        incident for n in range(int(start * 4), int(until * 4)) for incident in rules.update(seen(n / 4, scene(n / 4)))
+    ]
+
+
+def seen(t: float, tracks: list[Track], camera: str = "c") -> Tracks:
+    return Tracks(camera=camera, seq=int(t * 4), at_s=t, wall_s=1e9 + t, width=1280, height=720, tracks=tuple(tracks))
+
+
+# --- loitering ----------------------------------------------------------------------------------------------------
+
+LOITERING = config.Loitering(id="r", zone="square", after_s=20, cool_down_s=60)
+
+
+def pacing(t: float) -> float:
+    """Where somebody is who walks up and down the square."""
+    return 100 + 40 * abs(t % 10 - 5)
+
+
+def test_who_walks_about_the_zone_for_the_time_loiters_and_is_told_once() -> None:
+    [found] = play(LOITERING, lambda t: [track(1, pacing(t))], until=50)
+    assert (found.kind, found.zone, found.lasted_s, found.at_s) == ("loitering", "square", 20.0, 20.0)
+
+
+def test_who_leaves_the_zone_before_the_time_does_not_loiter() -> None:
+    assert play(LOITERING, lambda t: [track(1, 900.0 if 15 < t < 18 else pacing(t))], until=30) == []
+
+
+def test_a_loiterer_who_comes_out_from_behind_a_tree_as_a_new_track_goes_on() -> None:
+    def scene(t: float) -> list[Track]:
+        return [track(1, 200)] if t < 10 else [] if t < 13 else [track(2, 300, first_s=13.0)]
+
+    [found] = play(LOITERING, scene, until=30)
+    assert (found.track, found.at_s) == (2, 20.0)
+
+
+# --- crowd --------------------------------------------------------------------------------------------------------
+
+CROWD = config.Crowd(id="r", zone="square", count=3, after_s=5, cool_down_s=60)
+
+
+def people(count: int) -> list[Track]:
+    return [track(n, 100 + 60 * n, first_s=float(-n)) for n in range(count)]
+
+
+def test_a_crowd_that_stays_is_told_once_with_its_number_and_a_box_around_all() -> None:
+    [found] = play(CROWD, lambda t: people(4 if t > 8 else 3), until=100)
+    assert (found.kind, found.count, found.lasted_s, found.track) == ("crowd", 3, 5.0, 2)
+    assert found.box == (80.0, 200.0, 240.0, 300.0)
+
+
+def test_too_few_or_too_briefly_is_no_crowd() -> None:
+    assert play(CROWD, lambda _: people(2), until=30) == []
+    assert play(CROWD, lambda t: people(3 if t % 8 < 4 else 1), until=30) == []
+
+
+def test_one_hidden_for_a_moment_does_not_begin_the_crowds_time_anew() -> None:
+    [found] = play(CROWD, lambda t: people(2 if 2 < t < 3.5 else 3), until=30)
+    assert found.at_s == 5.0
+
+
+def test_people_outside_the_zone_and_other_things_are_not_counted() -> None:
+    outside = [track(8, 900.0), track(9, 250.0, label="car"), track(10, 250.0, seen=False)]
+    assert play(CROWD, lambda _: people(2) + outside, until=30) == []
+
+
+def test_a_crowd_that_gathers_anew_is_told_after_the_cool_down() -> None:
+    found = play(CROWD, lambda t: people(0 if 10 < t < 20 else 3), until=100)
+    assert [one.at_s for one in found] == [5.0, 65.0]
+
+
+def test_nobody_knows_of_a_crowd_while_the_camera_was_blind() -> None:
+    rules = Rules([SQUARE], [CROWD], random.Random(1))
+    assert play(CROWD, lambda _: people(3), until=4, rules=rules) == []
+    [found] = play(CROWD, lambda _: people(3), start=30, until=50, rules=rules)
+    assert found.at_s == 35.0
+
+
+# --- plate_seen ---------------------------------------------------------------------------------------------------
+
+SEEN = config.PlateSeen(id="r", min_votes=3, min_confidence=0.6, cool_down_s=30)
+
+
+def car(id: int, read: Plate | None, **facts: object) -> Track:
+    return track(id, label="car", plate=read, **facts)
+
+
+def test_a_plate_is_told_when_enough_votes_read_it_and_once() -> None:
+    [found] = play(SEEN, lambda t: [car(1, plate(votes=1 + int(t)))], until=40)
+    assert (found.kind, found.zone, found.at_s) == ("plate_seen", "", 2.0)
+    assert found.plate is not None and found.plate.text == "浙A12345"
+
+
+@pytest.mark.parametrize("read", [None, plate(votes=2), plate(confidence=0.5)])
+def test_a_reading_that_is_not_sure_is_not_told(read: Plate | None) -> None:
+    assert play(SEEN, lambda _: [car(1, read)], until=10) == []
+
+
+def test_a_reading_that_changes_after_it_was_told_is_no_second_passage() -> None:
+    assert len(play(SEEN, lambda t: [car(1, plate("浙A12345" if t < 5 else "浙A12346"))], until=10)) == 1
+
+
+def test_two_tracks_with_one_plate_are_one_passage_until_it_was_away_for_the_cool_down() -> None:
+    def scene(t: float) -> list[Track]:
+        return [car(1, plate())] if t < 5 else [car(2, plate(), first_s=6.0)] if 6 <= t < 20 or t >= 45 else []
+
+    assert len(play(SEEN, scene, until=50)) == 1  # away for 25 s
+    assert (
+        len(play(config.PlateSeen(id="r", cool_down_s=20), lambda t: [car(int(t), plate(), first_s=t // 1)], 50)) == 1
+    )
+
+
+def test_a_plate_that_comes_by_again_is_another_passage() -> None:
+    def scene(t: float) -> list[Track]:
+        return [car(1, plate())] if t < 5 else [car(2, plate(), first_s=40.0)] if t >= 40 else []
+
+    assert [one.track for one in play(SEEN, scene, until=50)] == [1, 2]
+
+
+def test_the_same_plate_at_another_camera_is_another_passage() -> None:
+    rules = Rules([], [SEEN], random.Random(1))
+    found = [rules.update(seen(t, [car(1, plate())], camera=camera)) for t in (1.0, 2.0) for camera in ("a", "b")]
+    assert [len(one) for one in found] == [1, 1, 0, 0]
+
+
+def test_only_plates_in_the_zone_are_told_where_one_is_named() -> None:
+    rule = config.PlateSeen(id="r", zone="square")
+    assert play(rule, lambda _: [car(1, plate(), x=900.0)], until=5) == []
+    assert len(play(rule, lambda _: [car(1, plate())], until=5)) == 1
+
+
+# --- as they are written ------------------------------------------------------------------------------------------
+
+HEAD = """
+data_dir = "s"
+[site]
+device = "D"
+[[detector]]
+name = "d"
+type = "simulated"
+[[camera]]
+name = "gate"
+type = "simulated"
+detector = "d"
+[[zone]]
+name = "square"
+camera = "gate"
+polygon = [[0, 0], [1, 0], [1, 1]]
+"""
+
+
+def test_the_rules_of_the_document_are_a_configuration(tmp_path: Path) -> None:
+    rules = "".join(re.findall(r"```toml\n(.*?)```", DOC.read_text(), re.S))
+    found = config.parse(HEAD + "[plates]\nenabled = true\n" + rules, tmp_path / "a.toml").rules
+    assert {type(rule) for rule in found} == set(config.Rule.__args__)
+    with pytest.raises(config.ConfigError, match=r"plates.enabled: rule\[passing\] needs plates"):
+        config.parse(HEAD + '[[rule]]\nid = "passing"\ntype = "plate_seen"\n', tmp_path / "a.toml")
