@@ -192,7 +192,7 @@ class Commander:
     def resume(self, by: str, now: float) -> Refusal | None:
         """Go on after a pause; after YIELDED only when the mission aboard is still the one that was verified."""
         if self.phase is Phase.YIELDED:
-            if self.link.mode in (*phases.RETURN_MODES, "LAND"):
+            if self.link.landed is True or self.link.mode in (*phases.RETURN_MODES, "LAND"):
                 return not_now("resume", Phase.RETURNING, RESUMABLE)
             self._resume_by = by
             self.aboard.read(now)
@@ -316,6 +316,8 @@ class Commander:
         seen = self._see(now, wall)
         step = phases.step(self.phase, seen)
         detail = self._launch.detail if self._launch else ""
+        if step is not None and "{why}" in step.cause and self._orders.puzzling(seen, now):
+            return False
         if step is not None:
             cause = step.cause.format(mode=seen.mode, detail=detail, why=self._orders.why(seen, now))
             self._enter(step.to, cause, now, wall)

@@ -31,7 +31,11 @@ def order(link: link_core.Link, command: safety.Command, limits: Limits, now: fl
         case safety.SetMode(mode=mode):
             number = link_core.MODE_NUMBERS[mode]
             custom = mavlink.MAV_MODE_FLAG_CUSTOM_MODE_ENABLED
-            return link.command(mavlink.MAV_CMD_DO_SET_MODE, custom, number, now=now, wanted=lambda: link.mode != mode)
+            landed = link.landed  # what was meant for the air is not repeated on the ground
+            return link.command(
+                mavlink.MAV_CMD_DO_SET_MODE, custom, number, now=now,
+                wanted=lambda: link.mode != mode and link.landed == landed,
+            )  # fmt: skip
         case safety.UploadMission(items=items):
             return link.upload(items, now)
         case safety.UploadFence(items=items):

@@ -125,6 +125,7 @@ class Link:
         self.copter = False
         self.armed = False
         self.mode = "UNKNOWN"
+        self.mode_s = float("-inf")  # when another mode was first seen
         self.landed_state = mavlink.MAV_LANDED_STATE_UNDEFINED
         self.prearm_ok: bool | None = None
         self.ekf_flags: int | None = None
@@ -187,7 +188,9 @@ class Link:
         self.heard_s = now
         self.copter = message.autopilot == mavlink.MAV_AUTOPILOT_ARDUPILOTMEGA and message.type in COPTERS
         self.armed = bool(message.base_mode & mavlink.MAV_MODE_FLAG_SAFETY_ARMED)
-        self.mode = MODES.get(message.custom_mode, f"MODE {message.custom_mode}")
+        mode = MODES.get(message.custom_mode, f"MODE {message.custom_mode}")
+        if mode != self.mode:
+            self.mode, self.mode_s = mode, now
 
     def _fact(self, number: int, message: Message, now: float) -> None:
         before = self._said.get(mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT)

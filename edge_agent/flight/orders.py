@@ -16,6 +16,7 @@ from edge_agent.messages import Refusal
 MODES = {"pause": "BRAKE", "resume": "AUTO", "recall": "RTL", "land": "LAND"}
 ORDER_S = 10.0  # an order that is not obeyed by then is dropped, unless it leads to the ground
 FAILSAFE_S = 3.0  # a text of the autopilot this long before a mode change explains it
+TEXT_S = 0.6  # ArduCopter may say the new mode before the reason: wait so long for the text
 
 
 class Order(NamedTuple):
@@ -43,6 +44,8 @@ class Orders:
         """Order the mode that is `asked` for; it is pressed until it is seen."""
         mode = MODES[asked]
         refusal = safety.permit(safety.SetMode(mode), self._link.telemetry(), self._limits, now)
+        if refusal is None and self._link.landed is True:  # what AUTO does on the ground is a launch's to begin
+            refusal = Refusal(gate="safety.mode", reason="on the ground", value=mode)
         if refusal is not None:
             return in_words(refusal, asked, self._link.mode, landed=self._link.landed is True)
         self.current, self._pressed = Order(mode, by, why, now), None
@@ -60,12 +63,23 @@ class Orders:
             self._warn(f"flight: mode {order.mode} was ordered and not seen within {ORDER_S:g} s")
             self.current = None
             return True
+        if self._link.landed is True and order.mode == "AUTO":  # it touched down meanwhile
+            self.drop()
+            return True
         pressed = self._pressed
         if pressed is None or (isinstance(pressed, Command) and pressed.state in ("refused", "silent")):
             self._pressed = helm.order(self._link, safety.SetMode(order.mode), self._limits, now)
         elif isinstance(pressed, Refusal):  # something stronger runs by now
             self.drop()
         return False
+
+    def puzzling(self, seen: Seen, now: float) -> bool:
+        """Whether the mode is so new that the autopilot may still say why it took it."""
+        link = self._link
+        ordered = self.current is not None and self.current.mode == seen.mode
+        if ordered or seen.mode == "AUTO" or now - link.mode_s >= TEXT_S:
+            return False
+        return not link.said_since(link.mode_s - FAILSAFE_S)
 
     def why(self, seen: Seen, now: float) -> str:
         """Who or what put the vehicle into the mode that it is seen in."""

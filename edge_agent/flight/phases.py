@@ -45,6 +45,7 @@ class Phase(StrEnum):
 RUN_ENDS = frozenset({Phase.LANDED, Phase.CHECKED, Phase.FAILED, Phase.LOCKOUT})
 OUTWARD = frozenset({Phase.ROUTE, Phase.TRANSIT, Phase.ON_SCENE})  # the plan is flown, and it does not lead home yet
 BEFORE_ARMING = frozenset({Phase.GATING, Phase.UPLOADING, Phase.VERIFYING, Phase.READYING})
+IDLING = frozenset({Phase.ARMING, Phase.STARTING})  # ArduCopter stops idle motors after DISARM_DELAY, 10 s
 IN_FLIGHT = OUTWARD | {Phase.CLIMB, Phase.PAUSED, Phase.RETURNING, Phase.LANDING, Phase.YIELDED}
 LOOKING = frozenset({Phase.BOOT, Phase.ATTACHING, Phase.LINK_DOWN})  # says nothing about the run itself
 

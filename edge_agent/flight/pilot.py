@@ -18,7 +18,7 @@ from edge_agent.flight.claim import claim
 from edge_agent.flight.commander import Commander
 from edge_agent.flight.gates import Check
 from edge_agent.flight.mavlink import TICK_S, Link
-from edge_agent.flight.phases import Phase
+from edge_agent.flight.phases import IDLING, Phase
 from edge_agent.flight.recorder import Recorder
 from edge_agent.flight.scribe import Scribe
 from edge_agent.flight.signing_key import KeptSigning
@@ -263,7 +263,8 @@ class Pilot:
         link.tick(now)
         if out := link.data_to_send():
             await self._vehicle.send(out)
-        while commander.logbook.unsent:
+        # Between arming and take-off a slow disk could cost the flight: these events are saved, and go out after that.
+        while commander.logbook.unsent and commander.phase not in IDLING:
             event = commander.logbook.unsent[0]
             self._write(event)
             await self._on_event(event)

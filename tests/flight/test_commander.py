@@ -11,6 +11,7 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from edge_agent import config
 from edge_agent.flight.logbook import State
 from edge_agent.flight.phases import Phase
+from edge_agent.flight.sim_messages import MAKERS
 from edge_agent.messages import Refusal
 from edge_agent.runtime import DriverError
 
@@ -146,6 +147,17 @@ def test_the_autopilots_own_failsafe_is_reported_as_such(world):
     assert world.is_home()
 
 
+@pytest.mark.parametrize("after_s", [0.1, 0.3, 0.5])
+def test_a_mode_that_is_heard_before_its_reason_is_told_with_its_reason(world, after_s):
+    world.fly()
+    world.until("route")
+    world.autopilot.set_mode("LAND", "failsafe")
+    world.wait(after_s)
+    world.autopilot._text(2, "EKF Failsafe: changed to LAND Mode")
+    world.until("landing", within_s=1)
+    assert world.events[-1].cause == "mode LAND: autopilot: EKF Failsafe: changed to LAND Mode"
+
+
 def test_a_foreign_mode_change_is_yielded_to_and_never_fought(world):
     world.fly()
     world.until("route")
@@ -167,6 +179,39 @@ def test_a_person_may_resume_after_somebody_else_flew(world):
     world.until("route", within_s=10)
     world.until(lambda: world.commander.logbook.run is None)
     assert world.is_home()
+
+
+def test_a_resume_that_comes_to_be_done_on_the_ground_is_not_done(world):
+    world.fly()
+    world.until("route")
+    world.autopilot.set_mode("LOITER", "pilot")
+    world.until("yielded")
+    assert world.commander.resume("op", world.now) is None
+    touch_down(world)  # while the mission is read back
+    world.wait(5)
+    assert world.autopilot.state.mode == "LOITER"
+    refusal = world.commander.resume("op", world.now)
+    assert isinstance(refusal, Refusal)
+    assert "let it land" in refusal.remedy
+
+
+def test_a_resume_that_the_vehicle_has_not_heard_is_not_repeated_on_the_ground(world):
+    world.fly()
+    world.until("route")
+    assert world.commander.pause("op", world.now) is None
+    world.until("paused")
+    assert world.commander.resume("op", world.now) is None
+    world.commander.turn(world.now, world.wall)
+    world.commander.link.tick(world.now)
+    world.commander.link.data_to_send()  # lost
+    touch_down(world)
+    world.wait(5)
+    assert world.autopilot.state.mode == "BRAKE"
+
+
+def touch_down(world):
+    world.autopilot.state.body.up_m = 0.0
+    world.autopilot._send(MAKERS[mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE](world.autopilot.state))
 
 
 def test_a_person_cannot_resume_a_mission_that_somebody_replaced(world):

@@ -148,6 +148,20 @@ def test_a_patrol_is_called_away_and_goes_on_next_time(world):
     assert world.commander.logbook.breakpoints == {}
 
 
+def test_what_one_flight_read_back_in_the_air_is_not_held_against_the_next(world):
+    world.fly()
+    world.until("route")
+    world.wait(8)
+    send(world, order(-60, 0))
+    world.until("transit")
+    world.autopilot._text(6, "Flight plan received")  # about our own slots, and late: they are read back
+    ends(world)
+    assert isinstance(world.commander.fly("patrol", "op", world.now, world.wall), str)
+    world.save()
+    ends(world)
+    assert "yielded" not in world.phases()
+
+
 @pytest.mark.parametrize("after_s", [0.2, 0.5, 0.9, 1.5, 3.0])
 def test_killed_while_a_patrol_is_called_away_it_still_ends_at_home(world, after_s):
     world.fly()

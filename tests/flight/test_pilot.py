@@ -91,6 +91,21 @@ async def test_a_flight_runs_from_its_order_to_the_ground():
     task.cancel()
 
 
+async def test_a_slow_receiver_of_events_does_not_let_the_autopilot_disarm_again():
+    class Sluggish(Deck):
+        async def on_event(self, event: FlightEvent) -> None:
+            await super().on_event(event)
+            await self.clock.sleep(7.0 if event.phase in ("arming", "starting") else 0.0)  # a disk under load
+
+    deck = Sluggish()
+    task = asyncio.create_task(deck.pilot.run())
+    await deck.until(lambda: ready(deck))
+    assert isinstance(deck.pilot.fly("patrol", "op"), str)
+    await deck.until(lambda: deck.events and deck.events[-1].phase in ("route", "failed"))
+    assert [event.phase for event in deck.events][-4:] == ["arming", "starting", "climb", "route"]
+    task.cancel()
+
+
 async def test_the_part_may_be_restarted_in_flight():
     deck = Deck()
     task = asyncio.create_task(deck.pilot.run())
