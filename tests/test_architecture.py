@@ -73,6 +73,7 @@ CORES = (
     "flight/mission.py",
     "flight/mission_server.py",
     "flight/param_server.py",
+    "flight/param_file.py",
     "flight/params.py",
     "flight/telemetry.py",
     "flight/transfer.py",

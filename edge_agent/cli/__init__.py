@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extend": ("ask", "hover longer over the place of a dispatch"),
     "recall": ("fly", "return home"),
     "preflight": ("fly", "how every gate stands before a flight"),
+    "params": ("params", "the autopilot's parameters from layered files: plan, diff, backup, apply"),
     "runs": ("runs", "the records of what was flown: list, show, verify, plot"),
     "pause": ("ask", "hold position on the route"),
     "resume": ("ask", "go on after a pause"),

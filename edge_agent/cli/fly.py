@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     if args.connection is None:
         return _ask(args)
     try:
-        settings, route, order = _settings(args), None, None
+        settings, route, order = settings_for(args), None, None
         if args.command == "fly" or (args.command == "preflight" and args.route):
             route = _route(args.route, settings)
         elif args.command == "dispatch":
@@ -136,7 +136,7 @@ def _usage(args: argparse.Namespace, text: str) -> int:
 # --- what is flown, and within which limits ---------------------------------------------------------------------------
 
 
-def _settings(args: argparse.Namespace) -> config.Agent:
+def settings_for(args: argparse.Namespace) -> config.Agent:
     """The file's, or defaults; the vehicle is the one of the command line, and a home of its own is good enough."""
     import msgspec
 
