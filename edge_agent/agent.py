@@ -32,6 +32,7 @@ from edge_agent.messages import (
     Reply,
     Request,
     Spoken,
+    Tally,
     Telemetry,
     Tracks,
     Video,
@@ -333,6 +334,8 @@ class Agent:
             self.clips.offer(frame, tracks)
         for gone in tracks.ended:
             self.announcer.left(f"{tracks.camera}/{gone.id}")
+        for tally in self.rules.count(tracks):
+            await self.on_tally(tally)
         for found in self.rules.update(tracks):
             rule = self._rule(found)
             blur, why = self.settings.privacy.blur and rule.blur, self.evidence.refuses()
@@ -341,6 +344,10 @@ class Agent:
             await self.evidence.take(incident, why)
             if self.clips and why is None:
                 self.clips.around(incident, rule, blur=blur)
+
+    async def on_tally(self, tally: Tally) -> None:
+        """A count's interval is over."""
+        await self.report("count", tally, id=tally.id, wall_s=tally.since_s + tally.lasted_s)
 
     async def on_clip(self, wanted: Wanted, found: Video | str) -> None:
         """A clip was cut, or cannot be: report it, and tell whoever asked for it."""
@@ -570,6 +577,8 @@ class Agent:
             for task in others:
                 task.cancel()
             await asyncio.wait(others)
+            for tally in self.rules.close():
+                await self.on_tally(tally)
             await self._say_goodbye()
             for task in uplink:
                 task.cancel()

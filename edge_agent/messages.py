@@ -154,6 +154,22 @@ class Incident(Struct, frozen=True, kw_only=True):
     count: int | None = None  # of a crowd: how many there are; `track` is who was first seen, `box` goes around all
 
 
+class Tally(Struct, frozen=True, kw_only=True):
+    """How many entered a zone or crossed a line in a stretch of time. `zone` is empty for a line."""
+
+    id: str  # ULID
+    rule: str
+    camera: str
+    zone: str
+    since_s: float  # Unix time
+    lasted_s: float
+    observed_s: float  # of it with pictures: less means that some may not have been counted
+    total: int
+    labels: dict[str, int]
+    to_left: int | None = None  # of a line, for who looks from its first end to its second
+    to_right: int | None = None
+
+
 CaseState = Literal["new", "acknowledged", "handled"]
 
 

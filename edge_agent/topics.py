@@ -24,7 +24,7 @@ VERSION = "1.1"  # of the contract: the second number counts what was added
 GROUP = "grp"  # where another topic names the device
 JSON = "application/json"
 JPEG = "image/jpeg"
-KINDS = ("det", "mission", "voice", "snapshot", "clip", "audit", "fault", "gap", "evidence", "tele", "visit")
+KINDS = ("det", "mission", "voice", "snapshot", "clip", "audit", "fault", "gap", "evidence", "tele", "visit", "count")
 ASKS = ("config", "grant", "time", "params")  # what a device may ask the centre for
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]

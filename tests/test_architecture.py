@@ -113,6 +113,7 @@ CORES = (
     "incidents/stays.py",
     "incidents/crowds.py",
     "incidents/passages.py",
+    "incidents/tallies.py",
     "speakers/digest.py",
     "speakers/g711.py",
     "speakers/live.py",

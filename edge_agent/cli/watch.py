@@ -19,7 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("video", type=Path, metavar="VIDEO", help="a video file, or a directory of pictures")
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="detector, zones and rules")
     parser.add_argument("--camera", metavar="NAME", help="the [[camera]] whose zones apply (default: the only one)")
-    parser.add_argument("--json", action="store_true", help="one JSON line for each track that ended and each incident")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON line for each track that ended, incident and count"
+    )
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the picture of each incident there")
 
 
@@ -71,6 +73,7 @@ def _watch(
                 seen.pop(track.id, None)
                 yield _track(track)
             seen |= {track.id: _track(track) for track in tracks.tracks if track.seen or track.id not in seen}
+            yield from (_tally(tally) for tally in rules.count(tracks))
             for incident in rules.update(tracks):
                 picture = None
                 if pictures is not None:
@@ -83,6 +86,7 @@ def _watch(
     except DriverError as error:
         failure = error
     lists.flush()
+    yield from (_tally(tally) for tally in rules.close())
     yield from seen.values()
     yield {"type": "end", "frames": frames, "complete": failure is None}
     if failure:
@@ -117,6 +121,21 @@ def _track(track: Any) -> dict[str, Any]:
     }
 
 
+def _tally(tally: Any) -> dict[str, Any]:
+    return {
+        "type": "count",
+        "rule": tally.rule,
+        "zone": tally.zone,
+        "since_s": round(tally.since_s, 3),
+        "lasted_s": round(tally.lasted_s, 3),
+        "observed_s": round(tally.observed_s, 3),
+        "total": tally.total,
+        "labels": tally.labels,
+        "to_left": tally.to_left,
+        "to_right": tally.to_right,
+    }
+
+
 def _with_progress(frames: Iterator[Any]) -> Iterator[Any]:
     """Count frames on a terminal, and nowhere else."""
     if not sys.stderr.isatty():
@@ -138,6 +157,10 @@ def _readable(happening: dict[str, Any]) -> str:
                 f"{happening['at_s']:8.2f} s  incident {happening['id']}: {happening['kind']}, {happening['label']}"
                 f" #{happening['track']} in {happening['zone']} for {happening['lasted_s']:.1f} s"
             )
+        case "count":
+            until_s, what = happening["since_s"] + happening["lasted_s"], happening["zone"] or "over the line"
+            labels = ", ".join(f"{count} {label}" for label, count in happening["labels"].items()) or "nothing"
+            return f"{until_s:8.2f} s  count {happening['rule']}: {labels} {what} since {happening['since_s']:.2f} s"
         case "track":
             plate = f", plate {happening['plate']}" if happening["plate"] else ""
             return (

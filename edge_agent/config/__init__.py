@@ -46,6 +46,7 @@ from edge_agent.config.flight import (
 from edge_agent.config.incidents import (
     Clips,
     Corner,
+    Count,
     Crowd,
     Dwell,
     ForbiddenZone,
@@ -115,6 +116,7 @@ __all__ = [
     "Clips",
     "ConfigError",
     "Corner",
+    "Count",
     "Crowd",
     "DahuaSpeaker",
     "Day",

@@ -15,7 +15,7 @@ from edge_agent.calendar import rule_fault
 from edge_agent.config.agent import Agent
 from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
-from edge_agent.config.incidents import HotListed, LineCrossing, PlateSeen
+from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen
 from edge_agent.config.secret import secret_path
 from edge_agent.config.speakers import Speaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
@@ -86,11 +86,14 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
     spoken_to = speakers.union(*(s.groups for s in config.speakers))
     spoken_to |= {"drone"} if any(s.airborne for s in config.speakers) else set()
     for rule in config.rules:
-        if isinstance(rule, LineCrossing):
-            known(f"rule[{rule.id}].camera", rule.camera, cameras, "camera")
-            if rule.line[0] == rule.line[1]:
+        if isinstance(rule, LineCrossing | Count):
+            if rule.camera is not None:
+                known(f"rule[{rule.id}].camera", rule.camera, cameras, "camera")
+            if rule.line is not None and rule.line[0] == rule.line[1]:
                 faults.append(f"rule[{rule.id}].line: its ends are the same place")
-        elif rule.zone is not None:
+        if isinstance(rule, Count):
+            faults += [f"rule[{rule.id}]{fault}" for fault in _count_faults(rule)]
+        if not isinstance(rule, LineCrossing) and rule.zone is not None:
             known(f"rule[{rule.id}].zone", rule.zone, zones, "zone")
         if isinstance(rule, HotListed | PlateSeen) and not config.plates.enabled:
             faults.append(f"plates.enabled: rule[{rule.id}] needs plates to be read: set it to true")
@@ -141,6 +144,15 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             faults.append(f"metrics.listen: port {port} is not within 1 to 65535")
     if config.site.device in RESERVED:
         faults.append(f"site.device: {config.site.device!r} is a level of the topics themselves; give another name")
+    return faults
+
+
+def _count_faults(rule: Count) -> list[str]:
+    faults = []
+    if (rule.zone is None) == (rule.line is None) or (rule.line is None) != (rule.camera is None):
+        faults.append(": a count wants either `zone`, or `camera` and `line`")
+    if rule.speakers or rule.say or rule.ladder:
+        faults.append(".speakers: a count is told to the centre alone: leave out `speakers`, `say` and `ladder`")
     return faults
 
 

@@ -123,7 +123,21 @@ class LineCrossing(RuleSection, frozen=True, kw_only=True, tag_field="type", tag
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  # for who goes to and fro
 
 
-Rule = ForbiddenZone | Dwell | Loitering | Crowd | LineCrossing | PlateSeen | HotListed
+class Count(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="count"):
+    """Counts those of `classes` who enter `zone`, or who cross `line` of `camera`; tells of it every `interval_s`.
+
+    Intervals begin with the full hour where they divide it. No incident comes of it, and nothing is said.
+    """
+
+    zone: Id | None = None
+    camera: Id | None = None
+    line: tuple[Corner, Corner] | None = None
+    interval_s: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person", "vehicle", "two-wheeler")
+    min_score: Unit = 0.0
+
+
+Rule = ForbiddenZone | Dwell | Loitering | Crowd | LineCrossing | PlateSeen | HotListed | Count
 
 
 class Clips(Section, frozen=True):

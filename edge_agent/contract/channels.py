@@ -38,6 +38,7 @@ ANYTHING = "{id}"
 
 _BODIES: dict[str, tuple[type[Struct], ...]] = {
     "det": (messages.Incident, messages.Revision),
+    "count": (messages.Tally,),
     "mission": (messages.FlightEvent,),
     "visit": (messages.Visit,),
     "voice": (messages.Spoken,),

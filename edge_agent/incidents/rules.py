@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from datetime import datetime, tzinfo
-from typing import Any, Literal, assert_never
+from typing import Any, Literal, assert_never, cast
 
+from msgspec import structs
 from ulid import ULID
 
 from edge_agent import config, spans
@@ -15,10 +16,20 @@ from edge_agent.incidents.lines import LineWatch
 from edge_agent.incidents.listed import HotWatch, Lists
 from edge_agent.incidents.passages import PlateWatch
 from edge_agent.incidents.stays import StayWatch
+from edge_agent.incidents.tallies import TallyWatch
 from edge_agent.incidents.watch import Found, Watch
-from edge_agent.messages import Incident, Tracks
+from edge_agent.messages import Incident, Tally, Tracks
 
 Kind = Literal["forbidden_zone", "dwell", "loitering", "crowd", "line_crossing", "plate_seen", "hot_list"]
+Telling = (  # the rules that make incidents
+    config.ForbiddenZone
+    | config.Dwell
+    | config.Loitering
+    | config.Crowd
+    | config.LineCrossing
+    | config.PlateSeen
+    | config.HotListed
+)
 
 
 class Rules:
@@ -35,8 +46,10 @@ class Rules:
         lists: Lists | None = None,
         time_zone: tzinfo | None = None,
     ) -> None:
-        by_name = {zone.name: zone for zone in zones}
-        watches = (_watch(rule, by_name, lists) for rule in rules)
+        by_name, rules = {zone.name: zone for zone in zones}, tuple(rules)
+        counts = (rule for rule in rules if isinstance(rule, config.Count))
+        self._tallies = [TallyWatch(rule, by_name[rule.zone] if rule.zone else None) for rule in counts]
+        watches = (_watch(rule, by_name, lists) for rule in rules if not isinstance(rule, config.Count))
         self._watches: list[Watch[Any]] = [watch for watch in watches if watch is not None]
         self._rng = rng or random.Random()
         self._time_zone = time_zone
@@ -44,11 +57,27 @@ class Rules:
     def update(self, tracks: Tracks) -> list[Incident]:
         """Judge one frame; returns what fired in it, without pictures."""
         return [
-            self._incident(watch.rule, found, tracks)
+            self._incident(watch, found, tracks)
             for watch in self._watches
             if watch.camera in (None, tracks.camera) and self._holds(watch.rule, tracks)
             for found in watch.update(tracks)
         ]
+
+    def count(self, tracks: Tracks) -> list[Tally]:
+        """Count in one frame; returns the intervals that ended before it."""
+        ended = (
+            tally.update(tracks, active=self._holds(tally.rule, tracks))
+            for tally in self._tallies
+            if tally.watch.camera == tracks.camera
+        )
+        return [self._named(tally) for tally in ended if tally is not None]
+
+    def close(self) -> list[Tally]:
+        """The intervals that are open, as far as they went."""
+        return [self._named(ended) for tally in self._tallies if (ended := tally.close()) is not None]
+
+    def _named(self, tally: Tally) -> Tally:
+        return structs.replace(tally, id=str(_ulid(tally.since_s + tally.lasted_s, self._rng)))
 
     def _holds(self, rule: config.Rule, tracks: Tracks) -> bool:
         if self._time_zone is None or not rule.active:
@@ -61,21 +90,24 @@ class Rules:
         for watch in self._watches:
             if watch.rule.id == rule.id:
                 watch.change(rule)
+        for tally in self._tallies:
+            if isinstance(rule, config.Count) and tally.rule.id == rule.id:
+                tally.change(rule)
 
     def move(self, zone: config.Zone) -> None:
         """Judge by other corners from the next frame on: who stands within both goes on with their clock."""
-        for watch in self._watches:
+        for watch in [*self._watches, *(tally.watch for tally in self._tallies)]:
             if watch.zone is not None and watch.zone.name == zone.name and watch.zone != zone:
                 watch.move(zone)
 
-    def _incident(self, rule: config.Rule, found: Found, tracks: Tracks) -> Incident:
+    def _incident(self, watch: Watch[Any], found: Found, tracks: Tracks) -> Incident:
         track, lasted_s = found.track, max(0.0, tracks.at_s - found.began_s)
         return Incident(
             id=str(_ulid(tracks.wall_s, self._rng)),
-            kind=kind_of(rule),
-            rule=rule.id,
+            kind=kind_of(watch.rule),
+            rule=watch.rule.id,
             camera=tracks.camera,
-            zone="" if isinstance(rule, config.LineCrossing) else rule.zone or "",
+            zone=watch.zone.name if watch.zone else "",
             track=track.id,
             label=track.label,
             score=track.score,
@@ -92,7 +124,7 @@ class Rules:
         )
 
 
-def _watch(rule: config.Rule, zones: dict[str, config.Zone], lists: Lists | None) -> Watch[Any] | None:
+def _watch(rule: Telling, zones: dict[str, config.Zone], lists: Lists | None) -> Watch[Any] | None:
     match rule:
         case config.ForbiddenZone() | config.Dwell() | config.Loitering():
             return StayWatch(rule, zones[rule.zone])
@@ -109,24 +141,8 @@ def _watch(rule: config.Rule, zones: dict[str, config.Zone], lists: Lists | None
 
 
 def kind_of(rule: config.Rule) -> Kind:
-    """The kind of incident that a rule tells of."""
-    match rule:
-        case config.ForbiddenZone():
-            return "forbidden_zone"
-        case config.Dwell():
-            return "dwell"
-        case config.Loitering():
-            return "loitering"
-        case config.Crowd():
-            return "crowd"
-        case config.LineCrossing():
-            return "line_crossing"
-        case config.PlateSeen():
-            return "plate_seen"
-        case config.HotListed():
-            return "hot_list"
-        case _:
-            assert_never(rule)
+    """The kind of incident that a rule tells of: its `type`."""
+    return cast(Kind, type(rule).__struct_config__.tag)
 
 
 def _ulid(wall_s: float, rng: random.Random) -> ULID:

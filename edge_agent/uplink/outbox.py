@@ -60,6 +60,7 @@ LANES = {
     "clip": 2,
     "thumb": 2,
     "tele": 3,
+    "count": 3,
 }
 LAST_LANE = 3
 

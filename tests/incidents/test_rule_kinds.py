@@ -11,7 +11,7 @@ import pytest
 
 from edge_agent import config
 from edge_agent.incidents.rules import Rules
-from edge_agent.messages import Incident, Plate, Track, Tracks
+from edge_agent.messages import Incident, Plate, Tally, Track, Tracks
 
 DOC = Path(__file__).resolve().parents[2] / "docs/RULES.md"
 SQUARE = config.Zone(name="square", camera="c", polygon=((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)))
@@ -163,6 +163,73 @@ def test_only_plates_in_the_zone_are_told_where_one_is_named() -> None:
     rule = config.PlateSeen(id="r", zone="square")
     assert play(rule, lambda _: [car(1, plate(), x=900.0)], until=5) == []
     assert len(play(rule, lambda _: [car(1, plate())], until=5)) == 1
+
+
+# --- count --------------------------------------------------------------------------------------------------------
+
+ENTRIES = config.Count(id="r", zone="square", interval_s=20)
+LINE = config.Count(id="r", camera="c", line=((0.0, 0.5), (1.0, 0.5)), interval_s=50)
+
+
+def tallies(rules: Rules, scene: Scene, until: float, start: float = 0.0) -> list[Tally]:
+    return [tally for n in range(int(start * 4), int(until * 4)) for tally in rules.count(seen(n / 4, scene(n / 4)))]
+
+
+def across(id: int, t: float, from_s: float, *, up: bool = False) -> Track:
+    """Someone who walks over the middle of the picture within four seconds."""
+    done = min(1.0, max(0.0, (t - from_s) / 4))
+    y = 300 + 120 * (1 - done if up else done)
+    return track(id, box=(300.0, y - 80, 330.0, y))
+
+
+def test_who_enters_is_counted_once_in_the_interval_in_which_that_was() -> None:
+    def scene(t: float) -> list[Track]:
+        first, second = track(1, 200.0), track(2, 900.0 if t < 25 else 200.0, label="car")
+        return [first, second]
+
+    rules = Rules([SQUARE], [ENTRIES], random.Random(1))
+    one, two = tallies(rules, scene, until=41)
+    assert (one.total, one.labels, one.zone, one.to_left) == (1, {"person": 1}, "square", None)
+    assert (two.total, two.labels) == (1, {"car": 1})
+    assert (one.since_s, two.since_s) == (1e9, 1e9 + 20)
+    [rest] = rules.close()
+    assert (rest.total, rest.since_s, rules.close()) == (0, 1e9 + 40, [])
+    assert play(ENTRIES, scene, until=41) == []  # nothing of it is an incident
+
+
+def test_crossings_are_counted_each_way_whoever_makes_them() -> None:
+    def scene(t: float) -> list[Track]:
+        return [across(1, t, 2), across(2, t, 5), across(3, t, 9, up=True)]
+
+    [tally] = tallies(Rules([], [LINE], random.Random(1)), scene, until=60)
+    assert (tally.total, tally.to_left, tally.to_right, tally.zone) == (3, 1, 2, "")
+
+
+def test_intervals_begin_with_the_clock_and_a_first_one_is_shorter() -> None:
+    found = tallies(Rules([SQUARE], [ENTRIES], random.Random(1)), lambda _: [], start=13, until=61)
+    assert [(one.since_s - 1e9, one.lasted_s) for one in found] == [(13.0, 7), (20.0, 20), (40.0, 20)]
+
+
+def test_an_interval_says_how_long_the_camera_was_blind() -> None:
+    rules = Rules([SQUARE], [ENTRIES], random.Random(1))
+    assert tallies(rules, lambda _: [], until=5) == []
+    [tally] = tallies(rules, lambda _: [], start=15, until=21)
+    assert (tally.lasted_s, tally.observed_s) == (20.0, 9.75)
+
+
+def test_what_a_count_cannot_be_is_refused(tmp_path: Path) -> None:
+    count = '[[rule]]\nid = "r"\ntype = "count"\n'
+    for rest, fault in (
+        ("", "rule[r]: a count wants either `zone`, or `camera` and `line`"),
+        ('zone = "square"\nline = [[0, 0], [1, 1]]\n', "rule[r]: a count wants either"),
+        ("line = [[0, 0], [1, 1]]\n", "rule[r]: a count wants either"),
+        ('camera = "gate"\nline = [[0, 0], [0, 0]]\n', "rule[r].line: its ends are the same place"),
+        ('zone = "nowhere"\n', "rule[r].zone: "),
+        ('zone = "square"\nsay = [{text = "a"}]\n', "rule[r].speakers: a count is told to the centre alone"),
+    ):
+        with pytest.raises(config.ConfigError) as refused:
+            config.parse(HEAD + count + rest, tmp_path / "a.toml")
+        assert fault in str(refused.value)
 
 
 # --- as they are written ------------------------------------------------------------------------------------------
