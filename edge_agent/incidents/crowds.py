@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec import structs
 
 from edge_agent import config
-from edge_agent.incidents.watch import BLIND_S, EPSILON_S, Found, Watch, is_evidence
+from edge_agent.incidents.watch import EPSILON_S, Found, Watch, is_evidence
 from edge_agent.messages import Track, Tracks
 
-DIP_S = 2.0  # fewer for a shorter time: somebody stood behind another
+DIP_S = 2.0  # fewer, or no frames, for a shorter time: somebody stood behind another
 
 
 class CrowdWatch(Watch[config.Crowd]):
@@ -29,15 +29,15 @@ class CrowdWatch(Watch[config.Crowd]):
 
     def update(self, tracks: Tracks) -> list[Found]:
         """The gathering, in the frame in which it has lasted long enough; a new one waits for the cool-down's end."""
-        rule, now, step_s = self.rule, tracks.at_s, self._step_s(tracks)
-        if step_s is None:
+        rule, now = self.rule, tracks.at_s
+        if self._step_s(tracks) is None:
             return []
         there = [
             track
             for track in tracks.tracks
             if is_evidence(track, rule.classes, rule.min_score) and self._stands(track, tracks)
         ]
-        if step_s > BLIND_S or now - self._last_s > DIP_S:
+        if now - self._last_s > DIP_S:
             self._disperse()
         if len(there) < rule.count:
             return []

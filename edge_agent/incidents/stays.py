@@ -18,13 +18,14 @@ import math
 from dataclasses import dataclass, replace
 
 from edge_agent import config
-from edge_agent.incidents.watch import BLIND_S, EPSILON_S, Found, Key, Watch, is_evidence, key_of
+from edge_agent.incidents.watch import EPSILON_S, Found, Key, Watch, is_evidence, key_of
 from edge_agent.incidents.zones import apart
 from edge_agent.messages import Box, Plate, Track, Tracks, group_of
 
 FLICKER_S = 0.5  # a shorter look elsewhere is noise of the detector
 SETTLE_S = 1.0  # a vehicle rests once it moved less than STILL for this long: its clock starts there
 STILL = 0.15  # of its own size
+BLIND_S = 10.0  # after so long without frames nobody knows who stayed
 
 StayRule = config.ForbiddenZone | config.Dwell | config.Loitering
 

@@ -12,7 +12,6 @@ from edge_agent.incidents.zones import Area
 from edge_agent.messages import Hit, Track, Tracks, is_a
 
 RESTART_S = 1.0  # time going back by more is a video that restarts; by less, a frame out of order
-BLIND_S = 10.0  # after so long without frames nobody knows who stayed
 EPSILON_S = 1e-6
 
 Key = tuple[int, float]  # a tracker that restarts counts its ids from the beginning: first_s tells them apart
