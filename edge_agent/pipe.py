@@ -13,7 +13,7 @@ import functools
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -83,8 +83,12 @@ class Broker:
         *,
         will: Will | None = None,
         keep_session: bool = False,
+        first: Collection[str] = (),
     ) -> Pipe:
-        """Connect and subscribe; `wake` is set whenever the pipe has news. Raises `DriverError`."""
+        """Connect and subscribe; `wake` is set whenever the pipe has news. Raises `DriverError`.
+
+        What comes on the topics of `first` goes into an inbox of its own, which a flood on another does not fill.
+        """
         if self._version == "auto":
             self._version = await self._probe()
         five = self._version == "5"
@@ -98,6 +102,7 @@ class Broker:
             client.will_set(will.topic, will.payload, qos=1, retain=True, properties=delay)
         self._identify(client)
         pipe = await self._open(client, five, wake, options)
+        pipe.first_topics = frozenset(first)
         try:
             await pipe.greeted()
             await pipe.subscribed(subscriptions)
@@ -164,17 +169,22 @@ class Broker:
 
 
 class Pipe:
-    """An open connection. It owns `messages` and `pubacks` until they are taken; `ended` says why it is over."""
+    """An open connection; `ended` says why it is over.
+
+    It owns `messages`, `first` (those on `first_topics`) and `pubacks` until they are taken.
+    """
 
     def __init__(self, client: Client, name: str, five: bool, wake: asyncio.Event) -> None:
         self.five = five
         self.max_packet_bytes = MAX_PACKET_BYTES
+        self.first_topics: frozenset[str] = frozenset()
+        self.first: deque[Message] = deque()
         self.messages: deque[Message] = deque()
         self.pubacks: deque[tuple[int, int]] = deque()  # (message id, reason code)
         self.ended: DriverError | None = None
         self.ended_code = 0
         self.dropped = 0
-        self._receive_maximum = MAX_IN_FLIGHT
+        self.receive_maximum = MAX_IN_FLIGHT
         self._in_flight: set[int] = set()
         self._client, self._name, self._wake = client, name, wake
         self._loop = asyncio.get_running_loop()
@@ -220,7 +230,7 @@ class Pipe:
     @property
     def room(self) -> int:
         """How many more QoS 1 messages the broker takes before it confirms one."""
-        return self._receive_maximum - len(self._in_flight)
+        return self.receive_maximum - len(self._in_flight)
 
     def check(self) -> None:
         """Raise `DriverError` once the connection is over."""
@@ -313,7 +323,7 @@ class Pipe:
     def _on_connect(self, _: Client, __: Any, ___: ConnectFlags, reason: ReasonCode, facts: Properties | None) -> None:
         self._heard += 1
         self.max_packet_bytes = min(MAX_PACKET_BYTES, getattr(facts, "MaximumPacketSize", MAX_PACKET_BYTES))
-        self._receive_maximum = min(MAX_IN_FLIGHT, getattr(facts, "ReceiveMaximum", MAX_IN_FLIGHT))
+        self.receive_maximum = min(MAX_IN_FLIGHT, getattr(facts, "ReceiveMaximum", MAX_IN_FLIGHT))
         self._steps.put_nowait([reason.value])
 
     def _on_subscribe(self, _: Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None) -> None:
@@ -338,9 +348,10 @@ class Pipe:
             topic = message.topic
         except UnicodeDecodeError:
             return
-        if len(self.messages) < INBOX:
+        inbox = self.first if topic in self.first_topics else self.messages
+        if len(inbox) < INBOX:
             facts = message.properties
-            self.messages.append(
+            inbox.append(
                 Message(
                     topic=topic,
                     payload=bytes(message.payload),

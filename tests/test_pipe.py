@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from msgspec import structs
 
 from edge_agent.config import Mqtt
-from edge_agent.pipe import Broker, Pipe, certificate_fault
+from edge_agent.pipe import INBOX, Broker, Pipe, certificate_fault
 from edge_agent.runtime import DriverError
 
 CONNACK = b"\x20\x03\x00\x00\x00"  # MQTT 5, 3.2: no session, success, no properties
@@ -77,6 +77,18 @@ async def test_a_burst_within_one_tls_record_is_read_to_its_end(tmp_path: Path) 
         section = Mqtt(host="127.0.0.1", port=port, version="5", ca_file=tmp_path / "cert.pem")
         pipe = await connected(section, wake)
         await until(lambda: len(pipe.messages) == 1000, wake)
+        await pipe.close()
+
+
+async def test_a_flood_does_not_fill_the_inbox_of_what_goes_first() -> None:
+    home = b"\x30\x05\x00\x01h\x00x"  # as PUBLISH, on topic h
+    server, port = await serve(PUBLISH * (INBOX + 100) + home)
+    wake = asyncio.Event()
+    async with server:
+        broker = Broker(Mqtt(host="127.0.0.1", port=port, plain=True, version="5"))
+        pipe = await broker.connect("me", ["a/b"], wake, first=["h"])
+        await until(lambda: len(pipe.first) == 1, wake)
+        assert (len(pipe.messages), pipe.dropped) == (INBOX, 100)
         await pipe.close()
 
 

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 20.0
 AT_ONCE = 64
+HOME = ("recall", "land")  # the way home has an inbox that other commands cannot fill
 PUT_OFF_S = 60.0
 WILL_DELAY_S = 30
 OVERHEAD_BYTES = 256  # of a PUBLISH beyond topic and payload, generously
@@ -51,6 +52,7 @@ TQ_HOLDS_S = 60.0
 TQ_EVERY_S = 1.0
 RESULT_EXPIRY_S = 3600
 STRANGE_TRIES = 5
+ANSWERS_LEAVE = 0.5  # of what the broker takes unconfirmed; a flood of commands must not keep events from going out
 LATER_REMEDY = "check its access list and its quotas"
 
 
@@ -180,6 +182,7 @@ class Uplink:
             self._wake,
             will=Will(topic=topics.status(self._device), payload=self._offline("lost"), delay_s=self._will_delay_s),
             keep_session=True,
+            first=[topics.ack(self._device), *(topics.command(self._device, name) for name in HOME)],
         )
         self._health.counts["uplink.connects"] += 1
         self._pipe = pipe
@@ -205,10 +208,7 @@ class Uplink:
                 self._wake.clear()
                 self._health.beat("uplink", 3 * IDLE_S)
                 self._obey.reap()
-                for _ in range(min(AT_ONCE, len(pipe.messages))):  # a flood must not keep events from going out
-                    await self._receive(pipe, pipe.messages.popleft())
-                if pipe.messages:
-                    self._wake.set()
+                await self._take_in(pipe)
                 if confirming is not None and confirming.done():
                     confirming = confirming.result()
                 if confirming is None and self._acks:
@@ -223,6 +223,15 @@ class Uplink:
                 confirming.cancel()
             self._acks.clear()
             self._settling.clear()
+
+    async def _take_in(self, pipe: Pipe) -> None:
+        """A bounded number of what came in: what confirms events and what brings the drone home go first."""
+        for inbox in (pipe.first, pipe.messages):
+            for _ in range(min(AT_ONCE, len(inbox))):
+                await self._receive(pipe, inbox.popleft())
+        if pipe.first or pipe.messages:
+            self._wake.set()
+            await asyncio.sleep(0)  # nothing else in a turn has to wait, and the loop has to read and write
 
     async def _rest(self) -> None:
         due_s = self._window.next_due_s()
@@ -406,7 +415,8 @@ class Uplink:
         properties = facts("res", expiry_s=RESULT_EXPIRY_S)
         if asker.correlation is not None:
             properties["CorrelationData"] = asker.correlation
-        self._pipe.publish(topic, body, properties)
+        crowded = self._pipe.room <= ANSWERS_LEAVE * self._pipe.receive_maximum
+        self._pipe.publish(topic, body, properties, qos=0 if crowded else 1)
 
     def _take_answer(self, payload: bytes) -> None:
         if (answer := decoded(payload, Answer, "an answer of the centre")) is None:

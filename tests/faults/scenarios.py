@@ -366,9 +366,9 @@ def _order(body: dict[str, Any], *, expiry_s: int | None = 60) -> bytes:
 
 
 def _urgent_p99_s(world: World) -> float:
-    """From the return of `put` to the broker's other side, for events of lane 0: the way that the flood shares."""
+    """From the call of `put` to the broker's other side, for events of lane 0."""
     late = sorted(
-        world.tap.first_s[id] - float(facts[4])
+        world.tap.first_s[id] - float(facts[3])
         for id, facts in world.kept().items()
         if facts[2] == "0" and id in world.tap.first_s
     )
@@ -377,7 +377,7 @@ def _urgent_p99_s(world: World) -> float:
 
 def _obeyed_at_most_once(world: World) -> str | None:
     p99_s = _urgent_p99_s(world)
-    world.notes.append(f"lane 0 from the disk to the broker's far side: p99 {p99_s:.2f} s")
+    world.notes.append(f"lane 0 from put to the broker's far side: p99 {p99_s:.2f} s")
     effects = world.effects()
     twice = [effect for effect, count in effects.items() if count > 1]
     if twice:

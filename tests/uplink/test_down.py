@@ -58,6 +58,7 @@ class Line:
         self.obeyed: list[Any] = []
         self.sent: list[tuple[str, dict[str, Any], bool]] = []
         self.facts: list[dict[str, Any]] = []
+        self.qos: list[int] = []
         self.wishes = Wishes(directory / "desired.json", BASE)
         self.uplink = Uplink(
             Mqtt(plain=True),
@@ -70,7 +71,7 @@ class Line:
             wishes=self.wishes,
             key="k",
         )
-        self.pipe: Any = SimpleNamespace(five=True, publish=self.publish, ended=None, room=100)
+        self.pipe: Any = SimpleNamespace(five=True, publish=self.publish, ended=None, room=100, receive_maximum=100)
         self.uplink._pipe = self.pipe
 
     async def obey(self, request: Any, by: str) -> Reply:
@@ -81,6 +82,7 @@ class Line:
         check(topic, body)
         self.sent.append((topic, json.loads(body), retain))
         self.facts.append(facts)
+        self.qos.append(qos)
         return len(self.sent)
 
     async def hear(self, topic: str, payload: bytes, retained: bool = False) -> None:
@@ -312,3 +314,16 @@ async def test_no_asker_turns_an_answer_into_another_message(line: Any, asked: s
             it.uplink._obey.reap()
             await asyncio.sleep(0)
         assert [topic for topic, _, _ in it.sent] == ["ea/1/D-1/up/res"]
+
+
+@pytest.mark.parametrize(("room", "qos"), [(100, 1), (51, 1), (50, 0), (0, 0)])
+async def test_answers_leave_half_of_the_brokers_room_to_events(line: Any, room: int, qos: int) -> None:
+    async with line() as it:
+        it.pipe.room = room
+        await it.uplink._receive(
+            it.pipe, Message(topic="ea/1/D-1/down/cmd/fly", payload=b"x", retained=False, expiry_s=9)
+        )
+        while it.uplink._obey._running:
+            it.uplink._obey.reap()
+            await asyncio.sleep(0)
+        assert it.qos == [qos]
