@@ -160,6 +160,7 @@ class Play:
         late = time.time() > self._notes.takeoff_s + 3.0
         if late and phase == "ground" and not far.of("mission") and self._notes.broken != "schedule":
             self._stage.stop("agent")
+            self._asked_restarts = -1  # what the agent was about to say is cut off too
             self._start_agent(2 * LEAD_S)
             self._screen.tell("agent: was not ready at the planned time; the take-off is planned anew")
 

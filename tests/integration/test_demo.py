@@ -97,7 +97,9 @@ def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> 
 def test_twenty_kills_of_the_agent_lose_no_incident_and_the_flight_ends_at_home(tmp_path: Path) -> None:
     rng = random.Random(20)
     directory = tmp_path / "demo"
-    play = subprocess.Popen(demo(directory), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    play = subprocess.Popen(
+        demo(directory, "--speedup", "2"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     committed: set[str] = set()
     try:
         for _ in range(20):
