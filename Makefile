@@ -48,7 +48,7 @@ bench-flight: setup-dev build/bench/mavsdk ## the link's figures beside mavutil 
 bench-vision: setup-dev build/bench/vision ## the eyes' figures beside supervision's (2 minutes)
 	@$(BIN)/python bench/vision.py $(ARGS)
 
-check: setup-dev ## lint, types and unit tests (under 90 seconds)
+check: setup-dev ## lint, types and unit tests (under three minutes)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -83,12 +83,12 @@ def test_a_talk_is_ended_by_hush_and_by_its_limit(tmp_path: Path) -> None:
                     "run"
                 ]
                 if outcome == "interrupted":
-                    time.sleep(1)
+                    time.sleep(2)
                     assert running.ask("hush")[1]["state"] == "done"
                 spoken = ask(running.directory, {"name": "became", "run": run, "wait_s": 20})["spoken"]
                 assert [one["outcome"] for one in spoken] == [outcome] * 2
                 assert {one["detail"] for one in spoken} <= {detail, None}
-                assert all(one["duration_s"] < 3 and one["sha256"] for one in spoken)
+                assert all(one["duration_s"] < 15 and one["sha256"] for one in spoken), spoken
         finally:
             over.set()
             thread.join()
