@@ -40,6 +40,17 @@ def noon_utc(solar_day: date, lon: float) -> datetime:
     return _midnight(solar_day) + timedelta(minutes=720 - 4 * lon - _position(roughly)[1])
 
 
+def height_deg(wall_s: float, lat: float, lon: float) -> float:
+    """How high the sun stands above the horizon, without refraction."""
+    at = datetime.fromtimestamp(wall_s, UTC)
+    declination, equation_min = _position(at)
+    minutes = (at - _midnight(at.date())).total_seconds() / 60
+    hour_angle = math.radians((minutes + equation_min + 4 * lon) / 4 - 180)
+    place = math.radians(lat)
+    sine = math.sin(place) * math.sin(declination) + math.cos(place) * math.cos(declination) * math.cos(hour_angle)
+    return math.degrees(math.asin(max(-1.0, min(1.0, sine))))
+
+
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 

@@ -14,6 +14,7 @@ from edge_agent.flight import sky
 from edge_agent.flight.facts import Facts
 from edge_agent.flight.params import safety_value
 from edge_agent.flight.verdict import Verdict, no, unknown, yes
+from edge_agent.sun import height_deg
 
 OLDEST = (4, 3, 0)  # the oldest ArduCopter whose behaviour is known here
 CLOCK_S = 1.0
@@ -171,7 +172,7 @@ def night(facts: Facts) -> Verdict:
         return yes("flights at night are allowed")
     if t.lat is None or t.lon is None or wall_s is None:
         return unknown("place or time are not known", "wait")
-    sun = sky.sun_deg(wall_s, t.lat, t.lon)
+    sun = height_deg(wall_s, t.lat, t.lon)
     value, limit = f"the sun at {sun:.1f}°", f"{sky.TWILIGHT_DEG:g}°"
     if sun < sky.TWILIGHT_DEG:
         return no("it is night", value, limit, "wait for the morning, or set limits.night")

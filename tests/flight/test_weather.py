@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent import config
+from edge_agent import config, sun
 from edge_agent.flight import sky
 from edge_agent.flight.surroundings import Surroundings, open_weather
 from edge_agent.flight.weather import Judge, Weather, from_mavlink
@@ -102,12 +102,12 @@ def test_a_window_is_closed_for_all_of_the_flight(window, begin, minutes, closed
     ],
 )
 def test_the_sun_stands_where_geometry_puts_it(utc, lat, lon, degrees):
-    assert sky.sun_deg(datetime.fromisoformat(utc).timestamp(), lat, lon) == pytest.approx(degrees, abs=0.4)
+    assert sun.height_deg(datetime.fromisoformat(utc).timestamp(), lat, lon) == pytest.approx(degrees, abs=0.4)
 
 
 @given(st.floats(0, 4e9), st.floats(-90, 90), st.floats(-180, 180))
 def test_the_sun_is_somewhere(wall_s, lat, lon):
-    assert -90 <= sky.sun_deg(wall_s, lat, lon) <= 90
+    assert -90 <= sun.height_deg(wall_s, lat, lon) <= 90
 
 
 # --- who knows it ---------------------------------------------------------------------------------------------------
