@@ -32,6 +32,7 @@ COMMON = (
     "files",
     "keys",
     "timequality",
+    "weights",
 )
 CORES = (
     "messages.py",
