@@ -190,6 +190,7 @@ class Pipe:
         self._loop = asyncio.get_running_loop()
         self._steps: asyncio.Queue[list[int]] = asyncio.Queue()  # reason codes of CONNACK, then of the SUBACK
         self._over = asyncio.Event()
+        self._subscribed = False
         self._heard = 0  # packets
         self._misc: asyncio.TimerHandle | None = None
         client.on_connect = self._on_connect
@@ -226,6 +227,12 @@ class Pipe:
         for topic, code in zip(topics, await self._step("SUBACK"), strict=False):
             if code >= 0x80:
                 raise DriverError(f"{self._name} does not let us subscribe to {topic}: check its access list")
+        self._subscribed = True
+
+    def swap(self, left: Sequence[str], joined: Sequence[str]) -> None:
+        """Subscribe to other topics instead, without waiting for the broker; one that refuses ends the connection."""
+        self._client.subscribe([(topic, 1) for topic in joined])
+        self._client.unsubscribe(list(left))
 
     @property
     def room(self) -> int:
@@ -328,7 +335,11 @@ class Pipe:
 
     def _on_subscribe(self, _: Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Properties | None) -> None:
         self._heard += 1
-        self._steps.put_nowait([reason.value for reason in reasons])
+        codes = [reason.value for reason in reasons]
+        if not self._subscribed:
+            self._steps.put_nowait(codes)
+        elif max(codes) >= 0x80:
+            self._finished(0, "it does not let us subscribe anew: check its access list")
 
     def _on_disconnect(
         self, _: Client, __: Any, ___: DisconnectFlags, reason: ReasonCode, ____: Properties | None

@@ -136,6 +136,7 @@ CORES = (
     "uplink/minutes.py",
     "uplink/rows.py",
     "uplink/window.py",
+    "uplink/floodgate.py",
     "vision/heads/anchors.py",
     "vision/heads/cells.py",
     "vision/heads/find.py",

@@ -30,6 +30,7 @@ from edge_agent.runtime import Clock, Health
 from edge_agent.timequality import time_quality
 from edge_agent.twin import Answer, Ask, Host, LinkState
 from edge_agent.uplink.envelope import decoded, facts
+from edge_agent.uplink.floodgate import PER_S, SHUT_S, Floodgate
 from edge_agent.uplink.hosts import Hosts
 from edge_agent.uplink.lanes import HIST_S
 from edge_agent.uplink.obey import Asker, Obey
@@ -96,6 +97,9 @@ class Uplink:
             self._obey.resume(*under_way)
         self.on_untold: Callable[[str, Struct], None] = lambda *_: None
         self._hosts = Hosts()
+        self._floodgate = Floodgate()
+        self._all_commands = _commands(device, section.groups, "+")
+        self._homeward = _commands(device, section.groups, *HOME)
         self._asked: dict[str, asyncio.Future[Answer]] = {}
         self._broker = Broker(section)
         self._window = Window(window, random.Random())
@@ -173,11 +177,10 @@ class Uplink:
             self._device,
             [
                 topics.ack(self._device),
-                topics.command(self._device, "+"),
+                *self._all_commands,
                 topics.desired(self._device),
                 topics.answer(self._device),
                 topics.host("+"),
-                *(topics.group_command(group, "+") for group in self._section.groups),
             ],
             self._wake,
             will=Will(topic=topics.status(self._device), payload=self._offline("lost"), delay_s=self._will_delay_s),
@@ -186,6 +189,7 @@ class Uplink:
         )
         self._health.counts["uplink.connects"] += 1
         self._pipe = pipe
+        self._floodgate.connected()
         try:
             await self._be_born(pipe)
             self._introduce(pipe.five)
@@ -209,6 +213,7 @@ class Uplink:
                 self._health.beat("uplink", 3 * IDLE_S)
                 self._obey.reap()
                 await self._take_in(pipe)
+                await self._turn(pipe)
                 if confirming is not None and confirming.done():
                     confirming = confirming.result()
                 if confirming is None and self._acks:
@@ -233,9 +238,21 @@ class Uplink:
             self._wake.set()
             await asyncio.sleep(0)  # nothing else in a turn has to wait, and the loop has to read and write
 
+    async def _turn(self, pipe: Pipe) -> None:
+        """Under a flood leave the commands' topics, so that events have the link and the processor, and come back."""
+        match self._floodgate.turn(self._clock.monotonic()):
+            case "leave":
+                pipe.swap(self._all_commands, self._homeward)
+                self._health.set("uplink.commands", f"failed: over {PER_S:g} commands a second: deaf for {SHUT_S:g} s")
+                await self._obey.flooded(PER_S, SHUT_S)
+            case "rejoin":
+                pipe.swap(self._homeward, self._all_commands)
+                self._health.counts["commands.dropped"] = self._floodgate.dropped
+                self._health.set("uplink.commands", "running")
+
     async def _rest(self) -> None:
-        due_s = self._window.next_due_s()
-        rest_s = IDLE_S if due_s is None else min(IDLE_S, max(0.0, due_s - self._clock.monotonic()))
+        dues_s = [due_s for due_s in (self._window.next_due_s(), self._floodgate.due_s()) if due_s is not None]
+        rest_s = max(0.0, min([IDLE_S, *(due_s - self._clock.monotonic() for due_s in dues_s)]))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(rest_s):  # not wait_for: in Python 3.11 it can swallow a cancellation
                 await self._wake.wait()
@@ -370,6 +387,8 @@ class Uplink:
         match topics.split(message.topic):
             case (self._device, ["down", "ack"]):
                 await self._take_ack(message.payload)
+            case (_, [*_, "cmd", name]) if name not in HOME and not self._floodgate.let(self._clock.monotonic()):
+                pass
             case (self._device, ["down", "cmd", name]):
                 self._obey.take(name, message, five=pipe.five, wake=self._wake.set)
             case (topics.GROUP, [group, "down", "cmd", name]) if group in self._section.groups:
@@ -449,3 +468,8 @@ class Uplink:
     def _offline(self, reason: str) -> bytes:
         time = topics.rfc3339(self._clock.wall())
         return msgspec.json.encode(topics.Status(state="offline", sess=self._session, time=time, reason=reason))
+
+
+def _commands(device: str, groups: Iterable[str], *names: str) -> list[str]:
+    of_groups = [topics.group_command(group, name) for group in groups for name in names]
+    return [topics.command(device, name) for name in names] + of_groups

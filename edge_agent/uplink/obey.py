@@ -119,6 +119,11 @@ class Obey:
         except DriverError as error:
             log.error("the refusal of %s %s cannot be recorded: %s", name, id, error)
 
+    async def flooded(self, per_s: float, deaf_s: float) -> None:
+        """Commands come too fast, and their topics were left for a while."""
+        why = f"more than {per_s:g} commands a second: only recall and land are heard for {deaf_s:g} s"
+        await self.deny("+", None, "", Reply(state="rejected", reason=why))
+
     async def _refuse(self, name: str, order: commands.Refused, asker: Asker) -> None:
         await self.deny(name, order.id, order.by, order.reply)
         self._publish(asker, topics.encode_result(order.id, order.reply, self._clock.wall()))

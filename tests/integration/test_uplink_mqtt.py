@@ -28,6 +28,7 @@ from edge_agent.config import Mqtt
 from edge_agent.messages import Fly, Land, Recall, Reply, Request, Telemetry
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 from edge_agent.topics import Fault
+from edge_agent.uplink import floodgate
 from edge_agent.uplink.mqtt import Uplink
 from edge_agent.uplink.outbox import Outbox
 
@@ -166,6 +167,7 @@ from edge_agent.config import Mqtt
 from edge_agent.messages import Reply
 from edge_agent.runtime import Health, SystemClock, supervise
 from edge_agent.uplink.mqtt import Uplink
+from edge_agent.uplink import floodgate
 from edge_agent.uplink.outbox import Outbox
 from edge_agent.topics import Fault
 
@@ -464,6 +466,32 @@ async def test_a_command_that_is_late_or_wrong_is_refused(mosquitto: Any, tmp_pa
             assert word in answer["reason"]
         other.publish("ea/1/D-1/down/cmd/fly", os.urandom(200))
         assert (await asyncio.to_thread(other.json))["state"] == "rejected"
+
+
+async def test_under_a_flood_of_commands_only_the_way_home_is_heard_for_a_while(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(floodgate, "BURST", 50)
+    monkeypatch.setattr(floodgate, "SHUT_S", 3.0)
+    broker = mosquitto()
+    broker.start()
+    async with device(tmp_path, broker.port) as sender, peer(broker.port, "ea/1/D-1/up/res") as other:
+        reached: queue.Queue[int] = queue.Queue()
+        other.client.on_publish = lambda _, __, ___, reason, ____: reached.put(reason.value)
+        await until(lambda: sender.uplink.connected)
+        for _ in range(100):
+            other.publish("ea/1/D-1/down/cmd/say", b"garbage")
+        nobody_listens = 0x10  # MQTT 5, 3.4.2.1: "No matching subscribers"
+        await until(lambda: reached.get(timeout=10) == nobody_listens or other.publish("ea/1/D-1/down/cmd/say", b"x"))
+        assert "deaf" in sender.health.state["uplink.commands"]
+        other.ask("recall", id="home")
+        await until(lambda: (Recall(), "unsigned:op") in sender.obeyed)
+        await until(lambda: sender.health.state["uplink.commands"] == "running")
+        assert sender.health.counts["commands.dropped"] > 0
+        other.ask("fly", id="c1", args={"route": "r"})
+        await until(lambda: (Fly(route="r"), "unsigned:op") in sender.obeyed)
+        audits = [json.loads(row.body) for row in await sender.outbox.tail(500) if row.kind == "audit"]
+        assert [audit["name"] for audit in audits if "commands a second" in str(audit.get("reason"))] == ["+"]
 
 
 async def test_a_command_that_was_left_lying_at_the_broker_is_refused(mosquitto: Any, tmp_path: Path) -> None:
