@@ -19,6 +19,7 @@ from sitl.world import FLIGHT_S, ZONE, World
 
 phrase = Phrasebook()
 READY_S = 120.0
+HANDS_ON_US, HANDS_OFF_US = 1900, 1100
 AHEAD = (
     "gating", "uploading", "verifying", "readying", "arming", "starting", "climb", "route", "transit", "on_scene",
     "returning", "landing", "landed", "ground",
@@ -57,6 +58,13 @@ async def scheduled(world: World, route: str, minutes: float) -> None:
 @phrase("a drone at home with the patrol {route}, and a centre that never answers")
 async def no_centre(world: World, route: str) -> None:
     world.agent.settings["mqtt"] = {"port": 9, "plain": True}  # discard: nobody listens there
+    await drone_at_home(world, route)
+
+
+@phrase("a drone at home with the patrol {route}, and a hands-off switch on channel {channel}")
+async def with_switch(world: World, route: str, channel: int) -> None:
+    world.agent.settings["limits"] = {"hands_off_channel": channel}
+    world.station.transmit(pulses={channel: HANDS_ON_US})
     await drone_at_home(world, route)
 
 
@@ -395,6 +403,17 @@ async def never_guided(world: World) -> None:
 async def pilot_switches(world: World, mode: str) -> None:
     world.station.transmit(switch=mode, throttle=1500)
     await world.until(lambda: world.station.mode == mode, 5, f"mode {mode}")
+
+
+@phrase("the pilot takes the agent's hands off on channel {channel}")
+async def hands_off(world: World, channel: int) -> None:
+    world.station.transmit(pulses={channel: HANDS_OFF_US})
+
+
+@phrase("the pilot gives the agent its hands back on channel {channel}")
+async def hands_on(world: World, channel: int) -> None:
+    world.station.transmit(pulses={channel: HANDS_ON_US})
+    await world.wait(2)
 
 
 @phrase("a ground station sets the mode to {mode}")

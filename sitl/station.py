@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
@@ -230,12 +230,16 @@ class Station:
         """Whether the vehicle has a pilot with a transmitter."""
         return self._rc_place is not None
 
-    def transmit(self, *, switch: str | None = None, throttle: int | None = None) -> None:
-        """Move the pilot's sticks: the mode switch to a mode's place, the throttle to a pulse width."""
+    def transmit(
+        self, *, switch: str | None = None, throttle: int | None = None, pulses: Mapping[int, int] | None = None
+    ) -> None:
+        """Move the pilot's sticks: the mode switch to a mode's place, the throttle, other channels (from 1), in µs."""
         if self._rc_place is None:
             raise AssertionError("this vehicle has no transmitter")
         if switch is not None:
             self._sticks[4] = SWITCH[switch]
         if throttle is not None:
             self._sticks[2] = throttle
+        for channel, pulse_us in (pulses or {}).items():
+            self._sticks[channel - 1] = pulse_us
         self._udp.sendto(struct.pack("<16H", *self._sticks), self._rc_place)

@@ -86,6 +86,7 @@ CORES = (
     "flight/gate_rules.py",
     "flight/gate_settings.py",
     "flight/gates.py",
+    "flight/handsoff.py",
     "flight/reach.py",
     "flight/retask.py",
     "flight/review.py",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from msgspec import structs
 
 from edge_agent import config, geo
-from edge_agent.flight import budget, facts, gates, mission, phases, reach
+from edge_agent.flight import budget, facts, gates, handsoff, mission, phases, reach
 from edge_agent.flight import route as missions
 from edge_agent.flight.aboard import Aboard
 from edge_agent.flight.budget import Budget
@@ -38,6 +38,9 @@ SCHEDULE_S = 1.0
 RECALLABLE = phases.BEFORE_ARMING | phases.IN_FLIGHT | {Phase.ARMING, Phase.STARTING}
 RESUMABLE = frozenset({Phase.PAUSED, Phase.YIELDED})
 SENDABLE = phases.OUTWARD | {Phase.GROUND, Phase.CLIMB}
+HANDS_OFF = Refusal(
+    gate="pilot.hands_off", reason="the pilot's switch is at hands off", remedy="the pilot switches it over; then order"
+)
 RETASKABLE = frozenset({Phase.CLIMB, Phase.TRANSIT, Phase.ON_SCENE})
 
 
@@ -167,6 +170,8 @@ class Commander:
             return None
         if self.phase not in RECALLABLE:
             return not_now("recall", self.phase, RECALLABLE)
+        if self.hands_off:
+            return HANDS_OFF
         self._home_by = (by, f"recalled by {by}")
         return None
 
@@ -192,6 +197,8 @@ class Commander:
     def resume(self, by: str, now: float) -> Refusal | None:
         """Go on after a pause; after YIELDED only when the mission aboard is still the one that was verified."""
         if self.phase is Phase.YIELDED:
+            if self.hands_off:
+                return HANDS_OFF
             if self.link.landed is True or self.link.mode in (*phases.RETURN_MODES, "LAND"):
                 return not_now("resume", Phase.RETURNING, RESUMABLE)
             self._resume_by = by
@@ -220,6 +227,11 @@ class Commander:
         self.logbook.miss(Missed(planned.schedule, planned.planned_s, f"skipped by {by}"), self._new_id(), wall)
         self.logbook.save()
         return None
+
+    @property
+    def hands_off(self) -> bool:
+        """Whether the pilot's switch forbids the agent to act."""
+        return handsoff.is_off(self.link, self._limits.hands_off_channel)
 
     @property
     def flown(self) -> config.Route | None:
@@ -342,6 +354,7 @@ class Commander:
             flew=run is not None and run.flew,
             paused=run is not None and run.paused,
             resumed=self._resume_by is not None,
+            hands_off=self.hands_off,
             ours=self.aboard.ours and run is not None and t is not None and self._fits(run, t.mission_total),
             armed=link.armed,
             landed=link.landed,
@@ -406,7 +419,10 @@ class Commander:
                 self.aboard.forget()
             case Phase.ON_SCENE if self._on_scene_s is None and run is not None:
                 self._on_scene_s = now - max(0.0, wall - (run.arrived_wall_s or wall))
-            case Phase.RETURNING | Phase.LANDING | Phase.YIELDED:
+            case Phase.YIELDED:  # never fight: what was wanted until now is wanted no more
+                self._home_by = self._resume_by = None
+                self._orders.drop()
+            case Phase.RETURNING | Phase.LANDING:
                 self._home_by = self._resume_by = None
             case Phase.LANDED | Phase.CHECKED | Phase.FAILED:
                 self._launch = None
@@ -450,6 +466,8 @@ class Commander:
     def _want(self, asked: str, by: str, why: str, during: Collection[Phase], now: float) -> Refusal | None:
         if self.phase not in during:
             return not_now(asked, self.phase, during)
+        if self.hands_off:
+            return HANDS_OFF
         return self._orders.want(asked, by, why, now)
 
     # --- schedule -------------------------------------------------------------------------------------------------

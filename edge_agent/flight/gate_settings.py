@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
-from edge_agent.flight import sky
+from edge_agent.flight import handsoff, sky
 from edge_agent.flight.facts import Facts
 from edge_agent.flight.params import safety_value
 from edge_agent.flight.verdict import Verdict, no, unknown, yes
@@ -111,15 +111,13 @@ def remote(facts: Facts) -> Verdict:
     channel = facts.plan.limits.hands_off_channel
     if channel is None:
         return yes("no hands-off switch is configured")
-    message = facts.message(mavlink.MAVLINK_MSG_ID_RC_CHANNELS)
-    pulse_us = getattr(message, f"chan{channel}_raw") if message is not None else 0
-    if pulse_us in (0, 0xFFFF):
+    pulse_us, limit = handsoff.pulse_us(facts.message(mavlink.MAVLINK_MSG_ID_RC_CHANNELS), channel), "1500 µs"
+    if pulse_us is None:
         return unknown("the remote control is not heard", "switch it on", f"channel {channel}")
-    if pulse_us < 1500:
-        return no(
-            "the pilot's switch is at hands off", f"channel {channel} at {pulse_us} µs", "1500 µs", "switch it over"
-        )
-    return yes("the pilot's switch lets the agent fly", f"channel {channel} at {pulse_us} µs", "1500 µs")
+    found = f"channel {channel} at {pulse_us} µs"
+    if pulse_us < handsoff.OVER_US:
+        return no("the pilot's switch is at hands off", found, limit, "switch it over")
+    return yes("the pilot's switch lets the agent fly", found, limit)
 
 
 def remote_id(facts: Facts) -> Verdict:

@@ -50,6 +50,7 @@ IN_FLIGHT = OUTWARD | {Phase.CLIMB, Phase.PAUSED, Phase.RETURNING, Phase.LANDING
 LOOKING = frozenset({Phase.BOOT, Phase.ATTACHING, Phase.LINK_DOWN})  # says nothing about the run itself
 
 LEADS_HOME = "the mission leads home"
+HANDS_OFF = "the pilot's switch takes the agent's hands off"
 PLANNED = (LEADS_HOME, "attached: on the way home")  # causes of a return that nobody asked for
 
 RETURN_MODES = ("RTL", "SMART_RTL", "AUTO_RTL")
@@ -69,6 +70,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     flew: bool = False  # it had left the ground
     paused: bool = False  # we asked it to hold
     resumed: bool = False  # a person asked to go on after YIELDED
+    hands_off: bool = False  # the pilot's switch says so
     ours: bool = False  # the mission aboard is the one that was verified
     armed: bool = False
     landed: bool | None = None
@@ -114,12 +116,13 @@ _DOWN = Step(Phase.LANDED, "landed and disarmed", lambda s: s.down)
 _FALLEN = Step(
     Phase.LOCKOUT, "disarmed in the air", lambda s: not s.armed and s.landed is False and s.alt_m > FALLEN_ALT_M
 )
+_MUTED = Step(Phase.YIELDED, HANDS_OFF, lambda s: s.hands_off)
 _ENDING = (
     Step(Phase.LANDING, "{why}", lambda s: s.mode == "LAND"),
     Step(Phase.RETURNING, "{why}", lambda s: s.homing),
 )
 _OUTWARD = (
-    _LOST, _DOWN, _FALLEN, *_ENDING,
+    _LOST, _DOWN, _FALLEN, _MUTED, *_ENDING,
     Step(Phase.PAUSED, "{why}", lambda s: s.paused and s.mode in HOLD_MODES),
     Step(Phase.YIELDED, "{why}", lambda s: not _flies_ours(s)),
 )  # fmt: skip
@@ -143,6 +146,7 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         Step(Phase.FAILED, "interrupted before take-off", lambda s: s.settled and s.down),
         Step(Phase.LOCKOUT, "disarmed in the air", lambda s: s.settled and not s.armed),
         Step(Phase.ABORTING, "interrupted before take-off", lambda s: s.settled and s.landed is True and not s.flew),
+        Step(Phase.YIELDED, f"attached: {HANDS_OFF}", lambda s: s.settled and s.hands_off),
         Step(Phase.LANDING, "attached: mode LAND", lambda s: s.settled and (s.mode == "LAND" or s.landing)),
         Step(Phase.RETURNING, "attached: mode {mode}", lambda s: s.settled and s.mode in RETURN_MODES),
         Step(Phase.PAUSED, "attached: still held", lambda s: s.settled and s.paused and s.mode in HOLD_MODES),
@@ -182,11 +186,12 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         _LOST,
         Step(Phase.FAILED, "the autopilot disarmed itself before take-off", lambda s: s.down),
         Step(Phase.YIELDED, "{why}", lambda s: s.mode not in ("GUIDED", "AUTO")),
+        Step(Phase.ABORTING, HANDS_OFF, lambda s: s.hands_off and s.landed is True),
         Step(Phase.CLIMB, "left the ground", lambda s: s.up and s.mode == "AUTO" and s.alt_m > LIFTED_ALT_M),
         Step(Phase.ABORTING, "{detail}", lambda s: s.work == "failed"),
     ),
     Phase.CLIMB: (
-        _LOST, _DOWN, _FALLEN, *_ENDING,
+        _LOST, _DOWN, _FALLEN, _MUTED, *_ENDING,
         Step(Phase.PAUSED, "{why}", lambda s: s.paused and s.mode in HOLD_MODES),
         Step(Phase.YIELDED, "{why}", lambda s: not _flies_ours(s)),
         *_ONWARD,
@@ -204,24 +209,26 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         Step(Phase.TRANSIT, "called to another place", lambda s: s.leg == "transit"),
     ),
     Phase.PAUSED: (
-        _LOST, _DOWN, _FALLEN, *_ENDING,
+        _LOST, _DOWN, _FALLEN, _MUTED, *_ENDING,
         Step(Phase.ROUTE, "{why}", lambda s: not s.paused and _flies_ours(s) and s.leg in ("climb", "route")),
         Step(Phase.TRANSIT, "{why}", lambda s: not s.paused and _flies_ours(s)),
         Step(Phase.YIELDED, "{why}", lambda s: s.mode not in HOLD_MODES and not (s.mode == "AUTO" and not s.paused)),
     ),
     Phase.RETURNING: (
-        _LOST, _DOWN, _FALLEN,
+        _LOST, _DOWN, _FALLEN, _MUTED,
         Step(Phase.LANDING, "over home, descending", lambda s: s.landing and s.mode != "LAND"),
         Step(Phase.LANDING, "{why}", lambda s: s.mode == "LAND"),
         Step(Phase.YIELDED, "{why}", lambda s: not s.homing and not _flies_ours(s)),
     ),
     Phase.LANDING: (
-        _LOST, _DOWN, _FALLEN,
+        _LOST, _DOWN, _FALLEN, _MUTED,
         # At touchdown ArduCopter's mission is over: AUTO at item 0, and still armed.
         Step(Phase.YIELDED, "{why}", lambda s: s.mode != "LAND" and not s.homing and not _flies_ours(s)),
     ),
     Phase.YIELDED: (
-        _LOST, _DOWN, _FALLEN, *_ENDING,
+        _LOST, _DOWN, _FALLEN,
+        Step(Phase.LANDING, "{why}", lambda s: s.mode == "LAND" and not s.hands_off),
+        Step(Phase.RETURNING, "{why}", lambda s: s.homing and not s.hands_off),
         Step(Phase.ROUTE, "{why}", lambda s: s.resumed and _flies_ours(s) and s.leg in ("climb", "route")),
         Step(Phase.TRANSIT, "{why}", lambda s: s.resumed and _flies_ours(s)),
     ),

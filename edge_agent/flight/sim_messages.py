@@ -46,6 +46,7 @@ class State(Struct, kw_only=True):
     arrived_s: float | None = None  # at the waypoint, or over home
     descending: bool = False
     failsafe: str = ""
+    rc_us: tuple[int, ...] = ()  # what its pilot's transmitter sends, channel by channel; empty: nothing
 
 
 def prearm(s: State) -> str:
@@ -147,6 +148,11 @@ def home(s: State) -> Message:
     return mavlink.MAVLink_home_position_message(x, y, round(GROUND_MSL_M * 1000), 0, 0, 0, [1, 0, 0, 0], 0, 0, 0)
 
 
+def rc_channels(s: State) -> Message:
+    pulses = (*s.rc_us, *[0] * 18)[:18]
+    return mavlink.MAVLink_rc_channels_message(round(s.time_s * 1000), len(s.rc_us), *pulses, 255 if s.rc_us else 0)
+
+
 MAKERS: dict[int, Callable[[State], Message]] = {
     mavlink.MAVLINK_MSG_ID_HEARTBEAT: heartbeat,
     mavlink.MAVLINK_MSG_ID_SYS_STATUS: sys_status,
@@ -157,4 +163,5 @@ MAKERS: dict[int, Callable[[State], Message]] = {
     mavlink.MAVLINK_MSG_ID_BATTERY_STATUS: battery,
     mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT: ekf,
     mavlink.MAVLINK_MSG_ID_HOME_POSITION: home,
+    mavlink.MAVLINK_MSG_ID_RC_CHANNELS: rc_channels,
 }

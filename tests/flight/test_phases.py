@@ -104,6 +104,28 @@ def test_a_return_or_landing_is_seen_whoever_ordered_it(phase, mode, to):
     assert step.to is to
 
 
+@pytest.mark.parametrize("phase", sorted(IN_FLIGHT - {Phase.YIELDED}))
+@pytest.mark.parametrize("mode", ["AUTO", "RTL", "LAND", "BRAKE"])
+def test_the_pilots_switch_yields_every_flight_and_holds_it_there(phase, mode):
+    seen = Seen(**AIRBORNE, mode=mode, alt_m=20, hands_off=True, resumed=True)
+    step = phases.step(phase, seen)
+    assert step is not None
+    assert (step.to, step.cause) == (Phase.YIELDED, phases.HANDS_OFF)
+
+
+@pytest.mark.parametrize("mode", ["RTL", "LAND"])
+def test_nothing_but_the_switch_itself_ends_hands_off(mode):
+    assert phases.step(Phase.YIELDED, Seen(**AIRBORNE, mode=mode, alt_m=20, hands_off=True)) is None
+
+
+def test_the_pilots_switch_stops_a_start_on_the_ground_only():
+    armed = {"run": True, "armed": True, "mode": "AUTO", "hands_off": True}
+    step = phases.step(Phase.STARTING, Seen(**armed, landed=True))
+    assert step is not None
+    assert step.to is Phase.ABORTING
+    assert phases.step(Phase.STARTING, Seen(**armed, landed=False)) is None
+
+
 ATTACHED = [
     (Phase.GROUND, {"landed": True}),
     (Phase.FOREIGN, {"armed": True, "landed": False}),
@@ -119,6 +141,7 @@ ATTACHED = [
     (Phase.RETURNING, {**AIRBORNE, "mode": "AUTO", "seq": 6, "leg": "home"}),
     (Phase.RETURNING, {**AIRBORNE, "mode": "RTL", "ours": False}),
     (Phase.LANDING, {**AIRBORNE, "mode": "LAND"}),
+    (Phase.YIELDED, {**AIRBORNE, "mode": "RTL", "hands_off": True}),
     (Phase.LANDING, {**AIRBORNE, "mode": "AUTO", "seq": 6, "leg": "home", "landing": True}),
     (Phase.PAUSED, {**AIRBORNE, "mode": "BRAKE", "paused": True}),
     (Phase.YIELDED, {**AIRBORNE, "mode": "BRAKE"}),
