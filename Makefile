@@ -17,12 +17,12 @@ demo: setup ## a patrol, seen, spoken and reported, in about a minute, on this m
 test: check test-packages ## everything that must hold: check + the tests that meet real servers (under 20 minutes)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-demo test-servers
 
-# Both mostly wait for clocks, so they run side by side; pytest's 5 says that ARGS chose none of one side.
+# Both mostly wait for clocks, so they run side by side.
 test-demo:
-	@$(BIN)/pytest -m integration -rs tests/integration/test_demo.py $(ARGS) || [ $$? = 5 ]
+	@tests/twice.sh demo -m integration tests/integration/test_demo.py $(ARGS)
 
 test-servers:
-	@$(BIN)/pytest -m integration -rs --ignore=tests/integration/test_demo.py $(ARGS) || [ $$? = 5 ]
+	@tests/twice.sh servers -m integration --ignore=tests/integration/test_demo.py $(ARGS)
 
 faults: setup-dev test-packages ## every fault we can play, 20,000 events each, nothing lost (under 20 minutes; FAULTS_EVENTS=2000 for less)
 	@FAULTS_JSON=build/faults.json $(BIN)/pytest tests/faults -m faults -rs $(ARGS)
@@ -57,11 +57,10 @@ check-types:
 	@$(BIN)/mypy
 
 check-flight:
-	@$(BIN)/pytest -m "not integration and not faults" -rs tests/flight tests/sitl tests/plans tests/speakers $(ARGS) || [ $$? = 5 ]
+	@tests/twice.sh flight -m "not integration and not faults" tests/flight tests/sitl tests/plans tests/speakers $(ARGS)
 
 check-rest:
-	@$(BIN)/pytest -m "not integration and not faults" -rs \
-	  $(addprefix --ignore=tests/,flight sitl plans speakers) $(ARGS) || [ $$? = 5 ]
+	@tests/twice.sh rest -m "not integration and not faults" $(addprefix --ignore=tests/,flight sitl plans speakers) $(ARGS)
 
 contract: setup-dev ## the contract's documents, from the message types, into docs/contract
 	@$(BIN)/edge-agent contract docs/contract --examples tests/golden/v1
