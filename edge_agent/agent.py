@@ -200,7 +200,7 @@ class Agent:
             return None
 
     def _make_speakers(self) -> None:
-        from edge_agent.speakers import open_speaker
+        from edge_agent.speakers import Standing, open_speaker
         from edge_agent.speakers.announcer import Announcer
         from edge_agent.speakers.ear import Ear
         from edge_agent.speakers.voice import Voice
@@ -221,6 +221,7 @@ class Agent:
             ears=ears,
         )
         self.parts += [(f"microphone.{name}", ear.run) for name, ear in ears.items()]
+        self.parts += [(f"standing.{name}", one.run) for name, one in speakers.items() if isinstance(one, Standing)]
         if speakers:
             self.parts.append(("announcer", self.announcer.run))
 

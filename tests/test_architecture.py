@@ -118,6 +118,7 @@ CORES = (
     "incidents/tallies.py",
     "speakers/digest.py",
     "speakers/g711.py",
+    "speakers/gbwire.py",
     "speakers/live.py",
     "speakers/chirp.py",
     "speakers/interlock.py",

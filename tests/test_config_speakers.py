@@ -23,6 +23,10 @@ camera = "c"
 polygon = [[0, 0], [1, 0], [1, 1]]
 """
 SECRET = "s3cret-word"
+GB = """device = "34020000001110000001"
+channel = "34020000001370000001"
+platform = "3402000000200000000{}"
+"""
 
 
 def faults(tmp_path: Path, text: str) -> list[str]:
@@ -50,6 +54,8 @@ def speaker(more: str = "", kind: str = "simulated", name: str = "horn") -> str:
         (speaker('uri = "horn"', "sip"), "speaker[horn].uri: Expected `str` matching regex"),
         (speaker('proof = "sure"'), "speaker[horn].proof: "),
         (speaker('url = "http://h"\nca_file = "no.pem"', "axis"), "speaker[horn].ca_file: no such file"),
+        (speaker(GB.format(1), "gb28181") + speaker(GB.format(2), "gb28181", "b"), "speaker[b].platform: there is one"),
+        (speaker('device = "7"', "gb28181"), "speaker[horn].device: Expected `str` matching regex"),
         ('[announcements]\nquiet = ["22-06"]', "announcements.quiet[0]: Expected `str` matching regex"),
         ("[announcements]\nmax_volume_pct = 500", "announcements.max_volume_pct: Expected `float` <= 100.0"),
     ],

@@ -17,7 +17,7 @@ from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
 from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen
 from edge_agent.config.secret import secret_path
-from edge_agent.config.speakers import Speaker
+from edge_agent.config.speakers import Gb28181Speaker, Speaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
 from edge_agent.config.vision import RtspCamera, SimulatedCamera, SimulatedDetector
 from edge_agent.phrases import phrase_faults
@@ -240,6 +240,7 @@ def _mqtt_faults(mqtt: Mqtt) -> list[str]:
 def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
     faults: list[str] = []
     after = {speaker.name: speaker.fallback for speaker in speakers}
+    platforms: dict[str, str] = {}
     for speaker in speakers:
         where = f"speaker[{speaker.name}]"
         if (speaker.lat is None) != (speaker.lon is None):
@@ -252,10 +253,17 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
             name = after.get(name)
         if name == speaker.name:
             faults.append(f"{where}.fallback: goes round in a circle: {' → '.join([*way, name])}")
+        if isinstance(speaker, Gb28181Speaker) and platforms.setdefault(speaker.listen, speaker.platform) != (
+            speaker.platform
+        ):
+            other = platforms[speaker.listen]
+            faults.append(
+                f"{where}.platform: there is one platform at {speaker.listen}, and another speaker says {other}"
+            )
         password: str | None = getattr(speaker, "password", None)
         if password is not None:
             faults += _secret_faults(f"{where}.password", password)
-            if getattr(speaker, "username", None) is None:
+            if getattr(speaker, "username", "") is None:
                 faults.append(f"{where}.username: required with `password`")
         ca_file: Path | None = getattr(speaker, "ca_file", None)
         if ca_file is not None and not ca_file.is_file():

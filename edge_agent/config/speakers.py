@@ -107,6 +107,24 @@ class AlgoSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag=
     interface: str | None = None
 
 
+GbId = Annotated[str, Meta(pattern=r"^\d{20}$")]  # GB/T 28181, annex D
+
+
+class Gb28181Speaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="gb28181"):
+    """A GB/T 28181 device that registers with us, `platform` at `listen`, and is told to call for each broadcast.
+
+    `channel` is its audio output (type 137), or the camera that has one. With `host` it is not waited for.
+    """
+
+    device: GbId
+    channel: GbId
+    platform: GbId
+    listen: Annotated[str, Meta(pattern=r"^\d{1,3}(\.\d{1,3}){3}:\d{1,5}$")] = "0.0.0.0:5060"
+    password: Secret | None = None  # of the device's registration; its user name is `device`
+    host: str | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] = 5060
+
+
 class LocalSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="local"):
     """A sound card of this machine: an ALSA device as `aplay -L` lists them."""
 
@@ -121,6 +139,7 @@ Speaker = (
     | DahuaSpeaker
     | OnvifSpeaker
     | AlgoSpeaker
+    | Gb28181Speaker
     | LocalSpeaker
     | SimulatedSpeaker
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, assert_never, get_args
+from typing import TYPE_CHECKING, Protocol, assert_never, get_args, runtime_checkable
 
 from msgspec import Struct
 
@@ -66,6 +66,15 @@ class Speaker(Protocol):
         ...
 
 
+@runtime_checkable
+class Standing(Protocol):
+    """A speaker that keeps something up between sounds."""
+
+    async def run(self) -> None:
+        """Until cancelled; `DriverError` where it broke."""
+        ...
+
+
 def reason(error: Exception) -> str:
     """What the network said, in its own short words: asyncio's "Connect call failed" is a refused connection."""
     number = getattr(error, "errno", None)
@@ -105,6 +114,10 @@ def open_speaker(section: config.Speaker, data_dir: Path, clock: Clock) -> Speak
             from edge_agent.speakers.algo import AlgoSpeaker
 
             return AlgoSpeaker(section, clock)
+        case config.Gb28181Speaker():
+            from edge_agent.speakers.gb28181 import Gb28181Speaker
+
+            return Gb28181Speaker(section, clock)
         case config.LocalSpeaker():
             from edge_agent.speakers.local import LocalSpeaker
 

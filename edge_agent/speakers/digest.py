@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from dataclasses import dataclass, field
 
@@ -70,6 +71,23 @@ def challenge(headers: list[str]) -> Digest | None:
             )
         )
     return max(found, key=lambda one: list(_HASHES).index(one.algorithm), default=None)
+
+
+def answers(header: str, user: str, password: str, method: str, asked: Digest) -> bool:
+    """Whether an `Authorization` answers our challenge: the server's side, for a device that registers here."""
+    scheme, _, rest = header.strip().partition(" ")
+    said = {key.lower(): (quoted or bare).replace("\\", "") for key, quoted, bare in _PARAMETER.findall(rest)}
+    if scheme.lower() != "digest" or (said.get("username"), said.get("nonce")) != (user, asked.nonce):
+        return False
+
+    def hashed(text: str) -> str:
+        return _HASHES[asked.algorithm](text.encode()).hexdigest()
+
+    secret, what = hashed(f"{user}:{asked.realm}:{password}"), hashed(f"{method}:{said.get('uri', '')}")
+    middle = asked.nonce
+    if "qop" in said:
+        middle = f"{asked.nonce}:{said.get('nc', '')}:{said.get('cnonce', '')}:{said['qop']}"
+    return hmac.compare_digest(hashed(f"{secret}:{middle}:{what}"), said.get("response", "").lower())
 
 
 def _quoted(text: str) -> str:

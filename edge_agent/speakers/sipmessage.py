@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from edge_agent.config import RtpCodec
 
 MAX_HEADERS = 200
+SDP = "application/sdp"
 _COMPACT = {
     "i": "call-id",
     "m": "contact",
@@ -53,9 +54,9 @@ class Message:
         return (int(number), method.strip()) if number.isdigit() else (0, "")
 
 
-def parse(data: bytes) -> Message:
+def parse(data: bytes, encoding: str = "utf-8") -> Message:
     """A datagram as a message; raises `MalformedError`."""
-    head, _, body = data.decode("utf-8", "replace").partition("\r\n\r\n")
+    head, _, body = data.decode(encoding, "replace").partition("\r\n\r\n")
     first, *lines = head.split("\r\n")
     headers: dict[str, list[str]] = {}
     name = ""
@@ -76,22 +77,32 @@ def parse(data: bytes) -> Message:
     raise MalformedError(f"no SIP: {first[:40]!r}")
 
 
-def request(method: str, uri: str, headers: list[tuple[str, str]], body: str = "") -> bytes:
-    """A request as a datagram."""
-    return _compose(f"{method} {uri} SIP/2.0", headers, body)
+def request(method: str, uri: str, headers: list[tuple[str, str]], body: str = "", kind: str = SDP) -> bytes:
+    """A request as a datagram; `kind` is the media type of its body."""
+    return _compose(f"{method} {uri} SIP/2.0", headers, body, kind)
 
 
-def response(asked: Message, status: int, reason: str) -> bytes:
-    """An answer to a request of the far end: its own headers come back (RFC 3261, 8.2.6)."""
+def response(
+    asked: Message, status: int, reason: str, *, tag: str = "", more: tuple[tuple[str, str], ...] = (), body: str = ""
+) -> bytes:
+    """An answer to a request of the far end: its own headers come back, To with our tag (RFC 3261, 8.2.6)."""
     kept = [("Via", via) for via in asked.headers.get("via", [])]
     kept += [(name, asked.first(name.lower())) for name in ("From", "To", "Call-ID", "CSeq")]
-    return _compose(f"SIP/2.0 {status} {reason}", kept, "")
+    if tag and "tag=" not in asked.first("to"):
+        kept = [(name, f"{value};tag={tag}" if name == "To" else value) for name, value in kept]
+    return _compose(f"SIP/2.0 {status} {reason}", [*kept, *more], body, SDP)
 
 
 def tag(value: str) -> str | None:
     """The tag of a From or To."""
     found = re.search(r";\s*tag=([^;\s>]+)", value)
     return found[1] if found else None
+
+
+def branch(via: str) -> str:
+    """The transaction that a Via names."""
+    found = re.search(r";\s*branch=([^;\s,]+)", via)
+    return found[1] if found else ""
 
 
 def target(contact: str) -> str | None:
@@ -162,10 +173,10 @@ def _plain(name: str) -> str:
     return name.removesuffix("/1")
 
 
-def _compose(first: str, headers: list[tuple[str, str]], body: str) -> bytes:
+def _compose(first: str, headers: list[tuple[str, str]], body: str, kind: str) -> bytes:
     data = body.encode()
     lines = [first, *(f"{name}: {value}" for name, value in headers)]
     if data:
-        lines.append("Content-Type: application/sdp")
+        lines.append(f"Content-Type: {kind}")
     lines.append(f"Content-Length: {len(data)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + data

@@ -15,17 +15,36 @@ from typing import Any
 import numpy as np
 import pytest
 from speakers import fake_devices as fakes
+from speakers import fake_gb28181
 
 from edge_agent import config
 from edge_agent.runtime import DriverError, SystemClock
-from edge_agent.speakers import PROOFS, Speaker, algo, axis, http, onvif, open_speaker, paced, rtpstream, sip
+from edge_agent.speakers import (
+    PROOFS,
+    Speaker,
+    algo,
+    axis,
+    gb28181,
+    gbplatform,
+    http,
+    onvif,
+    open_speaker,
+    paced,
+    rtpstream,
+    sip,
+)
 from edge_agent.speakers.live import Live
 from edge_agent.speakers.sound import Clip
 
 CLOCK = SystemClock()
-WITH_PASSWORD = ("axis", "hikvision", "dahua", "algo", "onvif", "sip")
+WITH_PASSWORD = ("axis", "hikvision", "dahua", "algo", "onvif", "sip", "gb28181")
 KINDS = ("simulated", "local", "rtp", *WITH_PASSWORD)
-PROVES = {"dahua": "accepted", "hikvision": "accepted", "algo": "playing"}  # the others: delivered
+PROVES = {
+    "dahua": "accepted",
+    "hikvision": "accepted",
+    "gb28181": "accepted",
+    "algo": "playing",
+}  # the others: delivered
 ASOUND = 'pcm.tape {{ type file  slave {{ pcm {{ type null }} }}  file "{file}"  format "raw" }}\n'
 
 
@@ -67,7 +86,7 @@ async def meet(
 
         async def make(kind: str, **facts: Any) -> Met:
             makes = {"rtp": fakes.Rtp, "axis": fakes.Axis, "hikvision": fakes.Hikvision, "dahua": fakes.Dahua}
-            makes |= {"algo": fakes.Algo, "onvif": fakes.Onvif, "sip": fakes.Sip}
+            makes |= {"algo": fakes.Algo, "onvif": fakes.Onvif, "sip": fakes.Sip, "gb28181": fake_gb28181.Gb28181}
             device = await stack.enter_async_context(makes[kind]()) if kind in makes else None
             login = {"username": fakes.USER, "password": str(password)}
             section: config.Speaker
@@ -84,6 +103,12 @@ async def meet(
                     section = config.OnvifSpeaker(name="horn", url=device.url, **login, **facts)
                 case "sip":
                     section = config.SipSpeaker(name="horn", uri=device.uri, **login, **facts)
+                case "gb28181":
+                    ids = {"device": fake_gb28181.DEVICE, "channel": fake_gb28181.CHANNEL}
+                    listen = "{}:{}".format(*device.platform)
+                    section = config.Gb28181Speaker(
+                        name="horn", platform=fake_gb28181.PLATFORM, listen=listen, password=str(password), **ids
+                    )
                 case "algo":
                     address = {"host": "127.0.0.1", "port": device.rtp_port}
                     section = config.AlgoSpeaker(name="horn", url=device.url, **address, **login, **facts)
@@ -111,6 +136,8 @@ async def met(request: pytest.FixtureRequest, meet: Callable[..., Any]) -> Met:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timeouts of a tenth of a second, so that a silent device costs a test no more."""
     for module, name in ((http, "TIMEOUT_S"), (onvif, "TIMEOUT_S"), (sip, "ANSWER_S"), (sip, "BYE_S")):
+        monkeypatch.setattr(module, name, 0.3)
+    for module, name in ((gbplatform, "ANSWER_S"), (gb28181, "INVITE_S")):
         monkeypatch.setattr(module, name, 0.3)
     for module, name in ((axis, "ANSWER_S"), (rtpstream, "ANSWER_S"), (paced, "SEND_S")):
         monkeypatch.setattr(module, name, 0.3)
