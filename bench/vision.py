@@ -33,10 +33,10 @@ from edge_agent import config  # noqa: E402
 from edge_agent.incidents.rules import Rules  # noqa: E402
 from edge_agent.messages import Detection  # noqa: E402
 from edge_agent.vision.camera import Frame  # noqa: E402
+from edge_agent.vision.eye import Eye  # noqa: E402
 from edge_agent.vision.heads.cells import Yolov8  # noqa: E402
 from edge_agent.vision.heads.form import suppress  # noqa: E402
 from edge_agent.vision.letterbox import Feeder  # noqa: E402
-from edge_agent.vision.pipeline import Eye  # noqa: E402
 from edge_agent.vision.track import Moment, Tracker  # noqa: E402
 
 WIDTH, HEIGHT, NET = 1920, 1080, 640
@@ -76,7 +76,7 @@ class Canned:
             self.output[0, 4, number] = rng.uniform(0.6, 0.9)
 
     def detect(self, frame: Frame) -> list[Detection]:
-        _, letterbox = self.feeder.feed(frame.pixels)
+        _, letterbox = self.feeder.feed(frame.pixels, frame.lores)
         found = suppress(self.head.decode([self.output], SCORE * 0.4), IOU)
         placed = letterbox.to_frame(found.boxes)
         return [

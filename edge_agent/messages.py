@@ -558,6 +558,7 @@ GROUPS: dict[str, frozenset[str]] = {
     "vehicle": frozenset({"car", "bus", "truck", "van"}),
     "two-wheeler": frozenset({"bicycle", "motorcycle"}),
 }
+_GROUP_OF = {label: name for name, members in GROUPS.items() for label in members}
 
 
 def is_a(label: str, name: str) -> bool:
@@ -567,4 +568,4 @@ def is_a(label: str, name: str) -> bool:
 
 def group_of(label: str) -> str:
     """The group of a label (car, bus and truck are mistaken for each other), or the label itself."""
-    return next((name for name, members in GROUPS.items() if label in members), label)
+    return _GROUP_OF.get(label, label)

@@ -10,25 +10,25 @@ Floats = npt.NDArray[np.float64]
 
 def iou(a: Floats, b: Floats) -> Floats:
     """Intersection over union of boxes (..., 4) against boxes (..., 4), broadcast; 0 where both are empty."""
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    common: Floats = np.clip(sides[..., 0], 0, None) * np.clip(sides[..., 1], 0, None)
-    union = area(a) + area(b) - common
-    return common / np.where(union > 0, union, 1.0)
+    wide = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
+    high = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
+    common: Floats = np.maximum(wide, 0) * np.maximum(high, 0)
+    return common / np.maximum(area(a) + area(b) - common, 1e-9)
 
 
 def area(boxes: Floats) -> Floats:
     """Area of boxes (..., 4); an inverted box has none."""
-    sides: Floats = np.clip(boxes[..., 2:] - boxes[..., :2], 0, None)
-    areas: Floats = sides[..., 0] * sides[..., 1]
+    areas: Floats = np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0)
     return areas
 
 
 def grow(boxes: Floats, share: Floats) -> Floats:
     """Boxes (..., 4) enlarged on every side by `share` (...) of their own width and height, broadcast."""
-    margin = (boxes[..., 2:] - boxes[..., :2]) * share[..., None]
-    return np.concatenate([boxes[..., :2] - margin, boxes[..., 2:] + margin], axis=-1)
+    low, high = boxes[..., :2], boxes[..., 2:]
+    margin = (high - low) * share[..., None]
+    return np.concatenate([low - margin, high + margin], axis=-1)
 
 
 def clip(boxes: Floats, width: int, height: int) -> Floats:
     """Boxes cut at the edges of a picture."""
-    return np.clip(boxes, 0, np.array([width, height, width, height], dtype=np.float64))
+    return np.minimum(np.maximum(boxes, 0), np.array([width, height, width, height], dtype=np.float64))

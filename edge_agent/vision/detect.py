@@ -78,7 +78,7 @@ class OnnxDetector:
         from edge_agent.vision import boxes
         from edge_agent.vision.heads.form import suppress
 
-        tensor, letterbox = self._feeder.feed(frame.pixels)
+        tensor, letterbox = self._feeder.feed(frame.pixels, frame.lores)
         found = self._net.head.decode(self._net.run(tensor), self.score * FLOOR)
         if self._net.head.overlapping:
             found = suppress(found, self._nms_iou)

@@ -10,6 +10,7 @@ from edge_agent.vision.boxes import Floats
 MEASURED_STD = np.array([0.06, 0.06, 0.08, 0.08])  # of cx, cy, w, h as a detector gives them
 DRIFT_STD = np.array([1.0, 0.7, 0.3, 0.3])  # how far a velocity wanders in one second, per second
 FIRST_SPEED_STD = np.array([2.0, 1.0, 0.5, 0.5])  # per second, of an object just seen
+_DRIFT, _NOISE = DRIFT_STD**2, MEASURED_STD**2
 
 
 class Kalman:
@@ -22,7 +23,7 @@ class Kalman:
     def __init__(self) -> None:
         self.position = np.empty((0, 4))
         self.velocity = np.empty((0, 4))
-        self._var = np.empty((0, 4, 3))  # of position, of both, of velocity
+        self._pp, self._pv, self._vv = np.empty((3, 0, 4))  # variances: of position, of both, of velocity
 
     def __len__(self) -> int:
         return len(self.position)
@@ -34,28 +35,29 @@ class Kalman:
 
     def add(self, boxes: Floats) -> None:
         """New rows, at rest, for boxes just seen."""
+        if not len(boxes):
+            return
         measured = _centred(boxes)
-        size = _size(measured)
-        variance = np.zeros((len(boxes), 4, 3))
-        variance[:, :, 0] = (size * MEASURED_STD) ** 2
-        variance[:, :, 2] = (size * FIRST_SPEED_STD) ** 2
+        size, nothing = _size(measured), np.zeros_like(measured)
         self.position = np.concatenate([self.position, measured])
-        self.velocity = np.concatenate([self.velocity, np.zeros_like(measured)])
-        self._var = np.concatenate([self._var, variance])
+        self.velocity = np.concatenate([self.velocity, nothing])
+        self._pp = np.concatenate([self._pp, (size * MEASURED_STD) ** 2])
+        self._pv = np.concatenate([self._pv, nothing])
+        self._vv = np.concatenate([self._vv, (size * FIRST_SPEED_STD) ** 2])
 
     def keep(self, rows: list[int]) -> None:
         """Only these rows stay, in this order."""
-        self.position, self.velocity, self._var = self.position[rows], self.velocity[rows], self._var[rows]
+        self.position, self.velocity = self.position[rows], self.velocity[rows]
+        self._pp, self._pv, self._vv = self._pp[rows], self._pv[rows], self._vv[rows]
 
     def predict(self, dt_s: float) -> None:
         """Move all rows on by a time step."""
         if dt_s <= 0:
             return
-        drift = (_size(self.position) * DRIFT_STD) ** 2
-        pp, pv, vv = self._var[:, :, 0], self._var[:, :, 1], self._var[:, :, 2]
-        pp += 2 * dt_s * pv + dt_s**2 * vv + drift * dt_s**3 / 3
-        pv += dt_s * vv + drift * dt_s**2 / 2
-        vv += drift * dt_s
+        drift = (self.position[:, 2] * self.position[:, 3])[:, None] * _DRIFT
+        self._pp += 2 * dt_s * self._pv + dt_s**2 * self._vv + drift * (dt_s**3 / 3)
+        self._pv += dt_s * self._vv + drift * (dt_s**2 / 2)
+        self._vv += drift * dt_s
         self.position += self.velocity * dt_s
         np.maximum(self.position[:, 2:], 1.0, out=self.position[:, 2:])  # a shrinking box never turns inside out
 
@@ -71,17 +73,21 @@ class Kalman:
     def correct(self, rows: list[int], boxes: Floats) -> None:
         """Take the measured boxes of some rows into account."""
         measured = _centred(boxes)
-        noise = (_size(measured) * MEASURED_STD) ** 2
-        pp, pv, vv = np.moveaxis(self._var[rows], 2, 0)
-        gain_p, gain_v = pp / (pp + noise), pv / (pp + noise)
+        noise = (measured[:, 2] * measured[:, 3])[:, None] * _NOISE
+        pp, pv = self._pp[rows], self._pv[rows]
+        spread = pp + noise
+        gain_p, gain_v = pp / spread, pv / spread
         surprise = measured - self.position[rows]
         self.position[rows] += gain_p * surprise
         self.velocity[rows] += gain_v * surprise
-        self._var[rows] = np.stack([(1 - gain_p) * pp, (1 - gain_p) * pv, vv - gain_v * pv], axis=2)
+        self._pp[rows] = gain_p * noise  # (1 - gain) pp
+        self._vv[rows] -= gain_v * pv
+        self._pv[rows] = gain_v * noise
 
 
 def _centred(boxes: Floats) -> Floats:
-    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0)], axis=1)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return np.concatenate([(low + high) / 2, np.maximum(high - low, 1.0)], axis=1)
 
 
 def _size(centred: Floats) -> Floats:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +12,8 @@ import numpy.typing as npt
 
 from edge_agent.vision.boxes import Floats
 from edge_agent.vision.heads.form import Input
+
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +60,14 @@ class Feeder:
         self._bytes = np.dtype(dtype).kind in "iu"
         self._tensor = np.zeros((1, height, width, 3) if form.nhwc else (1, 3, height, width), dtype=dtype)
         self._planes = np.moveaxis(self._tensor[0], -1, 0) if form.nhwc else self._tensor[0]
+        self._channels: Sequence[Any] = (np.empty(0),)  # of the last picture, kept for the next of its size
         self._placed: tuple[int, int] | None = None  # the frame size that the padding belongs to
 
-    def feed(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], Letterbox]:
-        """The tensor of a BGR picture (H, W, 3), and where the picture lies in it."""
+    def feed(self, pixels: Pixels, lores: Pixels | None = None) -> tuple[npt.NDArray[np.float32], Letterbox]:
+        """The tensor of a BGR picture (H, W, 3), and where the picture lies in it.
+
+        Made from `lores`, a smaller copy of the picture, where that is large enough.
+        """
         height, width = pixels.shape[:2]
         fit = self._form.fit
         if fit == "stretch":
@@ -69,9 +77,12 @@ class Feeder:
         if self._placed != (width, height):
             self._pad()
             self._placed = (width, height)
-        small = cv2.resize(pixels, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
+        small = pixels if lores is None or lores.shape[1] < box.width or lores.shape[0] < box.height else lores
+        if small.shape[:2] != (box.height, box.width):
+            small = np.asarray(cv2.resize(small, (box.width, box.height), interpolation=cv2.INTER_LINEAR))
         inside = self._planes[:, box.top : box.top + box.height, box.left : box.left + box.width]
-        for number, plane in enumerate(cv2.split(small)):
+        self._channels = cv2.split(small, self._channels if self._channels[0].shape == small.shape[:2] else None)
+        for number, plane in enumerate(self._channels):
             channel = 2 - number if self._form.rgb else number
             if self._bytes:
                 inside[channel] = plane

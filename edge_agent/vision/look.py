@@ -43,7 +43,9 @@ class Looker:
     def _in(self, region: tiles.Region, frame: Frame) -> list[Detection]:
         began_s = time.perf_counter()
         x, y, right, bottom = region
-        found = self._detect(replace(frame, pixels=frame.pixels[y:bottom, x:right]))
+        height, width = frame.pixels.shape[:2]
+        whole = (right - x, bottom - y) == (width, height)
+        found = self._detect(frame if whole else replace(frame, pixels=frame.pixels[y:bottom, x:right], lores=None))
         took_s = time.perf_counter() - began_s
         self._cost_s = MEMORY * self._cost_s + (1 - MEMORY) * took_s if self._cost_s else took_s
         return [

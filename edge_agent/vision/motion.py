@@ -19,6 +19,8 @@ Grey = npt.NDArray[np.uint8]
 
 WIDTH = 320  # of the small copy
 CORNERS, QUALITY, APART = 80, 0.02, 10.0
+RENEW = 5  # frames after which corners are sought anew: they leave the picture on one side
+WINDOW = (13, 13)  # around a corner, in which it is found again
 MIN_PAIRS = 12  # corners found again; fewer tell of no common motion
 MIN_SHARE = 0.5  # of them that agree on one motion
 CHANGED = 18  # grey levels from the background
@@ -44,7 +46,7 @@ class Motion:
     """The motion of one camera; frames come in order of `at_s`, and may change their size."""
 
     def __init__(self, mode: Mode = "auto") -> None:
-        self._mode = mode
+        self._mode, self._flow = mode, _Flow()
         self._before: Grey | None = None
         self._background: npt.NDArray[np.float32] | None = None
         self._at_s = self._changed_s = self._looked_s = float("-inf")
@@ -52,8 +54,8 @@ class Motion:
         self._run = 0  # frames of motion on end
         self.moving = mode == "moving"
 
-    def see(self, pixels: npt.NDArray[np.uint8], at_s: float) -> Seen:
-        """Take a BGR frame (H, W, 3) into account."""
+    def see(self, pixels: npt.NDArray[np.uint8], at_s: float, shrunk: float = 1.0) -> Seen:
+        """Take a BGR frame (H, W, 3) into account, or a copy of it that is `shrunk` times smaller."""
         if self._mode == "off":
             return Seen(False, None, True)
         small, scale = _small(pixels)
@@ -61,15 +63,18 @@ class Motion:
         if self._before is None or self._before.shape != small.shape or dt_s <= 0:
             self._background = small.astype(np.float32)
             self._before, self._at_s, self._looked_s, self._changed_s = small, at_s, at_s, at_s
+            self._flow.forget()
             return Seen(self.moving, None, True)
         changed = self._change(small, dt_s)
         seek = self._mode != "static" and (self.moving or changed >= MUCH_SHARE)
-        affine = _flow(self._before, small) if seek else None
+        affine = self._flow.between(self._before, small) if seek else None
+        if not seek:
+            self._flow.forget()
         self._judge(affine, at_s)
         self._before, self._at_s = small, at_s
         if self.moving:
             self._looked_s = at_s
-            return Seen(True, None if affine is None else _in_frame(affine, scale), True)
+            return Seen(True, None if affine is None else _in_frame(affine, scale * shrunk), True)
         if changed >= LEAST_SHARE:
             self._changed_s = at_s
         look = at_s - self._changed_s <= AFTER_S or at_s - self._looked_s >= REFRESH_S
@@ -117,21 +122,41 @@ def _small(pixels: npt.NDArray[np.uint8]) -> tuple[Grey, float]:
     return small, scale
 
 
-def _flow(before: Grey, after: Grey) -> Floats | None:
-    """The common motion (2, 3) from one small copy to the next: shift, turn and scale; None where none is found."""
-    corners: Any = cv2.goodFeaturesToTrack(before, CORNERS, QUALITY, APART)
-    if corners is None or len(corners) < MIN_PAIRS:
-        return None
-    found: Any
-    found, status, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, corners.copy(), winSize=(13, 13), maxLevel=2)
-    good = status.ravel() == 1
-    if good.sum() < MIN_PAIRS:
-        return None
-    affine, inliers = cv2.estimateAffinePartial2D(corners[good], found[good], ransacReprojThreshold=1.5)
-    if affine is None or inliers.sum() < MIN_SHARE * good.sum():
-        return None
-    motion: Floats = np.asarray(affine, dtype=np.float64)
-    return motion
+class _Flow:
+    """Corners that are followed from one small copy to the next; what moves by itself is no longer followed."""
+
+    def __init__(self) -> None:
+        self._corners: Any = None  # (n, 1, 2) in the copy before
+        self._age = 0
+
+    def forget(self) -> None:
+        """The next copies do not go on from the last."""
+        self._corners = None
+
+    def between(self, before: Grey, after: Grey) -> Floats | None:
+        """The common motion (2, 3): shift, turn and scale; None where none is found."""
+        if self._corners is not None and self._age < RENEW:
+            motion = self._follow(self._corners, before, after)
+            if motion is not None:
+                return motion
+        self._age = 0
+        return self._follow(cv2.goodFeaturesToTrack(before, CORNERS, QUALITY, APART), before, after)
+
+    def _follow(self, corners: Any, before: Grey, after: Grey) -> Floats | None:
+        self._corners = None
+        if corners is None or len(corners) < MIN_PAIRS:
+            return None
+        found: Any
+        found, status, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, corners.copy(), winSize=WINDOW, maxLevel=2)
+        good = status.ravel() == 1
+        if good.sum() < MIN_PAIRS:
+            return None
+        affine, inliers = cv2.estimateAffinePartial2D(corners[good], found[good], ransacReprojThreshold=1.5)
+        if affine is None or inliers.sum() < MIN_SHARE * good.sum():
+            return None
+        self._corners, self._age = found[good][inliers.ravel() == 1], self._age + 1
+        motion: Floats = np.asarray(affine, dtype=np.float64)
+        return motion
 
 
 def _shift(affine: Floats | None) -> float:

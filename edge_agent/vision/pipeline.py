@@ -8,17 +8,14 @@ from contextlib import aclosing
 from functools import partial
 
 import cv2
-import msgspec
 
 from edge_agent import config
-from edge_agent.messages import Box, Track, Tracks, is_a
+from edge_agent.messages import Box, Tracks
 from edge_agent.runtime import Clock, Health, Latest
 from edge_agent.vision.camera import Camera, Frame, open_camera
 from edge_agent.vision.detect import Detector, open_detector
-from edge_agent.vision.look import Looker
-from edge_agent.vision.motion import Motion
-from edge_agent.vision.plates import PlateReader, PlateVotes
-from edge_agent.vision.track import Moment, Tracker
+from edge_agent.vision.eye import Eye
+from edge_agent.vision.plates import PlateReader
 from edge_agent.vision.worker import Worker
 
 STUCK_S = 60.0  # one frame through detector and plates: longer than the slowest board needs
@@ -49,57 +46,6 @@ def open_eye(settings: config.Agent, camera: config.Camera) -> Eye:
     detector = next(section for section in settings.detectors if section.name == camera.detector)
     reader = PlateReader(settings.plates.threads, settings.plates.countries) if settings.plates.enabled else None
     return Eye(open_detector(detector), settings.plates, reader, camera, _zones(settings, camera))
-
-
-class Eye:
-    """One camera's way from frame to tracks: detector, tracker, plates; blocking, one thread at a time."""
-
-    def __init__(
-        self,
-        detector: Detector,
-        plates: config.Plates,
-        reader: PlateReader | None,
-        camera: config.Camera,
-        zones: Sequence[Box] = (),
-    ) -> None:
-        self._detector, self._reader = detector, reader
-        self._tracker = Tracker(camera.name, detector.score)
-        self._votes = PlateVotes(plates.every_s, plates.enough, plates.min_confidence)
-        self._motion = Motion(camera.motion)
-        self._looker = Looker(detector.detect, camera.tiles, zones)
-        self.skipped = 0  # frames that were not looked at, because nothing had changed
-
-    def process(self, frame: Frame) -> Tracks:
-        """The tracks after this frame; frames must come in order of `at_s`."""
-        height, width = frame.pixels.shape[:2]
-        seen = self._motion.see(frame.pixels, frame.at_s)
-        at = Moment(frame.seq, frame.at_s, frame.wall_s, width, height)
-        if seen.look or self._tracker.unsure:
-            found = self._looker.look(frame, self._tracker.boxes())
-            tracks = self._tracker.update(found, at, seen.affine)
-        else:
-            self.skipped += 1
-            tracks = self._tracker.hold(at)
-        return self._with_plates(frame, tracks) if self._reader else tracks
-
-    def _with_plates(self, frame: Frame, tracks: Tracks) -> Tracks:
-        """At most one read a frame, of the largest vehicle that is due: the cost of a frame stays bounded."""
-        assert self._reader
-        due = [t for t in tracks.tracks if t.seen and is_a(t.label, "vehicle") and self._votes.due(t.id, frame.at_s)]
-        if due:
-            nearest = max(due, key=lambda t: (t.box[2] - t.box[0]) * (t.box[3] - t.box[1]))
-            self._votes.add(nearest.id, frame.at_s, self._reader.read(frame, nearest.box))
-
-        named = msgspec.structs.replace(
-            tracks,
-            tracks=tuple(self._named(track) for track in tracks.tracks),
-            ended=tuple(self._named(track) for track in tracks.ended),
-        )
-        self._votes.forget(t.id for t in tracks.ended)
-        return named
-
-    def _named(self, track: Track) -> Track:
-        return msgspec.structs.replace(track, plate=self._votes.plate(track.id))
 
 
 def _zones(settings: config.Agent, camera: config.Camera) -> list[Box]:

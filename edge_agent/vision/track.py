@@ -124,7 +124,9 @@ class Tracker:
         )
 
     def _associate(self, detections: Sequence[Detection], at_s: float) -> None:
-        found = np.array([d.box for d in detections], dtype=np.float64).reshape(-1, 4)
+        if not detections:
+            return
+        found = np.array([d.box for d in detections], dtype=np.float64)
         strong = [i for i, d in enumerate(detections) if d.score >= self._start_score]
         weak = [i for i, d in enumerate(detections) if d.score < self._start_score]
         confirmed = [row for row, thing in enumerate(self._objects) if thing.id]
@@ -140,7 +142,8 @@ class Tracker:
             self._kalman.correct([row for row, _ in pairs], found[[i for _, i in pairs]])
         for row, i in pairs:
             self._objects[row].take(detections[i], at_s)
-        new = _without(strong, [i for _, i in pairs])
+        if not (new := _without(strong, [i for _, i in pairs])):
+            return
         self._kalman.add(found[new])
         for d in (detections[i] for i in new):
             self._objects.append(_Object(group_of(d.label), at_s, at_s, d.score, labels={d.label: d.score}))
@@ -153,8 +156,10 @@ class Tracker:
         overlap = box_math.iou(
             box_math.grow(self._kalman.boxes(), share)[:, None], box_math.grow(found[None], share[:, None])
         )
-        groups = np.array([group_of(d.label) for d in detections], dtype=np.str_)
-        same = np.array([thing.group for thing in self._objects], dtype=np.str_)[:, None] == groups[None]
+        theirs, ours = [group_of(d.label) for d in detections], [thing.group for thing in self._objects]
+        if len({*theirs, *ours}) == 1:
+            return 1 - overlap
+        same = np.array(ours, dtype=np.str_)[:, None] == np.array(theirs, dtype=np.str_)[None]
         return np.where(same, 1 - overlap, NEVER)
 
     def _age(self, row: int, at_s: float) -> float:
@@ -168,12 +173,16 @@ class Tracker:
         ]
 
     def _outside(self, width: int, height: int) -> list[int]:
+        if all(thing.seen for thing in self._objects):
+            return []
         boxes = self._kalman.boxes()
         inside = box_math.area(box_math.clip(boxes, width, height)) / np.maximum(box_math.area(boxes), 1e-9)
         return [row for row, thing in enumerate(self._objects) if not thing.seen and inside[row] < 1 - OUTSIDE]
 
     def _drop(self, rows: list[int]) -> list[Track]:
         """Forget some rows; gives the confirmed ones as they were last seen."""
+        if not rows:
+            return []
         dropped = [_track(thing, thing.box) for thing in (self._objects[row] for row in rows) if thing.id]
         kept = _without(list(range(len(self._objects))), rows)
         self._kalman.keep(kept)
@@ -207,5 +216,7 @@ def _track(thing: _Object, box: Box) -> Track:
 
 
 def _without(rows: list[int], taken: Sequence[int]) -> list[int]:
+    if not taken:
+        return rows
     gone = set(taken)
     return [row for row in rows if row not in gone]

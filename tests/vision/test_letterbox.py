@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,3 +87,13 @@ def test_corners_find_their_way_back_as_boxes_do() -> None:
     corners = np.array([[[32.0, 16], [64, 16], [64, 48], [32, 48]]])
     assert box.to_frame(corners).tolist() == [[[100, 0], [200, 0], [200, 100], [100, 100]]]
     assert box.to_frame(np.zeros((0, 4))).shape == (0, 4)
+
+
+def test_a_smaller_copy_of_the_picture_makes_the_same_tensor_where_it_is_large_enough() -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, (90, 192, 3), dtype=np.uint8)
+    copy = np.asarray(cv2.resize(pixels, (64, 30)), dtype=np.uint8)
+    tensor, box = Feeder(64, 64, UNIT_RGB).feed(pixels)
+    again, same = Feeder(64, 64, UNIT_RGB).feed(pixels, copy)
+    assert same == box and (again == tensor).all()
+    larger, _ = Feeder(96, 96, UNIT_RGB).feed(pixels, np.zeros_like(copy))
+    assert larger.any()

@@ -68,6 +68,14 @@ def test_the_motion_of_the_camera_is_measured_in_pixels_of_the_frame(right_px: i
     assert all(one.look for one in seen)
 
 
+def test_the_motion_seen_in_a_smaller_copy_is_in_pixels_of_the_frame_too() -> None:
+    scene, motion = ground(), Motion("moving")
+    seen = [motion.see(scene[:HEIGHT, 4 * n : 4 * n + WIDTH], n / 10, 3.0) for n in range(20)]
+    shifts = np.array([one.affine[:, 2] for one in seen[1:] if one.affine is not None])
+    assert len(shifts) >= 17
+    assert np.median(shifts, axis=0) == pytest.approx([-12, 0], abs=0.9)
+
+
 def test_auto_tells_a_moving_camera_and_that_it_stands_again() -> None:
     scene = ground()
     pan = [np.ascontiguousarray(scene[:HEIGHT, 4 * n : 4 * n + WIDTH]) for n in range(30)]

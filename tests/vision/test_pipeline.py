@@ -18,7 +18,8 @@ from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.simulated import KERB_ZONE, WATER_ZONE, parked_plate, render
 from edge_agent.vision.detect import Detector, SimulatedDetector
-from edge_agent.vision.pipeline import STUCK_S, Eye, Vision, open_vision
+from edge_agent.vision.eye import Eye
+from edge_agent.vision.pipeline import STUCK_S, Vision, open_vision
 from edge_agent.vision.plates import PlateReader
 
 PIXELS = np.zeros((48, 64, 3), np.uint8)
@@ -249,6 +250,35 @@ def test_an_eye_in_lock_step_sees_the_wader_and_reads_the_parked_car() -> None:
     assert len(wet) == 1
     (parked,) = [t for t in told[-1].tracks if in_polygon(*feet(t.box), KERB_ZONE)]
     assert parked.plate and parked.plate.text == parked_plate(1) and parked.plate.votes == 2
+
+
+class Onlooker:
+    """Remembers what it was shown."""
+
+    name, labels, score = "onlooker", ("person",), 0.5
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[tuple[int, ...], tuple[int, ...] | None]] = []
+
+    def detect(self, frame: Frame) -> list[Detection]:
+        self.shown.append((frame.pixels.shape, None if frame.lores is None else frame.lores.shape))
+        return []
+
+
+def test_a_large_picture_is_shrunk_once_for_all_and_its_tiles_are_not() -> None:
+    pixels, whole = np.zeros((1080, 1920, 3), np.uint8), Onlooker()
+    given = Frame("c", 1, 0.1, 0.1, pixels, lores=np.zeros((234, 416, 3), np.uint8))
+    eye = Eye(whole, config.Plates(), None, config.SimulatedCamera(name="c", detector="d"))
+    for frame in (Frame("c", 0, 0.0, 0.0, pixels), given, Frame("c", 2, 0.2, 0.2, PIXELS)):
+        eye.process(frame)
+    assert [small for _, small in whole.shown] == [(360, 640, 3), (234, 416, 3), None]
+
+    tiled = Onlooker()
+    eye = Eye(tiled, config.Plates(), None, config.SimulatedCamera(name="c", detector="d", tiles=config.Tiles()))
+    eye.process(Frame("c", 0, 0.0, 0.0, pixels))
+    eye.process(Frame("c", 1, 0.1, 0.1, pixels))
+    assert tiled.shown[0] == ((1080, 1920, 3), (360, 640, 3))
+    assert tiled.shown[1:] and all(one == ((640, 640, 3), None) for one in tiled.shown[1:])
 
 
 class CountingReader(PlateReader):

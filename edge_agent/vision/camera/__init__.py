@@ -19,7 +19,10 @@ if TYPE_CHECKING:  # whoever only passes frames on need not load numpy
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture, `pixels` (H, W, 3) uint8 BGR; `at_s`/`wall_s` are when it was captured, not when it was decoded."""
+    """One picture, `pixels` (H, W, 3) uint8 BGR; `at_s`/`wall_s` are when it was captured, not when it was decoded.
+
+    `lores` is the whole of it once more, smaller: as the camera's own scaler made it, or whoever needed it first.
+    """
 
     camera: str
     seq: int
@@ -27,6 +30,7 @@ class Frame:
     wall_s: float
     pixels: npt.NDArray[np.uint8]
     truth: tuple[Detection, ...] | None = None  # what a simulated camera knows to be there
+    lores: npt.NDArray[np.uint8] | None = None
 
 
 class Camera(Protocol):

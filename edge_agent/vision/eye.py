@@ -1,0 +1,94 @@
+"""One camera's way from frame to tracks: motion, detector, tracker, plates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import msgspec
+import numpy as np
+
+from edge_agent import config
+from edge_agent.messages import Box, Track, Tracks, is_a
+from edge_agent.vision.camera import Frame
+from edge_agent.vision.detect import Detector
+from edge_agent.vision.look import Looker
+from edge_agent.vision.motion import Motion
+from edge_agent.vision.plates import PlateReader, PlateVotes
+from edge_agent.vision.track import Moment, Tracker
+
+LORES_PX = 640  # longer side of the smaller copy that motion and detector share
+
+
+class Eye:
+    """One camera's way from frame to tracks: detector, tracker, plates; blocking, one thread at a time."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        plates: config.Plates,
+        reader: PlateReader | None,
+        camera: config.Camera,
+        zones: Sequence[Box] = (),
+    ) -> None:
+        self._detector, self._reader = detector, reader
+        self._tracker = Tracker(camera.name, detector.score)
+        self._votes = PlateVotes(plates.every_s, plates.enough, plates.min_confidence)
+        self._motion = Motion(camera.motion)
+        self._looker = Looker(detector.detect, camera.tiles, zones)
+        self._shrinker = Shrinker()
+        self.skipped = 0  # frames that were not looked at, because nothing had changed
+
+    def process(self, frame: Frame) -> Tracks:
+        """The tracks after this frame; frames must come in order of `at_s`."""
+        height, width = frame.pixels.shape[:2]
+        frame = self._shrinker.shrink(frame)
+        small = frame.pixels if frame.lores is None else frame.lores
+        seen = self._motion.see(small, frame.at_s, width / small.shape[1])
+        at = Moment(frame.seq, frame.at_s, frame.wall_s, width, height)
+        if seen.look or self._tracker.unsure:
+            found = self._looker.look(frame, self._tracker.boxes())
+            tracks = self._tracker.update(found, at, seen.affine)
+        else:
+            self.skipped += 1
+            tracks = self._tracker.hold(at)
+        return self._with_plates(frame, tracks) if self._reader else tracks
+
+    def _with_plates(self, frame: Frame, tracks: Tracks) -> Tracks:
+        """At most one read a frame, of the largest vehicle that is due: the cost of a frame stays bounded."""
+        assert self._reader
+        due = [t for t in tracks.tracks if t.seen and is_a(t.label, "vehicle") and self._votes.due(t.id, frame.at_s)]
+        if due:
+            nearest = max(due, key=lambda t: (t.box[2] - t.box[0]) * (t.box[3] - t.box[1]))
+            self._votes.add(nearest.id, frame.at_s, self._reader.read(frame, nearest.box))
+
+        named = msgspec.structs.replace(
+            tracks,
+            tracks=tuple(self._named(track) for track in tracks.tracks),
+            ended=tuple(self._named(track) for track in tracks.ended),
+        )
+        self._votes.forget(t.id for t in tracks.ended)
+        return named
+
+    def _named(self, track: Track) -> Track:
+        return msgspec.structs.replace(track, plate=self._votes.plate(track.id))
+
+
+class Shrinker:
+    """Gives large frames a smaller copy, so that not each who needs one makes its own; it lasts until the next."""
+
+    def __init__(self) -> None:
+        self._copy = np.empty((0, 0, 3), dtype=np.uint8)
+
+    def shrink(self, frame: Frame) -> Frame:
+        """The frame with `lores`, where it is worth one."""
+        height, width = frame.pixels.shape[:2]
+        if frame.lores is not None or max(height, width) < 2 * LORES_PX:
+            return frame
+        ratio = LORES_PX / max(height, width)
+        size = max(1, int(width * ratio)), max(1, int(height * ratio))
+        if self._copy.shape[:2] != size[::-1]:
+            self._copy = np.empty((size[1], size[0], 3), dtype=np.uint8)
+        cv2.resize(frame.pixels, size, dst=self._copy)
+        return replace(frame, lores=self._copy)
