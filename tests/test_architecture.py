@@ -117,6 +117,7 @@ CORES = (
     "incidents/passages.py",
     "incidents/tallies.py",
     "speakers/digest.py",
+    "speakers/djiwire.py",
     "speakers/g711.py",
     "speakers/gbwire.py",
     "speakers/live.py",

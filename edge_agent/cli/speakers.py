@@ -97,7 +97,7 @@ async def _test(section: config.Speaker, settings: config.Agent, *, silent: bool
             if not silent:
                 await speaker.volume(min(section.volume_pct, settings.announcements.max_volume_pct))
                 tone = to_pcm(attention_tone(speaker.rate_hz, settings.voice.loudness_lufs))
-                clip = Clip(samples=tone, rate_hz=speaker.rate_hz, text="", tone_hz=TONE_HZ)
+                clip = Clip(samples=tone, rate_hz=speaker.rate_hz, text="测试", tone_hz=TONE_HZ)
                 began_s = loop.time()
                 delivery = await speaker.play(clip, "speakers-test")
                 row["proof"] = delivery.proof

@@ -17,7 +17,7 @@ from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
 from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen
 from edge_agent.config.secret import secret_path
-from edge_agent.config.speakers import Gb28181Speaker, Speaker
+from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, Speaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
 from edge_agent.config.vision import RtspCamera, SimulatedCamera, SimulatedDetector
 from edge_agent.phrases import phrase_faults
@@ -253,6 +253,8 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
             name = after.get(name)
         if name == speaker.name:
             faults.append(f"{where}.fallback: goes round in a circle: {' → '.join([*way, name])}")
+        if isinstance(speaker, DjiSpeaker) and (speaker.ca_file is None) != speaker.plain:
+            faults.append(f"{where}.ca_file: the broker's CA is required; without TLS, in development, `plain = true`")
         if isinstance(speaker, Gb28181Speaker) and platforms.setdefault(speaker.listen, speaker.platform) != (
             speaker.platform
         ):

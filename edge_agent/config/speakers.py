@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from edge_agent.config.base import Id, Lat, Lon, Secret, Section
+from edge_agent.config.base import Id, Lat, Lon, Port, Secret, Section
 from edge_agent.messages import AnnouncementClass, Proof
 
 
@@ -125,6 +125,25 @@ class Gb28181Speaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", ta
     port: Annotated[int, Meta(ge=1, le=65535)] = 5060
 
 
+class DjiSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="dji"):
+    """A loudspeaker under a DJI or Autel drone, by the MQTT broker of its cloud API.
+
+    `gateway` is the serial number of the dock or remote controller, `aircraft` that of the drone, whose reports tell
+    when it plays. `serve` is an address of this machine that the dock fetches sound from; without, it speaks the text.
+    """
+
+    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    port: Port = 8883
+    plain: bool = False
+    ca_file: Path | None = None
+    username: str | None = None
+    password: Secret | None = None
+    gateway: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    aircraft: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    psdk_index: Annotated[int, Meta(ge=0, le=7)] = 2
+    serve: Annotated[str, Meta(pattern=r"^\d{1,3}(\.\d{1,3}){3}:\d{1,5}$")] | None = None
+
+
 class LocalSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="local"):
     """A sound card of this machine: an ALSA device as `aplay -L` lists them."""
 
@@ -140,6 +159,7 @@ Speaker = (
     | OnvifSpeaker
     | AlgoSpeaker
     | Gb28181Speaker
+    | DjiSpeaker
     | LocalSpeaker
     | SimulatedSpeaker
 )

@@ -118,6 +118,10 @@ def open_speaker(section: config.Speaker, data_dir: Path, clock: Clock) -> Speak
             from edge_agent.speakers.gb28181 import Gb28181Speaker
 
             return Gb28181Speaker(section, clock)
+        case config.DjiSpeaker():
+            from edge_agent.speakers.dji import DjiSpeaker
+
+            return DjiSpeaker(section, clock)
         case config.LocalSpeaker():
             from edge_agent.speakers.local import LocalSpeaker
 

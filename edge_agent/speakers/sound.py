@@ -36,6 +36,7 @@ class Clip:
     rate_hz: int
     text: str
     tone_hz: float | None = None  # of the attention tone it begins with
+    recorded: bool = False  # its text is only the name of a recording
 
     @cached_property
     def sha256(self) -> str:

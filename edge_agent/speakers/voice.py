@@ -83,6 +83,7 @@ class Voice:
             rate_hz=rate_hz,
             text=name,
             tone_hz=sound.TONE_HZ if self._section.tone else None,
+            recorded=True,
         )
 
     def _render(self, phrases: tuple[Phrase, ...], rate_hz: int) -> Clip:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from speakers import fake_devices as fakes
-from speakers import fake_gb28181
+from speakers import fake_dji, fake_gb28181
 
 from edge_agent import config
 from edge_agent.runtime import DriverError, SystemClock
@@ -38,13 +39,10 @@ from edge_agent.speakers.sound import Clip
 
 CLOCK = SystemClock()
 WITH_PASSWORD = ("axis", "hikvision", "dahua", "algo", "onvif", "sip", "gb28181")
-KINDS = ("simulated", "local", "rtp", *WITH_PASSWORD)
-PROVES = {
-    "dahua": "accepted",
-    "hikvision": "accepted",
-    "gb28181": "accepted",
-    "algo": "playing",
-}  # the others: delivered
+KINDS = ("simulated", "local", "rtp", "dji", *WITH_PASSWORD)
+WITHOUT_LIVE = ("dji",)
+PROVES = dict.fromkeys(("dahua", "hikvision", "gb28181"), "accepted")  # the others: delivered
+PROVES |= dict.fromkeys(("algo", "dji"), "playing")
 ASOUND = 'pcm.tape {{ type file  slave {{ pcm {{ type null }} }}  file "{file}"  format "raw" }}\n'
 
 
@@ -87,6 +85,7 @@ async def meet(
         async def make(kind: str, **facts: Any) -> Met:
             makes = {"rtp": fakes.Rtp, "axis": fakes.Axis, "hikvision": fakes.Hikvision, "dahua": fakes.Dahua}
             makes |= {"algo": fakes.Algo, "onvif": fakes.Onvif, "sip": fakes.Sip, "gb28181": fake_gb28181.Gb28181}
+            makes |= {"dji": fake_dji.Dji}
             device = await stack.enter_async_context(makes[kind]()) if kind in makes else None
             login = {"username": fakes.USER, "password": str(password)}
             section: config.Speaker
@@ -109,6 +108,11 @@ async def meet(
                     section = config.Gb28181Speaker(
                         name="horn", platform=fake_gb28181.PLATFORM, listen=listen, password=str(password), **ids
                     )
+                case "dji":
+                    ids = {"gateway": fake_dji.GATEWAY, "aircraft": fake_dji.AIRCRAFT}
+                    broker = {"host": "127.0.0.1", "port": device.port, "plain": True}
+                    serve = f"127.0.0.1:{free_port()}"
+                    section = config.DjiSpeaker(name="horn", serve=serve, **broker, **ids, **login)
                 case "algo":
                     address = {"host": "127.0.0.1", "port": device.rtp_port}
                     section = config.AlgoSpeaker(name="horn", url=device.url, **address, **login, **facts)
@@ -141,6 +145,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, 0.3)
     for module, name in ((axis, "ANSWER_S"), (rtpstream, "ANSWER_S"), (paced, "SEND_S")):
         monkeypatch.setattr(module, name, 0.3)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
 
 
 async def until(true: Callable[[], object], timeout_s: float = 5.0) -> None:
@@ -189,6 +199,10 @@ async def test_stop_fades_it_out_and_it_plays_again(met: Met) -> None:
 
 async def test_a_live_voice_is_put_through_until_it_ends(met: Met) -> None:
     voice = Live()
+    if met.kind in WITHOUT_LIVE:
+        with pytest.raises(DriverError, match="takes no live voice"):
+            await met.speaker.live(voice, "A")
+        return
     playing = asyncio.create_task(met.speaker.live(voice, "A"))
     await asyncio.sleep(0.1)
     tone = clip(0.2).samples
