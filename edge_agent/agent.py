@@ -21,6 +21,8 @@ from edge_agent.cases import Cases
 from edge_agent.control import Control
 from edge_agent.desired import Wishes
 from edge_agent.desk import Desk, shortfall
+from edge_agent.device import board, clocks
+from edge_agent.device.identity import copied
 from edge_agent.keys import device_key, public_text
 from edge_agent.messages import (
     Announcement,
@@ -87,7 +89,7 @@ class Agent:
         self.lag = LoopLag(clock)
         self.zone = ZoneInfo(settings.site.time_zone)
         self.data_dir = settings.data_dir
-        self.parts: list[Part] = [("loop", self._loop)]
+        self.parts: list[Part] = [("loop", self._loop), ("saved clock", lambda: clocks.keep(self.data_dir, clock))]
         self._make_uplink()
         self._make_evidence()
         self._make_speakers()
@@ -134,7 +136,10 @@ class Agent:
             clock=self.clock,
         )
         self.uplink: Uplink | None = None
-        if mqtt is None:
+        self.copied = mqtt and copied(mqtt.cert_file, board.serial())
+        if (
+            mqtt is None or self.copied
+        ):  # a copied card takes over neither the sessions nor the stream of the other board
             return
         self.uplink = Uplink(
             mqtt,
@@ -550,6 +555,9 @@ class Agent:
 
     async def _loop(self) -> None:
         """Beat for the event loop itself, and measure how late it wakes."""
+        if self.copied:
+            self.health.set("identity", f"failed: {self.copied}")
+            await self.report("fault", Fault(part="identity", reason=str(self.copied)))
         async with asyncio.TaskGroup() as group:
             group.create_task(self.lag.run())
             while True:

@@ -13,6 +13,7 @@ STA_UNSYNC = 0x0040
 TIME_ERROR = 5
 MOST_S = 86_400
 MARK = Path("/run/systemd/timesync/synchronized")  # touched at each synchronisation: systemd-timesyncd.service(8)
+SET_MARK = Path("/run/edge-agent-clock")  # `gps ERR_MS`: `edge-agent time --set` took the autopilot's time, this boot
 _LIBC = ctypes.CDLL(None)
 
 
@@ -42,7 +43,17 @@ def time_quality(mark: Path = MARK) -> TimeQuality:
         state = -1
     if state == -1 and _is_fresh(mark):
         return TimeQuality(src="ntp")
-    return judge(state, timex.status, timex.maxerror)
+    judged = judge(state, timex.status, timex.maxerror)
+    return judged if judged.src == "ntp" else _set_by_hand() or judged
+
+
+def _set_by_hand() -> TimeQuality | None:
+    """Whose time was put into the clock at this boot, where nobody steers it since."""
+    try:
+        source, err_ms = SET_MARK.read_text(encoding="ascii").split()
+        return TimeQuality(src="gps", err_ms=int(err_ms)) if source == "gps" else None
+    except (OSError, ValueError):
+        return None
 
 
 def _is_fresh(mark: Path) -> bool:

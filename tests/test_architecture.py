@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "edge_agent"
-ROOMS = ("flight", "vision", "incidents", "speakers", "uplink", "centre")
+ROOMS = ("flight", "vision", "incidents", "speakers", "uplink", "centre", "device")
 COMMON = (
     "messages",
     "config",
@@ -24,6 +24,8 @@ COMMON = (
     "pipe",
     "audit",
     "canonical",
+    "certificates",
+    "claim",
     "ranges",
     "reasons",
     "chain",
@@ -54,6 +56,9 @@ CORES = (
     "plans/wpl.py",
     "topics.py",
     "canonical.py",
+    "certificates.py",
+    "claim.py",
+    "device/moment.py",
     "ranges.py",
     "reasons.py",
     "chain.py",

@@ -13,6 +13,9 @@ from edge_agent import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "run the agent"),
     "check": ("check", "check a configuration, or dump what is in effect"),
+    "enrol": ("enrol", "become a device of the fleet by a claim; renew the certificate; say how it stands"),
+    "wipe": ("wipe", "delete what identifies this device and what it recorded, with a certificate of deletion"),
+    "time": ("clock", "what time it is and who says so; set the clock before anything speaks TLS"),
     "demo": ("demo", "a patrol, seen, spoken and reported, in about a minute, on this machine alone"),
     "status": ("ask", "ask a running agent how it does"),
     "fly": ("fly", "fly a route now: ask the agent, or fly it from here over a link"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import logs, topics
-from edge_agent.cli import audit, cases, desired, intake, key, sending
+from edge_agent.cli import audit, authority, cases, desired, intake, key, sending
 from edge_agent.config import Mqtt
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 
@@ -58,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     desired.configure(commands, _add_broker)
     key.configure(commands)
     audit.configure(commands)
+    authority.configure(commands)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -73,6 +74,8 @@ def main(args: argparse.Namespace) -> int:
                 return asyncio.run(desired.main(args, _broker(args)))
             case "key":
                 return key.main(args)
+            case "ca":
+                return authority.main(args)
             case name if name in cases.NAMES:
                 return cases.main(args, _broker)
             case name if name in audit.NAMES:

@@ -1,0 +1,283 @@
+"""Enrolment against the small CA over TLS: claims good and bad, another CA, clones, renewal, a kill at every write."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from edge_agent import certificates
+from edge_agent.centre import authority
+from edge_agent.centre.est import EstServer
+from edge_agent.claim import Claim, new_code
+from edge_agent.device import enrol, est
+from edge_agent.device.enrol import Enrolled
+from edge_agent.device.identity import Identity
+from edge_agent.messages import Refusal
+from edge_agent.runtime import DriverError
+
+LOOPBACK = "127.0.0.1"
+
+
+class Site:
+    """A CA that serves, with a clock that a test may turn."""
+
+    def __init__(self, folder: Path) -> None:
+        self.at = datetime.now(UTC)
+        authority.make(folder, "a CA", self.at)
+        self.ca = authority.Authority(folder)
+        self.port = 0
+
+    def now(self) -> datetime:
+        return self.at
+
+    def claim(self, device: str, board: str = "", hours: float = 24) -> Claim:
+        code = self.ca.new_claim(device, board, self.at, hours)
+        return Claim(host=LOOPBACK, port=self.port, ca_sha256=self.ca.sha256, code=code)
+
+    def enrol(self, claim: Claim, identity: Identity, device: str = "", board: str = "B1") -> Enrolled | Refusal:
+        return enrol.enrol(claim, identity, device=device, board=board, now=self.now)
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        ready, loop = threading.Event(), asyncio.new_event_loop()
+
+        def on_ready(port: int) -> None:
+            self.port = port
+            ready.set()
+
+        names = [x509.IPAddress(ip_address(LOOPBACK))]
+        server = EstServer(
+            self.ca, (LOOPBACK, self.port), names, brokers=("mqtt:8883",), wall=self.now, on_ready=on_ready
+        )
+        task = loop.create_task(server.run())
+
+        def run() -> None:
+            try:
+                loop.run_until_complete(task)
+            except asyncio.CancelledError:
+                pass
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert ready.wait(30)
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join(30)
+            loop.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("site") / "ca")
+    with made.serving():
+        yield made
+    made.ca.close()
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Identity:
+    return Identity(tmp_path / "identity")
+
+
+def test_a_bare_device_gets_its_name_its_certificate_and_its_brokers(site: Site, identity: Identity) -> None:
+    site.ca.set_config("D-1", "a config")
+    got = site.enrol(site.claim("D-1", "B1"), identity)
+    assert isinstance(got, Enrolled)
+    assert (got.state, got.device, got.board, got.brokers, got.config) == (
+        "enrolled",
+        "D-1",
+        "B1",
+        ("mqtt:8883",),
+        "a config",
+    )
+    assert identity.fault("B1", site.at) is None
+    assert {path.stat().st_mode & 0o777 for path in identity.folder.iterdir()} == {0o600}
+    held = identity.certificate()
+    assert held is not None
+    assert certificates.renew_at(held) - site.at == pytest.approx(timedelta(days=40), abs=timedelta(hours=1))
+
+
+def test_a_claim_is_good_once_and_for_its_own_key_again(site: Site, identity: Identity, tmp_path: Path) -> None:
+    claim = site.claim("D-2")
+    first = site.enrol(claim, identity)
+    identity.cert_file.unlink()  # the answer was lost on the way, or with the power
+    again = site.enrol(claim, identity)
+    assert isinstance(first, Enrolled) and isinstance(again, Enrolled) and first.serial == again.serial
+    replayed = site.enrol(claim, Identity(tmp_path / "thief"))
+    assert isinstance(replayed, Refusal) and "was used on" in str(replayed)
+    assert any("was used on" in one["why"] for one in site.ca.refusals())
+
+
+@pytest.mark.parametrize(
+    ("made", "used", "why"),
+    [
+        (("D-3", ""), ("D-4", "B1"), "another device"),
+        (("D-3", "B7"), ("", "B1"), "another board"),
+        (("D-3", ""), ("", "B1"), "nobody issued"),
+        (("D-3", ""), ("", "B1"), "expired on"),
+    ],
+)
+def test_a_foreign_or_expired_claim_is_refused_and_leaves_no_certificate(
+    site: Site, identity: Identity, made: tuple[str, str], used: tuple[str, str], why: str
+) -> None:
+    claim = site.claim(*made, hours=1e-9 if why == "expired on" else 24)
+    site.at += timedelta(seconds=1)
+    if why == "nobody issued":
+        claim = Claim(host=claim.host, port=claim.port, ca_sha256=claim.ca_sha256, code=new_code())
+    found = site.enrol(claim, identity, *used)
+    assert isinstance(found, Refusal) and why in str(found)
+    assert not identity.cert_file.exists()
+    assert isinstance(site.enrol(site.claim("D-3"), identity), Enrolled), "a good claim is good after a bad one"
+
+
+def test_another_ca_is_sent_nothing(site: Site, identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = site.claim("D-5")
+    asked: list[str] = []
+    genuine = est._ask
+    monkeypatch.setattr(est, "_ask", lambda *args, **more: asked.append(args[3]) or genuine(*args, **more))
+    other = Claim(host=claim.host, port=claim.port, ca_sha256="00" * 32, code=claim.code)
+    found = site.enrol(other, identity)
+    assert isinstance(found, Refusal) and found.gate == "ca" and found.value == site.ca.sha256
+    assert asked == ["/.well-known/est/cacerts"], "the claim's code was not sent"
+
+
+def test_a_ca_that_was_made_anew_is_said_at_renewal(site: Site, identity: Identity, tmp_path: Path) -> None:
+    assert isinstance(site.enrol(site.claim("D-6"), identity), Enrolled)
+    other = Site(tmp_path / "other")
+    with other.serving():
+        moved = identity.home_file.read_text().replace(str(site.port), str(other.port))
+        identity.home_file.write_text(moved)
+        with pytest.raises(DriverError, match="not of the CA that this device trusts"):
+            enrol.renew(identity, board="B1", now=site.now, force=True)
+    other.ca.close()
+    assert identity.fault("B1", site.at) is None, "what it has is as good as before"
+
+
+def test_it_is_renewed_at_two_thirds_of_its_life_and_not_before(site: Site, identity: Identity) -> None:
+    first = site.enrol(site.claim("D-7"), identity)
+    assert isinstance(first, Enrolled)
+    soon = enrol.renew(identity, board="B1", now=lambda: site.at + timedelta(days=39))
+    assert isinstance(soon, Enrolled) and soon.state == "current" and soon.serial == first.serial
+    key = identity.key_file.read_bytes()
+    site.at += timedelta(days=41)
+    try:
+        due = enrol.renew(identity, board="B1", now=site.now)
+    finally:
+        site.at -= timedelta(days=41)
+    assert isinstance(due, Enrolled) and due.state == "renewed" and due.serial != first.serial
+    assert due.brokers == first.brokers and identity.key_file.read_bytes() == key
+
+
+def test_a_card_in_another_board_is_a_clone_on_the_device_and_at_the_ca(site: Site, identity: Identity) -> None:
+    assert isinstance(site.enrol(site.claim("D-8"), identity, board="B1"), Enrolled)
+    on_device = enrol.renew(identity, board="B2", now=site.now, force=True)
+    assert isinstance(on_device, Refusal) and on_device.gate == "clone" and on_device.limit == "B1"
+    held = identity.certificate()
+    assert held is not None
+    lying = certificates.request(identity.key(), "D-8", "B2")
+    at_ca = site.ca.renew(held, lying, site.at)
+    assert isinstance(at_ca, Refusal) and at_ca.gate == "clone"
+    assert site.ca.refusals()[0]["gate"] == "clone"
+
+
+def test_a_new_claim_takes_the_old_board_s_certificate_back(site: Site, tmp_path: Path) -> None:
+    old, new = Identity(tmp_path / "old"), Identity(tmp_path / "new")
+    assert isinstance(site.enrol(site.claim("D-9"), old, board="B1"), Enrolled)
+    assert isinstance(site.enrol(site.claim("D-9"), new, board="B2"), Enrolled)
+    found = enrol.renew(old, board="B1", now=site.now, force=True)
+    assert isinstance(found, Refusal) and "revoked" in str(found)
+    held = old.certificate()
+    assert held is not None
+    crl = x509.load_pem_x509_crl(site.ca.crl(site.at))
+    assert crl.get_revoked_certificate_by_serial_number(held.serial_number) is not None
+
+
+def test_a_clock_in_1970_enrols_by_the_ca_s_own_time(site: Site, identity: Identity) -> None:
+    found = enrol.enrol(
+        site.claim("D-10"), identity, device="", board="B1", now=lambda: datetime(1970, 1, 1, tzinfo=UTC)
+    )
+    assert isinstance(found, Enrolled) and found.state == "enrolled"
+
+
+class Killed(BaseException):
+    """The power went."""
+
+
+def test_a_kill_before_or_after_any_write_is_finished_by_the_next_run(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, writes = Identity.write, 0
+    for stop in range(1, 100):
+        identity = Identity(tmp_path / str(stop) / "identity")
+        identity.folder.parent.mkdir()
+        claim, done = site.claim(f"K-{stop}"), 0
+
+        def dying(self: Identity, file: Path, data: bytes, stop: int = stop) -> None:
+            nonlocal done
+            done += 1
+            if done * 2 - 1 == stop:
+                raise Killed
+            genuine(self, file, data)
+            if done * 2 == stop:
+                raise Killed
+
+        monkeypatch.setattr(Identity, "write", dying)
+        try:
+            site.enrol(claim, identity)
+        except Killed:
+            writes = stop
+        monkeypatch.setattr(Identity, "write", genuine)
+        again = site.enrol(claim, identity)
+        assert isinstance(again, Enrolled) and again.brokers == ("mqtt:8883",), f"after a kill at {stop}"
+        assert identity.fault("B1", site.at) is None
+        if writes != stop:
+            break
+    assert writes >= 10, "key, CA, home, certificate, home again: each before and after"
+
+
+def test_a_full_disk_costs_nothing_and_says_where(
+    site: Site, identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = site.claim("D-11")
+
+    def full(file: Path, data: bytes, mode: int = 0o600) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.device.identity.write_durably", full)
+        with pytest.raises(DriverError, match=r"device\.key: cannot be written: No space left"):
+            site.enrol(claim, identity)
+    assert isinstance(site.enrol(claim, identity), Enrolled)
+
+
+def test_two_technicians_at_once_one_waits(site: Site, identity: Identity) -> None:
+    with identity.locked(), pytest.raises(DriverError, match="somebody else is enrolling"):
+        site.enrol(site.claim("D-12"), identity)
+
+
+def test_two_devices_with_one_claim_at_once_one_of_them_gets_it(site: Site, tmp_path: Path) -> None:
+    claim = site.claim("D-13")
+    found: list[Enrolled | Refusal] = []
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(site.enrol(claim, Identity(tmp_path / str(n)))))
+        for n in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(type(one).__name__ for one in found) == ["Enrolled", "Refusal", "Refusal"]
+
+
+def test_nobody_there_is_said_as_such(identity: Identity) -> None:
+    claim = Claim(host=LOOPBACK, port=1, ca_sha256="00" * 32, code=new_code())
+    with pytest.raises(DriverError, match="cannot be reached"):
+        enrol.enrol(claim, identity, device="", board="", now=lambda: datetime.now(UTC))
