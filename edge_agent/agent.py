@@ -378,6 +378,7 @@ class Agent:
         await self.report("det", incident, id=incident.id, wall_s=incident.wall_s, thumb=small)
         await self.open_case(incident.id)
         self.announce(incident)
+        self.respond(incident)
 
     def _rule(self, incident: Incident) -> config.Rule:
         return next(rule for rule in self.settings.rules if rule.id == incident.rule)
@@ -403,6 +404,15 @@ class Agent:
         )
         self.offer(first)
         self.climb(first, rule, incident)
+
+    def respond(self, incident: Incident) -> None:
+        """Ask the flight for what the rule wants flown; it decides, and reports what it does not do."""
+        from edge_agent import response
+
+        rule = self._rule(incident)
+        if rule.respond is None or self.pilot is None:
+            return
+        self.pilot.respond(response.order(rule.respond, incident.id), f"rule:{rule.id}", take_off=rule.respond.take_off)
 
     def climb(self, first: Announcement, rule: config.Rule, incident: Incident) -> None:
         """What the rule wants said if the object stays."""

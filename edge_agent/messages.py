@@ -371,6 +371,7 @@ class Dispatch(Asked, frozen=True, tag="dispatch"):
     lon: Lon
     alt_m: Annotated[float, Meta(gt=0, le=500)]
     hover_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
+    orbit_m: Annotated[float, Meta(ge=0, le=200)] = 0.0  # flies around the place so far out; 0: hovers over it
     say: Text | None = None
     lang: Literal["cmn", "en"] = "cmn"
     incident: Name | None = None

@@ -324,6 +324,33 @@ async def dispatched(world: World, north_m: float, east_m: float, alt_m: float, 
 
 
 @phrase(
+    "an orbit around {north_m} m north and {east_m} m east, {alt_m} m high, {out_m} m out for {hover_s} s, is ordered"
+)
+async def orbit_ordered(
+    world: World, north_m: float, east_m: float, alt_m: float, out_m: float, hover_s: float
+) -> None:
+    place = world.place(north_m, east_m)
+    reply = await world.insist("dispatch", **place, alt_m=alt_m, hover_s=hover_s, orbit_m=out_m)
+    assert reply.get("state") == "accepted", f"the agent answers {reply}"
+
+
+@phrase(
+    "it flew around {north_m} m north and {east_m} m east, {alt_m} m high, {out_m} m out, for {least_s} to {most_s} s"
+)
+async def flew_around(
+    world: World, north_m: float, east_m: float, alt_m: float, out_m: float, least_s: float, most_s: float
+) -> None:
+    ring = [
+        (p.at_s, math.degrees(math.atan2(p.east_m - east_m, p.north_m - north_m)) // 45)
+        for p in world.station.path
+        if abs(p.up_m - alt_m) < 2 and abs(math.dist((p.north_m, p.east_m), (north_m, east_m)) - out_m) < 2
+    ]
+    lasted_s = ring[-1][0] - ring[0][0] if ring else 0.0
+    sides = len({side for _, side in ring})
+    assert least_s <= lasted_s <= most_s and sides == 8, f"{lasted_s:.1f} s, on {sides} of 8 sides"
+
+
+@phrase(
     "a dispatch {north_m} m north and {east_m} m east, {alt_m} m high for {hover_s} s, is refused because of {reason}"
 )
 async def dispatch_refused(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent import agent, config, control
-from edge_agent.messages import Recall, Reply, Request
-from edge_agent.runtime import DriverError
+from edge_agent.messages import Dispatch, Incident, Recall, Refusal, Reply, Request
+from edge_agent.runtime import DriverError, Health, SystemClock
 
 TEXT = 'data_dir = "s"\n[site]\ndevice = "EA-1"\nlat = 30.25\nlon = 120.17\n[vehicle]\ntype = "simulated"\n'
 
@@ -43,3 +43,47 @@ async def test_a_stop_is_no_bug(tmp_path: Path) -> None:
     await asked(tmp_path)
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(running, 20)
+
+
+RESPOND = """
+[[detector]]
+name = "eye"
+type = "simulated"
+[[camera]]
+name = "bank"
+type = "simulated"
+detector = "eye"
+[[zone]]
+name = "water"
+camera = "bank"
+polygon = [[0, 0], [1, 0], [1, 1]]
+[[rule]]
+id = "by-the-water"
+type = "forbidden_zone"
+zone = "water"
+respond = { fly = "orbit", lat = 30.2502, lon = 120.17, alt_m = 25, for_s = 40, radius_m = 12 }
+"""
+FOUND = Incident(
+    id="01J", kind="forbidden_zone", rule="by-the-water", camera="bank", zone="water", track=1, label="person",
+    score=0.9, box=(0.1, 0.1, 0.2, 0.2), began_s=1.0, wall_s=1.0, at_s=1.0, lasted_s=1.0, frame=1,
+)  # fmt: skip
+
+
+def test_a_rule_that_wants_a_look_asks_the_flight_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config.parse(TEXT + RESPOND, tmp_path / "agent.toml")
+    clock = SystemClock()
+    made = agent.Agent(settings, clock=clock, health=Health(clock))
+    asked: list[tuple[Dispatch | Refusal, str, bool]] = []
+    monkeypatch.setattr(made.pilot, "respond", lambda order, by, *, take_off: asked.append((order, by, take_off)))
+    made.respond(FOUND)
+    order = Dispatch(lat=30.2502, lon=120.17, alt_m=25, hover_s=40, orbit_m=12, incident="01J")
+    assert asked == [(order, "rule:by-the-water", False)]
+
+
+@pytest.mark.parametrize(("wrong", "fault"), [
+    ("lat = 30.0", "`lat` and `lon` go together"), ("alt_m = 200", "max_alt_m"), ("for_s = 2000", "max_on_scene_s"),
+])  # fmt: skip
+def test_a_look_that_could_never_be_flown_is_a_fault_of_the_config(wrong: str, fault: str, tmp_path: Path) -> None:
+    text = TEXT + RESPOND[: RESPOND.index("respond")] + f"respond = {{ {wrong} }}\n"
+    with pytest.raises(config.ConfigError, match=fault):
+        config.parse(text, tmp_path / "agent.toml")

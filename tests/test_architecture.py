@@ -63,6 +63,7 @@ CORES = (
     "reasons.py",
     "chain.py",
     "twin.py",
+    "response.py",
     "flight/aboard.py",
     "flight/airframe.py",
     "flight/elsewhere.py",

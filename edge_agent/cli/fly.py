@@ -51,6 +51,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("lon", type=float, help="degrees")
         parser.add_argument("--alt", type=float, default=30.0, metavar="M", help="metres above home (default: 30)")
         parser.add_argument("--hover", type=float, default=30.0, metavar="S", help="stay so long (default: 30)")
+        parser.add_argument(
+            "--orbit",
+            type=float,
+            default=0.0,
+            metavar="M",
+            help="fly around the place so far out (default: 0, hover over it)",
+        )
         parser.add_argument("--say", metavar="TEXT", help="say this there (needs an agent with speakers)")
         parser.add_argument("--lang", choices=("cmn", "en"), default="cmn", help="of --say")
     where = parser.add_mutually_exclusive_group()
@@ -196,6 +203,7 @@ def _order(args: argparse.Namespace) -> messages.Dispatch:
     if args.connection is not None and args.say:
         raise UsageError("--say: without an agent there are no speakers")
     order = {"name": "dispatch", "lat": args.lat, "lon": args.lon, "alt_m": args.alt, "hover_s": args.hover}
+    order |= {"orbit_m": args.orbit}
     try:
         return msgspec.convert({**order, "say": args.say, "lang": args.lang}, messages.Dispatch)
     except msgspec.ValidationError as error:

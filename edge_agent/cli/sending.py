@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def usage() -> list[str]:
-    """`dispatch lat=NUMBER lon=NUMBER alt_m=NUMBER [hover_s=NUMBER] …`, one line a command."""
+    """`dispatch lat=NUMBER lon=NUMBER alt_m=NUMBER [hover_s=NUMBER] [orbit_m=NUMBER] …`, one line a command."""
     return [_usage(kind) for kind in get_args(Request)]
 
 

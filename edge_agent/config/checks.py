@@ -15,7 +15,7 @@ from edge_agent.calendar import rule_fault
 from edge_agent.config.agent import Agent
 from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
-from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen
+from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen, Respond
 from edge_agent.config.secret import secret_path
 from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, Speaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
@@ -101,6 +101,8 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             known(f"rule[{rule.id}].speakers", name, spoken_to, "speaker")
         for number, rung in enumerate(rule.ladder):
             faults += [f"rule[{rule.id}].ladder[{number}].{fault}" for fault in phrase_faults(rung.say)]
+        if rule.respond is not None:
+            faults += [f"rule[{rule.id}].respond{fault}" for fault in _respond_faults(rule.respond, config)]
         if rule.speakers and not rule.say:
             faults.append(f"rule[{rule.id}].say: required with `speakers`: what shall they say?")
         faults += [f"rule[{rule.id}].{fault}" for fault in phrase_faults(rule.say)]
@@ -151,8 +153,24 @@ def _count_faults(rule: Count) -> list[str]:
     faults = []
     if (rule.zone is None) == (rule.line is None) or (rule.line is None) != (rule.camera is None):
         faults.append(": a count wants either `zone`, or `camera` and `line`")
-    if rule.speakers or rule.say or rule.ladder:
-        faults.append(".speakers: a count is told to the centre alone: leave out `speakers`, `say` and `ladder`")
+    if rule.speakers or rule.say or rule.ladder or rule.respond:
+        faults.append(
+            ".speakers: a count is told to the centre alone: leave out `speakers`, `say`, `ladder` and `respond`"
+        )
+    return faults
+
+
+def _respond_faults(respond: Respond, config: Agent) -> list[str]:
+    """What of a rule's flight could never be flown."""
+    faults, limits = [], config.limits
+    if config.vehicle is None:
+        faults.append(": there is no [vehicle] that could fly")
+    if (respond.lat is None) != (respond.lon is None):
+        faults.append(".lat: `lat` and `lon` go together")
+    if not limits.min_alt_m <= respond.alt_m <= limits.max_alt_m:
+        faults.append(f".alt_m: {respond.alt_m:g} is not within limits.min_alt_m..max_alt_m")
+    if respond.for_s > limits.max_on_scene_s:
+        faults.append(f".for_s: {respond.for_s:g} is more than limits.max_on_scene_s {limits.max_on_scene_s:g}")
     return faults
 
 

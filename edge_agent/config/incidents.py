@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from edge_agent.config.base import Id, Section, Unit
+from edge_agent.config.base import Alt, Id, Lat, Lon, Section, Unit
 from edge_agent.config.flight import Span
 from edge_agent.messages import Phrase
 
@@ -31,6 +31,23 @@ class Rung(Section, frozen=True):
     times: Annotated[int, Meta(ge=1, le=100)] = 1
 
 
+class Respond(Section, frozen=True):
+    """Where the drone flies when the rule fires: over the incident's place, or around it (`orbit`), and then home.
+
+    Only a patrol under way goes there, unless it may `take_off` for it. `lat` and `lon` are the place where the picture
+    does not tell it, or not to within `worst_m`.
+    """
+
+    fly: Literal["hover", "orbit"] = "hover"
+    alt_m: Alt = 30.0
+    for_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    radius_m: Annotated[float, Meta(ge=5, le=200)] = 20.0  # of an orbit
+    lat: Lat | None = None
+    lon: Lon | None = None
+    worst_m: Annotated[float, Meta(gt=0, le=1000)] = 50.0
+    take_off: bool = False
+
+
 class RuleSection(Section, frozen=True, kw_only=True):
     """What all rules have; `blur = false` lets the pictures of its incidents leave as they were taken."""
 
@@ -42,6 +59,7 @@ class RuleSection(Section, frozen=True, kw_only=True):
     clip_before_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     clip_after_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     blur: bool = True
+    respond: Respond | None = None
 
 
 class ForbiddenZone(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="forbidden_zone"):

@@ -93,7 +93,7 @@ class Aboard:
         if target is None or t.lat is None or t.lon is None or t.alt_m is None:
             return False
         away_m = geo.distance_m(t.lat, t.lon, target.lat, target.lon)
-        return away_m <= ARRIVED_M and abs(t.alt_m - target.alt_m) <= ARRIVED_ALT_M
+        return away_m <= ARRIVED_M + target.orbit_m and abs(t.alt_m - target.alt_m) <= ARRIVED_ALT_M
 
     def to_go_m(self, run: Run | None, t: Telemetry | None, home: tuple[float, float] | None) -> float | None:
         """Over the ground: to the place of a dispatch while it is on its way there, else home."""

@@ -129,6 +129,22 @@ class Commander:
         items = missions.dispatch(order, *home, self._limits)
         return self._open(structs.replace(run, rehearsal=rehearse), errand, items, now, wall)
 
+    def respond(self, order: Dispatch | Refusal, by: str, now: float, wall: float, *, take_off: bool) -> str | Refusal:
+        """A rule asks for a look: it takes a patrol away, or takes off where it may, and nobody's dispatch."""
+        if self.phase is Phase.GROUND and not take_off:
+            return _no("respond", "no patrol is under way", self.phase, remedy="respond.take_off lets it take off")
+        run = self.logbook.run
+        if isinstance(order, Refusal):
+            answer: str | Refusal = order
+        elif run is not None and run.order is not None:
+            answer = _no("respond", "it is sent to a place already", run.by, remedy="let it be done")
+        else:
+            answer = self.dispatch(order, by, now, wall)
+        if isinstance(answer, Refusal):
+            self._note(f"flight: {by} asked for a flight to its incident: {answer}")
+            self.logbook.decline(DISPATCH, by, answer, self._new_id(), wall)
+        return answer
+
     def _errand(self, order: Dispatch) -> config.Route:
         return structs.replace(missions.errand(order, self._limits), fence=self.aboard.fence)
 

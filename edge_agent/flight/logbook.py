@@ -198,6 +198,16 @@ class Logbook:
             )
         )  # fmt: skip
 
+    def decline(self, route: str, by: str, refusal: Refusal, run: str, wall: float) -> None:
+        """A flight that a rule asked for and that is not flown: an event of a run that never was."""
+        self._state.unsent.append(
+            FlightEvent(
+                run=run, route=route, seq=1, phase="missed", previous="planned", cause=str(refusal), by=by, wall_s=wall,
+                refusal=refusal,
+            )
+        )  # fmt: skip
+        self.unsaved = True
+
     def save(self) -> None:
         """Something changed that a restart must know."""
         self.unsaved = True

@@ -107,6 +107,10 @@ class Pilot:
         """Fly to a place, from the ground or from the flight under way; the run's ULID, or why not."""
         return self._commander.dispatch(order, by, *self._now(), rehearse=rehearse)
 
+    def respond(self, order: Dispatch | Refusal, by: str, *, take_off: bool) -> str | Refusal:
+        """Fly to an incident: from the patrol under way, or from the ground where that is allowed."""
+        return self._commander.respond(order, by, *self._now(), take_off=take_off)
+
     def extend(self, hover_s: float) -> Refusal | None:
         """Hover so much longer than planned."""
         return self._commander.extend(hover_s, self._clock.monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from edge_agent import geo
 from edge_agent.config import Limits
@@ -13,12 +14,19 @@ from edge_agent.flight.safety import FRESH_S
 from edge_agent.messages import Dispatch, Refusal
 from edge_agent.plans.fence import leg_faults
 
+LEAST_ORBIT_M = 5.0
+
 
 def within(order: Dispatch, home: tuple[float, float] | None, limits: Limits) -> Refusal | None:
     """Whether a place is within the limits at all, wherever the vehicle is."""
     if home is None:
         return _no("home", "home is not known yet", remedy="wait for the position fix")
     away_m = geo.distance_m(*home, order.lat, order.lon)
+    if 0 < order.orbit_m < LEAST_ORBIT_M:
+        return _no(
+            "orbit", "too narrow a circle to be flown", f"{order.orbit_m:g} m", f"{LEAST_ORBIT_M:g} m", "0 hovers"
+        )
+    away_m += order.orbit_m
     if not away_m <= limits.max_distance_m:
         limit = f"{limits.max_distance_m:g} m, limits.max_distance_m"
         return _no("distance", "the place is too far from home", f"{away_m:.0f} m", limit, "send a nearer one")
@@ -41,7 +49,9 @@ def aloft(facts: Facts) -> Refusal | None:
     if t.battery_pct is None or t.home_lat is None or t.home_lon is None or plan.route is None:
         return _no("battery", "its charge, or home, is unknown", remedy="set BATT_MONITOR and BATT_CAPACITY")
     place = plan.route.waypoints[0].lat, plan.route.waypoints[0].lon
-    ways = [("the way there", (t.lat, t.lon), place), ("the way home", place, (t.home_lat, t.home_lon))]
+    ring = [(p.lat, p.lon) for p in plan.route.waypoints[1:-2]]  # of an orbit
+    ways = [("the orbit", *leg) for leg in pairwise(ring)]
+    ways += [("the way there", (t.lat, t.lon), place), ("the way home", place, (t.home_lat, t.home_lon))]
     if broken := leg_faults(plan.route.fence, ways):
         fault = broken[0]
         return _no("fence", f"{fault.where}: {fault.reason}", fault.value, fault.limit, "send another place")

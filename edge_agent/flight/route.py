@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 from msgspec import structs
@@ -17,6 +18,7 @@ from edge_agent.messages import Dispatch
 
 FRAME = mavlink.MAV_FRAME_GLOBAL_RELATIVE_ALT_INT
 FIRST = 3  # the item of the first waypoint
+CORNERS = 12
 GROUND_SPEED = 1  # param1 of DO_CHANGE_SPEED
 
 
@@ -44,10 +46,20 @@ def errand(order: Dispatch, limits: Limits) -> Route:
     there = {"lat": order.lat, "lon": order.lon}
     places = (
         Waypoint(**there, alt_m=transit_m(order, limits)),
+        *(Waypoint(lat=lat, lon=lon, alt_m=order.alt_m) for lat, lon in circle(order)),
         Waypoint(**there, alt_m=order.alt_m, hold_s=order.hover_s),
         Waypoint(**there, alt_m=transit_m(order, limits)),
     )
     return Route(id=DISPATCH, waypoints=places, alt_m=order.alt_m, speed_mps=limits.transit_speed_mps)
+
+
+def circle(order: Dispatch) -> list[tuple[float, float]]:
+    """Corners that hold an orbit within them, the first also last; none of a hover."""
+    if not order.orbit_m:
+        return []
+    out_m = order.orbit_m / math.cos(math.pi / CORNERS)
+    angles = (math.tau * n / CORNERS for n in range(CORNERS + 1))
+    return [geo.from_local(out_m * math.cos(a), out_m * math.sin(a), order.lat, order.lon) for a in angles]
 
 
 def transit_m(order: Dispatch, limits: Limits) -> float:
@@ -58,8 +70,9 @@ def transit_m(order: Dispatch, limits: Limits) -> float:
 def target(order: Dispatch, limits: Limits) -> scene.Target:
     """What the slots of the mission are filled with."""
     return scene.Target(
-        lat=order.lat, lon=order.lon, alt_m=order.alt_m, hover_s=order.hover_s, transit_m=transit_m(order, limits)
-    )
+        lat=order.lat, lon=order.lon, alt_m=order.alt_m, hover_s=order.hover_s, transit_m=transit_m(order, limits),
+        orbit_m=order.orbit_m,
+    )  # fmt: skip
 
 
 def dispatch(order: Dispatch, lat: float, lon: float, limits: Limits) -> tuple[Item, ...]:

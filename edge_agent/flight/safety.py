@@ -31,6 +31,7 @@ _POLYGONS = (
     mavlink.MAV_CMD_NAV_FENCE_POLYGON_VERTEX_EXCLUSION,
 )
 _CIRCLES = (mavlink.MAV_CMD_NAV_FENCE_CIRCLE_INCLUSION, mavlink.MAV_CMD_NAV_FENCE_CIRCLE_EXCLUSION)
+MOST_TURNS, MOST_RADIUS_M = 255, 255  # what ArduPilot keeps exactly
 LARGEST = 3.4e38  # of a 32-bit float, nearly
 
 
@@ -198,7 +199,7 @@ def _item(item: Item, total: int, t: Telemetry, limits: Limits) -> Refusal | Non
     """One item of a mission of `total` items; jumps lead forward, so that every path ends."""
     if t.home_lat is None or t.home_lon is None:
         return _no("mission", "home is unknown, so no distance can be checked", remedy="wait for the position fix")
-    away_m = 0.0
+    away_m = stays_s = 0.0
     match item.command:
         case command if command in _SETTINGS or command == _RETURN:
             return None
@@ -210,6 +211,12 @@ def _item(item: Item, total: int, t: Telemetry, limits: Limits) -> Refusal | Non
             pass
         case mavlink.MAV_CMD_NAV_WAYPOINT | mavlink.MAV_CMD_NAV_LOITER_TIME:
             away_m = geo.distance_m(t.home_lat, t.home_lon, item.x / 1e7, item.y / 1e7)
+        case mavlink.MAV_CMD_NAV_LOITER_TURNS:
+            away_m = geo.distance_m(t.home_lat, t.home_lon, item.x / 1e7, item.y / 1e7) + item.p3
+            if not (1 <= item.p1 <= MOST_TURNS and 1 <= item.p3 <= MOST_RADIUS_M):
+                found, limit = f"{item.p1:g} × {item.p3:g} m", f"1..{MOST_TURNS:g} × 1..{MOST_RADIUS_M:g} m"
+                return _no("mission", f"item {item.seq}: no circle that can be flown", found, limit)
+            stays_s = item.p1 * scene.lap_s(item.p3)
         case other:
             return _no("mission", f"item {item.seq}: command {other} is not one we fly", str(other))
     if item.frame not in _FRAMES:
@@ -220,8 +227,10 @@ def _item(item: Item, total: int, t: Telemetry, limits: Limits) -> Refusal | Non
     if away_m > limits.max_distance_m:
         limit = f"{limits.max_distance_m:g} m"
         return _no("mission", f"item {item.seq}: too far from home", f"{away_m:.0f} m", limit)
-    if item.command == mavlink.MAV_CMD_NAV_LOITER_TIME and item.p1 > limits.max_on_scene_s:
-        return _no("mission", f"item {item.seq}: it hovers too long", f"{item.p1:g} s", f"{limits.max_on_scene_s:g} s")
+    if item.command == mavlink.MAV_CMD_NAV_LOITER_TIME:
+        stays_s = item.p1
+    if stays_s > limits.max_on_scene_s:
+        return _no("mission", f"item {item.seq}: it hovers too long", f"{stays_s:g} s", f"{limits.max_on_scene_s:g} s")
     return None
 
 

@@ -3,7 +3,7 @@
     at+0  WAYPOINT rise      straight up to the transit height
     at+1  DO_SET_ROI place   nose or gimbal look at it
     at+2  WAYPOINT place     at the transit height
-    at+3  LOITER_TIME place  at the asked height, for the hover
+    at+3  LOITER_TIME place  at the asked height, for the hover; LOITER_TURNS for an orbit
     at+4  WAYPOINT place     back up
     at+5  DO_JUMP at+11      over the spare five
     at+6 … at+10             the same five once more
@@ -18,6 +18,7 @@ there yet is refused, and LOITER_TIME starts its clock when it is entered.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -34,6 +35,7 @@ SIZE = TAIL + 2
 RISE, ROI, OVER, HOVER, UP = range(GROUP)
 ROI_IS_A_PLACE = 3.0  # param1 of DO_SET_ROI: MAV_ROI_LOCATION
 EVER = -1.0
+CIRCLE_RATE_RADPS, CIRCLE_ACCEL_MPS2 = math.radians(20.0), 2.5
 
 Leg = Literal["climb", "route", "transit", "scene", "home"]
 
@@ -46,6 +48,7 @@ class Target(Struct, frozen=True, kw_only=True):
     alt_m: float
     hover_s: float
     transit_m: float  # the way there and back is flown no lower
+    orbit_m: float = 0.0  # around the place; 0: over it
 
 
 def block(at: int, lat: float, lon: float, target: Target) -> tuple[Item, ...]:
@@ -69,11 +72,23 @@ def group(at: int, lat: float, lon: float, target: Target) -> tuple[Item, ...]:
         structs.replace(waypoint, seq=at + RISE, x=round(lat * 1e7), y=round(lon * 1e7)),
         Item(seq=at + ROI, frame=FRAME, command=mavlink.MAV_CMD_DO_SET_ROI, p1=ROI_IS_A_PLACE, **there),
         waypoint,
-        structs.replace(
-            waypoint, seq=at + HOVER, command=mavlink.MAV_CMD_NAV_LOITER_TIME, p1=float(round(target.hover_s)), z=low
-        ),
+        _stay(structs.replace(waypoint, seq=at + HOVER, z=low), target),
         structs.replace(waypoint, seq=at + UP),
     )
+
+
+def _stay(place: Item, target: Target) -> Item:
+    """Over the place for the hover, or around it for about as long, in whole circles."""
+    if not target.orbit_m:
+        return structs.replace(place, command=mavlink.MAV_CMD_NAV_LOITER_TIME, p1=float(round(target.hover_s)))
+    radius_m = float(round(target.orbit_m))
+    turns = float(max(1, math.floor(target.hover_s / lap_s(radius_m))))
+    return structs.replace(place, command=mavlink.MAV_CMD_NAV_LOITER_TURNS, p1=turns, p3=radius_m)
+
+
+def lap_s(radius_m: float) -> float:
+    """How long ArduCopter takes for a circle: AC_Circle::calc_velocities, CIRCLE_RATE and WPNAV_ACCEL as they come."""
+    return math.tau / min(CIRCLE_RATE_RADPS, math.sqrt(0.5 * CIRCLE_ACCEL_MPS2 / radius_m))
 
 
 def first(at: int, seq: int) -> int:
@@ -111,7 +126,10 @@ def target_of(held: Sequence[Item], at: int, seq: int) -> Target | None:
     over, hover = slots.get(start + OVER), slots.get(start + HOVER)
     if over is None or hover is None:
         return None
-    return Target(lat=hover.x / 1e7, lon=hover.y / 1e7, alt_m=hover.z, hover_s=hover.p1, transit_m=over.z)
+    there = Target(lat=hover.x / 1e7, lon=hover.y / 1e7, alt_m=hover.z, hover_s=hover.p1, transit_m=over.z)
+    if hover.command != mavlink.MAV_CMD_NAV_LOITER_TURNS:
+        return there
+    return structs.replace(there, hover_s=hover.p1 * lap_s(hover.p3), orbit_m=hover.p3)
 
 
 def path(items: Sequence[Item], seq: int) -> list[int]:

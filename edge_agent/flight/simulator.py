@@ -12,7 +12,7 @@ from typing import Any
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import geo
-from edge_agent.flight import airframe, sim_messages
+from edge_agent.flight import airframe, scene, sim_messages
 from edge_agent.flight.airframe import Aim, Body
 from edge_agent.flight.frames import Framer, Message, Sender
 from edge_agent.flight.mavlink import AUTOPILOT, MODES
@@ -218,6 +218,13 @@ class Autopilot:
                 case mavlink.MAV_CMD_NAV_WAYPOINT | mavlink.MAV_CMD_NAV_LOITER_TIME:
                     place = geo.to_local(item.x / 1e7, item.y / 1e7, s.lat, s.lon)
                     if not self._stayed(place, item.z, item.p1):
+                        return Aim(place=place, speed_mps=s.speed_mps, up_m=item.z)
+                case mavlink.MAV_CMD_NAV_LOITER_TURNS:
+                    lap_s = scene.lap_s(item.p3)
+                    turned = 0.0 if s.arrived_s is None else math.tau * (s.time_s - s.arrived_s) / lap_s
+                    north_m, east_m = geo.to_local(item.x / 1e7, item.y / 1e7, s.lat, s.lon)
+                    place = north_m + item.p3 * math.cos(turned), east_m + item.p3 * math.sin(turned)
+                    if not self._stayed(place, item.z, item.p1 * lap_s):
                         return Aim(place=place, speed_mps=s.speed_mps, up_m=item.z)
                 case mavlink.MAV_CMD_NAV_RETURN_TO_LAUNCH:
                     return self._return()

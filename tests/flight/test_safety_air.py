@@ -7,7 +7,7 @@ from msgspec import structs
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import config, geo
-from edge_agent.flight import route
+from edge_agent.flight import route, scene
 from edge_agent.flight.mission import Item
 from edge_agent.flight.safety import Jump, SetMode, UploadFence, UploadMission, UploadRally, WriteSlots, permit
 from edge_agent.messages import Dispatch, Telemetry
@@ -147,6 +147,33 @@ def test_a_hover_has_its_limit_and_a_waypoints_pause_another():
     assert said(changed(6, p1=longest), GROUND) is None
     assert "it hovers too long" in str(said(changed(6, p1=longest + 1), GROUND))
     assert said(changed(5, p1=longest + 1), GROUND) is None
+
+
+ORBIT = {"command": mavlink.MAV_CMD_NAV_LOITER_TURNS, "p1": 3.0, "p3": 20.0}
+
+
+@pytest.mark.parametrize(("fields", "good"), [
+    ({}, True), ({"p1": 1.0}, True), ({"p1": 0.9}, False), ({"p1": float("nan")}, False), ({"p1": -1.0}, False),
+    ({"p3": 1.0}, True), ({"p3": 0.9}, False), ({"p3": 255.0}, True), ({"p3": 255.1}, False), ({"p3": -20.0}, False),
+    ({"z": 121.0}, False), ({"frame": mavlink.MAV_FRAME_GLOBAL_INT}, False),
+])  # fmt: skip
+def test_an_orbit_is_a_circle_that_can_be_flown(fields, good):
+    assert (said(changed(6, **(ORBIT | fields)), GROUND) is None) is good
+
+
+def test_an_orbit_has_the_limit_of_a_hover_and_a_number_of_turns():
+    longest = structs.replace(LIMITS, max_on_scene_s=255 * scene.lap_s(5.0))
+    assert said(changed(6, **(ORBIT | {"p1": 255.0, "p3": 5.0})), GROUND, longest) is None
+    assert "no circle" in str(said(changed(6, **(ORBIT | {"p1": 256.0, "p3": 5.0})), GROUND, longest))
+    shorter = structs.replace(longest, max_on_scene_s=longest.max_on_scene_s - 1)
+    assert "it hovers too long" in str(said(changed(6, **(ORBIT | {"p1": 255.0, "p3": 5.0})), GROUND, shorter))
+
+
+def test_the_far_side_of_an_orbit_is_within_the_distance():
+    away_m = geo.distance_m(LAT, LON, ABOARD[6].x / 1e7, ABOARD[6].y / 1e7)
+    around = UploadMission((*ABOARD[:6], structs.replace(ABOARD[6], **ORBIT), *ABOARD[7:]))
+    assert said(around, GROUND, structs.replace(LIMITS, max_distance_m=away_m + 20.0)) is None
+    assert "too far from home" in str(said(around, GROUND, structs.replace(LIMITS, max_distance_m=away_m + 19.9)))
 
 
 def test_the_furthest_place_is_within_its_limit():
