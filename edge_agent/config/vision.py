@@ -124,11 +124,14 @@ class SimulatedDetector(Section, frozen=True, tag_field="type", tag="simulated")
 Detector = OnnxDetector | SimulatedDetector
 
 
+PlateReader = Literal["built-in", "rapidocr"]
+
+
 class Plates(Section, frozen=True):
-    """Reading of licence plates on vehicles."""
+    """Reading of licence plates on vehicles, by our own models or (installed apart) by RapidOCR's."""
 
     enabled: bool = False
-    reader: Literal["rapidocr"] = "rapidocr"
+    reader: PlateReader = "rapidocr"
     countries: Annotated[tuple[Annotated[str, Meta(pattern="^[A-Z]{2}\\Z")], ...], Meta(min_length=1)] = ("CN",)
     min_confidence: Unit = 0.6
     every_s: Annotated[float, Meta(ge=0, le=60)] = 0.5  # per track, until `enough` reads

@@ -15,7 +15,7 @@ from edge_agent.runtime import Clock, Health, Latest
 from edge_agent.vision.camera import Camera, Frame, open_camera
 from edge_agent.vision.detect import Detector, open_detector
 from edge_agent.vision.eye import Eye
-from edge_agent.vision.plates import PlateReader
+from edge_agent.vision.plates import PlateReader, open_plate_reader
 from edge_agent.vision.worker import Worker
 
 STUCK_S = 60.0  # one frame through detector and plates: longer than the slowest board needs
@@ -44,7 +44,7 @@ def open_vision(
 def open_eye(settings: config.Agent, camera: config.Camera) -> Eye:
     """The way from frame to tracks of one camera of the config, for whoever sets its own pace."""
     detector = next(section for section in settings.detectors if section.name == camera.detector)
-    reader = PlateReader(settings.plates.threads, settings.plates.countries) if settings.plates.enabled else None
+    reader = _reader(settings.plates)
     return Eye(open_detector(detector), settings.plates, reader, camera, _zones(settings, camera))
 
 
@@ -148,7 +148,7 @@ class Vision:
         if all(seat.eye for seat in seats):
             return
         detector = self._detectors[name]()
-        reader = PlateReader(self._plates.threads, self._plates.countries) if self._plates.enabled else None
+        reader = _reader(self._plates)
         for seat in seats:
             camera = seat.camera.name
             seat.eye = Eye(detector, self._plates, reader, self._sections[camera], self._zones.get(camera, ()))
@@ -157,6 +157,10 @@ class Vision:
         prefix = f"camera.{seat.camera.name}.dropped"
         for cause, count in {**seat.camera.drops, "busy": seat.latest.dropped}.items():
             self._health.counts[f"{prefix}.{cause}"] = count
+
+
+def _reader(plates: config.Plates) -> PlateReader | None:
+    return open_plate_reader(plates.reader, plates.threads, plates.countries) if plates.enabled else None
 
 
 async def _next(seats: list[_Seat], bell: asyncio.Event) -> _Seat | None:

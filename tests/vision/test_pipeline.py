@@ -20,7 +20,7 @@ from edge_agent.vision.camera.simulated import KERB_ZONE, WATER_ZONE, parked_pla
 from edge_agent.vision.detect import Detector, SimulatedDetector
 from edge_agent.vision.eye import Eye
 from edge_agent.vision.pipeline import STUCK_S, Vision, open_vision
-from edge_agent.vision.plates import PlateReader
+from edge_agent.vision.plates_ocr import OcrPlates
 
 PIXELS = np.zeros((48, 64, 3), np.uint8)
 BOX: Box = (10, 10, 30, 40)
@@ -232,7 +232,7 @@ async def test_the_whole_config_becomes_parts(tmp_path: Path) -> None:
 
 def test_an_eye_in_lock_step_sees_the_wader_and_reads_the_parked_car() -> None:
     plates = config.Plates(enabled=True, every_s=1.0, enough=2)
-    eye = Eye(SimulatedDetector(config.SimulatedDetector(name="sim")), plates, PlateReader(threads=2), section("bank"))
+    eye = Eye(SimulatedDetector(config.SimulatedDetector(name="sim")), plates, OcrPlates(threads=2), section("bank"))
     told: list[Tracks] = []
     for n in range(16 * 5):
         pixels, truth = render("river_bank", n / 5, (1280, 720), 1)
@@ -281,7 +281,7 @@ def test_a_large_picture_is_shrunk_once_for_all_and_its_tiles_are_not() -> None:
     assert tiled.shown[1:] and all(one == ((640, 640, 3), None) for one in tiled.shown[1:])
 
 
-class CountingReader(PlateReader):
+class CountingReader(OcrPlates):
     """Reads a fixed plate, without a model."""
 
     def __init__(self) -> None:

@@ -13,7 +13,8 @@ from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.plate_art import draw_plate
 from edge_agent.vision.ocr import read_ctc
-from edge_agent.vision.plates import PlateReader, PlateVotes, ground_color
+from edge_agent.vision.plates import PlateVotes, ground_color
+from edge_agent.vision.plates_ocr import OcrPlates
 
 CN = plate_types.of_countries(("CN",))
 
@@ -154,12 +155,12 @@ def test_a_track_that_ended_is_forgotten() -> None:
 
 
 @pytest.fixture(scope="module")
-def reader() -> PlateReader:
-    return PlateReader(threads=2)
+def reader() -> OcrPlates:
+    return OcrPlates(threads=2)
 
 
 @pytest.mark.parametrize("text", ["京A73K56", "苏E9H557", "川C4E739"])
-def test_a_plate_in_perspective_is_read_and_found_where_it_is(reader: PlateReader, text: str) -> None:
+def test_a_plate_in_perspective_is_read_and_found_where_it_is(reader: OcrPlates, text: str) -> None:
     pixels = np.full((480, 640, 3), 90, dtype=np.uint8)
     corners = np.array([[250, 300], [385, 290], [387, 334], [252, 342]], dtype=np.float32)
     upright = np.array([[0, 0], [440, 0], [440, 140], [0, 140]], dtype=np.float32)
@@ -173,7 +174,7 @@ def test_a_plate_in_perspective_is_read_and_found_where_it_is(reader: PlateReade
 
 
 @pytest.mark.parametrize("box", [(0, 0, 640, 480), (600, 440, 900, 700), (10, 10, 12, 12), (-50, -50, -1, -1)])
-def test_where_there_is_no_plate_none_is_read(reader: PlateReader, box: tuple[float, float, float, float]) -> None:
+def test_where_there_is_no_plate_none_is_read(reader: OcrPlates, box: tuple[float, float, float, float]) -> None:
     pixels = np.full((480, 640, 3), 90, dtype=np.uint8)
     cv2.putText(pixels, "TAXI 12345", (100, 200), cv2.FONT_HERSHEY_SIMPLEX, 2, (255, 255, 255), 4)
     assert reader.read(Frame("c", 0, 0.0, 0.0, pixels), box) is None

@@ -22,7 +22,7 @@ from edge_agent.vision.camera.simulated import (
     parked_plate,
     render,
 )
-from edge_agent.vision.plates import PlateReader
+from edge_agent.vision.plates_ocr import OcrPlates
 
 SIZE = (1280, 720)
 CORNERS = tuple[tuple[float, float], ...]
@@ -60,7 +60,7 @@ def test_a_car_parks_by_the_kerb_and_stays() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_parked_plate_reads_back_exactly_over_time(seed: int, reader: PlateReader) -> None:
+def test_the_parked_plate_reads_back_exactly_over_time(seed: int, reader: OcrPlates) -> None:
     assert plate_types.kind_of(parked_plate(seed), plate_types.of_countries(("CN",)))
     assert parked_plate(seed)[0] in GLYPHS
     for t in (PARKED_FROM_S, 17.3):
@@ -72,8 +72,8 @@ def test_the_parked_plate_reads_back_exactly_over_time(seed: int, reader: PlateR
 
 
 @pytest.fixture(scope="module")
-def reader() -> PlateReader:
-    return PlateReader(threads=2)
+def reader() -> OcrPlates:
+    return OcrPlates(threads=2)
 
 
 @pytest.mark.parametrize("t_s", [2.0, 10.0, 14.0, 25.0])

@@ -1,0 +1,163 @@
+"""Our own plate models: one finds the corners of Chinese plates, the other says what stands between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent import weights
+from edge_agent.messages import Box, Plate
+from edge_agent.runtime import DriverError
+from edge_agent.vision import plate_types
+from edge_agent.vision.camera import Frame
+from edge_agent.vision.heads.form import suppress
+from edge_agent.vision.letterbox import Feeder
+from edge_agent.vision.net import Net
+from edge_agent.vision.plates import moved
+from edge_agent.vision.session import open_session, run
+
+Pixels = npt.NDArray[np.uint8]
+Corners = npt.NDArray[np.float64]  # (4, 2): top left, top right, bottom right, bottom left
+
+FIND_SCORE, IOU = 0.3, 0.5
+MAX_PLATES = 20  # of one picture
+MARGIN = 0.025  # of the crop, around the corners: as in training
+LEAST_PX = 8  # the height of a crop that can say anything
+LENGTHS = (7, 8)  # of Chinese plates
+LEAST = 0.001  # chances below it are nobody's
+
+
+class Text(NamedTuple):
+    """The chances of the characters at each place, "" among them for no character; and of each colour of the ground."""
+
+    places: tuple[dict[str, float], ...]
+    colors: dict[str, float]
+
+
+class PlateText:
+    """The reader's network: crops of any size become chances."""
+
+    def __init__(self, threads: int) -> None:
+        self._file = weights.path("plate-reader")
+        self._session = open_session(self._file, threads)
+        told = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self._characters = msgspec.json.decode(told.get("labels", ""), type=list[str])
+            self._colors = msgspec.json.decode(told.get("colors", ""), type=list[str])
+        except msgspec.MsgspecError as error:
+            raise DriverError(f"{self._file}: its metadata name no characters and colours: {error}") from None
+        shapes = [list(output.shape[1:]) for output in self._session.get_outputs()]
+        if [shape[-1:] for shape in shapes] != [[len(self._characters)], [len(self._colors)]]:
+            raise DriverError(f"{self._file}: gives {shapes}, not {len(self._characters)} characters and the colours")
+        self._height, self._width = (int(side) for side in self._session.get_inputs()[0].shape[2:])
+
+    def read(self, pixels: Pixels, corners: Sequence[Corners]) -> list[Text]:
+        """What stands between each four corners of a BGR picture."""
+        if not corners:
+            return []
+        crops = np.stack([self._cut(pixels, quad) for quad in corners]).transpose(0, 3, 1, 2).astype(np.float32)
+        characters, colors = run(self._session, self._file, np.ascontiguousarray(crops))
+        return [self._text(places, grounds) for places, grounds in zip(characters, colors, strict=True)]
+
+    def _cut(self, pixels: Pixels, quad: Corners) -> Pixels:
+        x, y = self._width * MARGIN, self._height * MARGIN
+        inside = np.array([[x, y], [self._width - x, y], [self._width - x, self._height - y], [x, self._height - y]])
+        matrix = cv2.getPerspectiveTransform(quad.astype(np.float32), inside.astype(np.float32))
+        size = (self._width, self._height)
+        cut = cv2.warpPerspective(pixels, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(cut, dtype=np.uint8)
+
+    def _text(self, places: npt.NDArray[Any], grounds: npt.NDArray[Any]) -> Text:
+        return Text(
+            tuple({self._characters[i]: float(row[i]) for i in np.flatnonzero(row > LEAST)} for row in places),
+            dict(zip(self._colors, grounds.tolist(), strict=True)),
+        )
+
+
+class OwnPlates:
+    """Finds and reads Chinese plates (GA 36-2018) of one row and two."""
+
+    def __init__(self, threads: int, countries: tuple[str, ...] = ("CN",)) -> None:
+        if strangers := sorted(set(countries) - {"CN"}):
+            raise DriverError(
+                f"the built-in plate reader knows plates of CN, not of {', '.join(strangers)}; "
+                'set reader = "rapidocr" in [plates] (and install edge-agent[rapidocr])'
+            )
+        self._types = plate_types.of_countries(countries)
+        self._finder = Net(weights.path("plate-detector"), threads, ())
+        self._feeder = Feeder(self._finder.width, self._finder.height, self._finder.form, self._finder.dtype)
+        self._text = PlateText(threads)
+
+    def read(self, frame: Frame, box: Box) -> Plate | None:
+        """The plate within a vehicle's box that reads best, in frame pixels; None where nothing reads as a plate."""
+        height, width = frame.pixels.shape[:2]
+        x1, y1 = max(0, int(box[0])), max(0, int(box[1]))
+        x2, y2 = min(width, int(box[2]) + 1), min(height, int(box[3]) + 1)
+        if x2 - x1 < 16 or y2 - y1 < 16:
+            return None
+        plates = self.find(frame.pixels[y1:y2, x1:x2])
+        return moved(plates[0], x1, y1, 1.0) if plates else None
+
+    def find(self, pixels: Pixels) -> list[Plate]:
+        """All plates of a whole BGR picture, the surest first."""
+        if min(pixels.shape[:2]) < 16:
+            return []
+        corners = self._corners(pixels)
+        plates = [self._plate(t, quad) for t, quad in zip(self._text.read(pixels, corners), corners, strict=True)]
+        return sorted((plate for plate in plates if plate), key=lambda plate: -plate.confidence)
+
+    def read_crop(self, pixels: Pixels) -> Plate | None:
+        """The plate that a picture shows and nothing else, of one row or two."""
+        height, width = pixels.shape[:2]
+        if min(height, width) < LEAST_PX:
+            return None
+        rim = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
+        wide = rim + (rim - rim.mean(axis=0)) * (2 * MARGIN / (1 - 2 * MARGIN)) * -1  # the whole crop is read
+        [text] = self._text.read(pixels, [wide])
+        return self._plate(text, rim)
+
+    def _corners(self, pixels: Pixels) -> list[Corners]:
+        tensor, letterbox = self._feeder.feed(pixels)
+        found = suppress(self._finder.head.decode(self._finder.run(tensor), FIND_SCORE), IOU)
+        if found.corners is None:
+            raise DriverError(f"{self._finder.file}: finds no corners")
+        order = np.argsort(-found.scores, kind="stable")[:MAX_PLATES]
+        quads = letterbox.to_frame(found.corners[order])
+        return [quad for quad in quads if np.isfinite(quad).all() and _is_plate(quad)]
+
+    def _plate(self, text: Text, corners: Corners) -> Plate | None:
+        """What the grammar makes of the chances; None where it is no plate."""
+        color = max(text.colors, key=lambda name: text.colors[name])
+        nothing = text.colors.get("none", 0.0)
+        best: plate_types.Decoded | None = None
+        for length in LENGTHS:
+            rest = [place.get("", 0.0) for place in text.places[length:]]
+            if min(rest, default=1.0) < plate_types.MIN_CHANCE:
+                continue
+            decoded = plate_types.decode(text.places[:length], self._types, None if color == "none" else color)
+            if decoded is not None and (best is None or decoded.fit > best.fit):
+                best = decoded
+        if best is None:
+            return None
+        (x1, y1), (x2, y2) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+        return Plate(
+            text=best.text,
+            confidence=min(best.confidence * (1 - nothing), 1.0),
+            box=(x1, y1, x2, y2),
+            country=best.type.country,
+            type=best.type.id,
+            color=color if color in best.type.colors else best.type.colors[0],  # text says more than light
+            corners=tuple((float(x), float(y)) for x, y in corners),
+        )
+
+
+def _is_plate(quad: Corners) -> bool:
+    """Four corners that turn one way and are as large as something that can be read."""
+    x, y = (np.roll(quad, -1, axis=0) - quad).T
+    turns = x * np.roll(y, -1) - y * np.roll(x, -1)
+    return bool((turns > 0).all() and np.ptp(quad[:, 1]) >= LEAST_PX / 2 and np.ptp(quad[:, 0]) >= 2 * LEAST_PX)
