@@ -205,12 +205,13 @@ class Agent:
             return None
 
     def _make_speakers(self) -> None:
-        from edge_agent.speakers import Standing, open_speaker
+        from edge_agent.speakers import OnVehicle, Standing, open_speaker
         from edge_agent.speakers.announcer import Announcer
         from edge_agent.speakers.ear import Ear
         from edge_agent.speakers.voice import Voice
 
         speakers = {s.name: open_speaker(s, self.data_dir, self.clock) for s in self.settings.speakers}
+        self.buzzers = [one for one in speakers.values() if isinstance(one, OnVehicle)]
         sections = {section.name: section for section in self.settings.speakers}
         ears = {name: Ear(one.microphone, self.clock) for name, one in sections.items() if one.microphone}
         self.announcer = Announcer(
@@ -307,6 +308,8 @@ class Agent:
             self.health.failed("pilot", error)
         else:
             self.parts.append(("pilot", self.pilot.run))
+            for buzzer in self.buzzers:
+                buzzer.sound = self.pilot.play_tune
             if self.settings.weather.source is not None:
                 self.parts.append(("weather", self.pilot.watch))
 

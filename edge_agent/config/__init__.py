@@ -82,6 +82,7 @@ from edge_agent.config.speakers import (
     SimulatedSpeaker,
     SipSpeaker,
     Speaker,
+    TuneSpeaker,
     Voice,
     quiet_span,
 )
@@ -188,6 +189,7 @@ __all__ = [
     "Tiles",
     "TimeOfDay",
     "Tlog",
+    "TuneSpeaker",
     "Unit",
     "V4l2Camera",
     "Vehicle",

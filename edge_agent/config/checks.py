@@ -17,7 +17,7 @@ from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
 from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen, Respond
 from edge_agent.config.secret import secret_path
-from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, Speaker
+from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, Speaker, TuneSpeaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
 from edge_agent.config.vision import RtspCamera, SimulatedCamera, SimulatedDetector
 from edge_agent.phrases import phrase_faults
@@ -138,6 +138,11 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
     if config.mqtt is not None:
         faults += _mqtt_faults(config.mqtt)
     faults += _speaker_faults(config.speakers)
+    faults += [
+        f"speaker[{one.name}].type: a tune sounds from the vehicle, and there is no [vehicle]"
+        for one in config.speakers
+        if isinstance(one, TuneSpeaker) and config.vehicle is None
+    ]
     faults += _evidence_faults(config.evidence, config.mqtt)
     faults += _operator_faults(config.operators)
     if config.metrics is not None and not config.metrics.listen.startswith("unix:"):

@@ -144,6 +144,15 @@ class DjiSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="d
     serve: Annotated[str, Meta(pattern=r"^\d{1,3}(\.\d{1,3}){3}:\d{1,5}$")] | None = None
 
 
+_TUNE = r"^([A-GPR][#+-]?\d{0,3}\.{0,2}|N\d{1,2}|[LOTV]\d{1,3}|M[NLSFB]|[<>])+$"
+
+
+class TuneSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="tune"):
+    """The buzzer of the [vehicle]: a tune of QBasic's PLAY language in place of any words."""
+
+    tune: Annotated[str, Meta(pattern=_TUNE, max_length=94)] = "MFT200L8O5CGCGCGP4CGCGCG"
+
+
 class LocalSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="local"):
     """A sound card of this machine: an ALSA device as `aplay -L` lists them."""
 
@@ -160,6 +169,7 @@ Speaker = (
     | AlgoSpeaker
     | Gb28181Speaker
     | DjiSpeaker
+    | TuneSpeaker
     | LocalSpeaker
     | SimulatedSpeaker
 )

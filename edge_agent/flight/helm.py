@@ -56,3 +56,12 @@ def order(link: link_core.Link, command: safety.Command, limits: Limits, now: fl
             return link.command(mavlink.MAV_CMD_MISSION_START, now=now, wanted=lambda: link.landed is True)
         case _:  # pragma: no cover
             assert_never(command)
+
+
+def sound(link: link_core.Link, tune: safety.PlayTune, limits: Limits, now: float) -> Refusal | None:
+    """Play a tune: nothing ever answers one, so there is no job to watch."""
+    refusal = safety.permit(tune, link.telemetry(), limits, now)
+    link.orders.append((tune, refusal))
+    if refusal is None:
+        link.play_tune(tune.tune)
+    return refusal

@@ -285,6 +285,11 @@ class Link:
         """Send a COMMAND_LONG until it is answered; a newer one of the same number takes its place."""
         return self._commands.send(number, params, wanted, now)
 
+    def play_tune(self, tune: str) -> None:
+        """Send PLAY_TUNE (258): its first 30 characters, and the others. pymavlink has no PLAY_TUNE_V2."""
+        data = tune.encode("ascii")
+        self._send(mavlink.MAVLink_play_tune_message(*self._to, data[:30], data[30:]))
+
     def upload(self, items: Sequence[Item], now: float, kind: int = MISSION) -> Upload:
         """Put a mission, a fence or rally points aboard; what was being transferred is abandoned."""
         return self._begin(Upload(self._ends, items, now, kind))

@@ -14,12 +14,14 @@ from pymavlink.dialects.v20 import ardupilotmega as mavlink
 from ulid import ULID
 
 from edge_agent import config
+from edge_agent.flight import helm
 from edge_agent.flight.claim import claim
 from edge_agent.flight.commander import Commander
 from edge_agent.flight.gates import Check
 from edge_agent.flight.mavlink import TICK_S, Link
 from edge_agent.flight.phases import IDLING, Phase
 from edge_agent.flight.recorder import Recorder
+from edge_agent.flight.safety import PlayTune
 from edge_agent.flight.scribe import Scribe
 from edge_agent.flight.signing_key import KeptSigning
 from edge_agent.flight.store import Keeper
@@ -66,7 +68,7 @@ class Pilot:
     ) -> None:
         self._vehicle, self._store, self._clock, self._health = vehicle, store, clock, health
         self._on_event, self._on_telemetry = on_event, on_telemetry
-        self._routes = tuple(routes)
+        self._routes, self._limits = tuple(routes), limits
         self._signing, self._tlog = signing, tlog
         self._link = Link(
             vehicle.system_id,
@@ -114,6 +116,10 @@ class Pilot:
     def extend(self, hover_s: float) -> Refusal | None:
         """Hover so much longer than planned."""
         return self._commander.extend(hover_s, self._clock.monotonic())
+
+    def play_tune(self, tune: str) -> Refusal | None:
+        """Sound the vehicle's buzzer, at the next turn."""
+        return helm.sound(self._link, PlayTune(tune), self._limits, self._clock.monotonic())
 
     def rehearse(self, route_id: str, by: str) -> str | Refusal:
         """Do all of a flight but arm; the run's ULID, or why not."""

@@ -33,6 +33,8 @@ _POLYGONS = (
 _CIRCLES = (mavlink.MAV_CMD_NAV_FENCE_CIRCLE_INCLUSION, mavlink.MAV_CMD_NAV_FENCE_CIRCLE_EXCLUSION)
 MOST_TURNS, MOST_RADIUS_M = 255, 255  # what ArduPilot keeps exactly
 LARGEST = 3.4e38  # of a 32-bit float, nearly
+LONGEST_TUNE = 99  # AP_Notify's buffer has 100 bytes, and cuts off what is longer
+NOTES = frozenset("ABCDEFGLMNOPRSTVabcdefglmnoprstv0123456789#+-.<>")
 
 
 class Arm(Struct, frozen=True, tag=True):
@@ -102,13 +104,19 @@ class StartMission(Struct, frozen=True, tag=True):
     """Fly the mission aboard."""
 
 
+class PlayTune(Struct, frozen=True, tag=True):
+    """Sound the buzzer: a tune in the words of QBasic's PLAY, as ArduPilot's MMLPlayer reads them."""
+
+    tune: str
+
+
 Command = (
     Arm | Disarm | SetMode | UploadMission | UploadFence | UploadRally | EnableFence | SetParam | SetCurrent
     | WriteSlots | Jump | StartMission
 )  # fmt: skip
 
 
-def permit(command: Command, telemetry: Telemetry | None, limits: Limits, now: float) -> Refusal | None:
+def permit(command: Command | PlayTune, telemetry: Telemetry | None, limits: Limits, now: float) -> Refusal | None:
     """None where the command may be sent now, else why not."""
     if telemetry is None:
         return _no("link", "the autopilot was not heard yet", remedy="check power, cable and baud rate")
@@ -144,6 +152,8 @@ def permit(command: Command, telemetry: Telemetry | None, limits: Limits, now: f
             return _outward("jump", aboard, telemetry) or _jump(aboard, seq, telemetry, limits)
         case StartMission():
             return _start(telemetry)
+        case PlayTune(tune=tune):
+            return _tune(tune)
         case _:  # pragma: no cover
             assert_never(command)
 
@@ -306,6 +316,12 @@ def _param(name: str, value: float) -> Refusal | None:
         return _no("param", "no parameter has such a name", name, "1 to 16 letters")
     if not abs(value) <= LARGEST:
         return _no("param", f"{name} can only be a finite 32-bit number", f"{value:g}")
+    return None
+
+
+def _tune(tune: str) -> Refusal | None:
+    if not 0 < len(tune) <= LONGEST_TUNE or not set(tune) <= NOTES:
+        return _no("tune", "no tune that the autopilot reads whole", f"{len(tune)} characters", f"1..{LONGEST_TUNE}")
     return None
 
 

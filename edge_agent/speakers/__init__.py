@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never, get_args, runtime_chec
 from msgspec import Struct
 
 from edge_agent import config
-from edge_agent.messages import Proof
+from edge_agent.messages import Proof, Refusal
 from edge_agent.runtime import Clock
 
 if TYPE_CHECKING:
@@ -75,6 +75,13 @@ class Standing(Protocol):
         ...
 
 
+@runtime_checkable
+class OnVehicle(Protocol):
+    """A speaker that sounds through the vehicle's link; the agent joins `sound` to its pilot."""
+
+    sound: Callable[[str], Refusal | None] | None
+
+
 def reason(error: Exception) -> str:
     """What the network said, in its own short words: asyncio's "Connect call failed" is a refused connection."""
     number = getattr(error, "errno", None)
@@ -122,6 +129,10 @@ def open_speaker(section: config.Speaker, data_dir: Path, clock: Clock) -> Speak
             from edge_agent.speakers.dji import DjiSpeaker
 
             return DjiSpeaker(section, clock)
+        case config.TuneSpeaker():
+            from edge_agent.speakers.tune import TuneSpeaker
+
+            return TuneSpeaker(section, clock)
         case config.LocalSpeaker():
             from edge_agent.speakers.local import LocalSpeaker
 

@@ -14,7 +14,7 @@ import edge_agent.flight
 from edge_agent import config
 from edge_agent.flight import route
 from edge_agent.flight.mavlink import MODES
-from edge_agent.flight.safety import Arm, Disarm, SetCurrent, SetMode, StartMission, UploadMission, permit
+from edge_agent.flight.safety import Arm, Disarm, PlayTune, SetCurrent, SetMode, StartMission, UploadMission, permit
 from edge_agent.messages import Telemetry
 from tests.flight.conftest import LAT, LON, PATROL
 
@@ -33,12 +33,32 @@ def said(command, telemetry: Telemetry | None = GROUND, now: float = NOW) -> str
 
 
 @pytest.mark.parametrize(
-    "command", [Arm(), Disarm(), SetMode("RTL"), SetMode("LAND"), UploadMission(ITEMS), SetCurrent(1), StartMission()]
+    "command",
+    [
+        Arm(),
+        Disarm(),
+        SetMode("RTL"),
+        SetMode("LAND"),
+        UploadMission(ITEMS),
+        SetCurrent(1),
+        StartMission(),
+        PlayTune("C"),
+    ],
 )
 def test_nothing_is_commanded_without_fresh_telemetry(command):
     assert said(command, None) == "safety.link"
     for telemetry in (GROUND, AIR):
         assert said(command, telemetry, NOW + 3.1) == "safety.link"
+
+
+@pytest.mark.parametrize("tune", ["", "C" * 100, "C; DROP", "警", "C\0", "MFT200\n"])
+def test_a_tune_that_the_autopilot_would_cut_off_or_misread_is_refused(tune):
+    assert said(PlayTune(tune)) == "safety.tune"
+
+
+def test_a_tune_sounds_in_the_air_as_on_the_ground():
+    for telemetry in (GROUND, AIR):
+        assert said(PlayTune("MFT200L8O5CEGCEG" + "C" * 83), telemetry) is None
 
 
 def test_arming_wants_the_ground_disarmed_and_guided():
@@ -60,7 +80,7 @@ def test_a_forced_arm_or_disarm_cannot_be_said():
 
 
 def test_nothing_but_the_helm_and_the_link_itself_sends_commands():
-    """`link.command` and `link.upload` have one caller: what is permitted and what is sent cannot part."""
+    """`link.command`, `upload` and `play_tune` have one caller: what is permitted and what is sent cannot part."""
     for file in Path(edge_agent.flight.__file__).parent.glob("*.py"):
         calls = {
             node.func.attr
@@ -69,7 +89,7 @@ def test_nothing_but_the_helm_and_the_link_itself_sends_commands():
             and isinstance(node.func, ast.Attribute)
             and getattr(node.func.value, "attr", getattr(node.func.value, "id", "")) in ("link", "_link")
         }
-        assert file.name == "helm.py" or not calls & {"command", "upload", "_send_command"}, file
+        assert file.name == "helm.py" or not calls & {"command", "upload", "play_tune", "_send_command"}, file
 
 
 @pytest.mark.parametrize("mode", sorted(MODES.values()))
