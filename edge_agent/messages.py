@@ -60,6 +60,23 @@ class Plate(Struct, frozen=True, kw_only=True):
     corners: tuple[tuple[float, float], ...] = ()
 
 
+class Fix(Struct, frozen=True, kw_only=True):
+    """A place on the ground as seen in a picture, with the ellipse that holds the truth 95 times in 100.
+
+    Half axes in metres; `azimuth_deg` is that of the longer one, 0..180 clockwise from true north. `wide_m` is how wide
+    the object is there.
+    """
+
+    lat: float
+    lon: float
+    major_m: float
+    minor_m: float
+    azimuth_deg: float
+    method: Literal["drone", "pole", "points"]  # a moving camera, a surveyed one, or marked points on the ground
+    height_ref: Literal["home", "terrain", "plane"]  # what was taken for the height of the ground
+    wide_m: float = 0.0
+
+
 class Track(Struct, frozen=True, kw_only=True):
     """One object followed over frames; `seen` is false while it is only predicted."""
 
@@ -72,6 +89,7 @@ class Track(Struct, frozen=True, kw_only=True):
     hits: int
     seen: bool = True
     plate: Plate | None = None
+    place: Fix | None = None  # of its feet or wheels, where the camera's view is known
 
 
 class Tracks(Struct, frozen=True, kw_only=True):
@@ -152,6 +170,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     hit: Hit | None = None
     direction: Literal["to_left", "to_right"] | None = None  # of a crossing, from the line's first end to its second
     count: int | None = None  # of a crowd: how many there are; `track` is who was first seen, `box` goes around all
+    place: Fix | None = None
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -300,6 +319,44 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     mission_total: int | None = None
     margin_pct: float | None = None  # of the battery, beyond the way home and the reserve
     to_go_m: float | None = None  # along the rest of the mission, home included
+
+
+class Attitude(Struct, frozen=True, kw_only=True):
+    """How the vehicle stood at `boot_s` of its own clock (radians, aerospace convention), as heard at `heard_s`."""
+
+    heard_s: float
+    boot_s: float
+    roll: float
+    pitch: float
+    yaw: float  # from true north
+    rates: tuple[float, float, float] = (0.0, 0.0, 0.0)  # rad/s about its own axes
+
+
+class Position(Struct, frozen=True, kw_only=True):
+    """Where the vehicle was at `boot_s` of its own clock, and how it moved; heights above home."""
+
+    heard_s: float
+    boot_s: float
+    lat: float
+    lon: float
+    alt_m: float
+    north_mps: float = 0.0
+    east_mps: float = 0.0
+    up_mps: float = 0.0
+
+
+class GimbalAttitude(Struct, frozen=True, kw_only=True):
+    """How the camera's gimbal stood: roll and pitch from the horizon, yaw from north (`earth`) or from the nose."""
+
+    heard_s: float
+    boot_s: float
+    roll: float
+    pitch: float
+    yaw: float
+    earth: bool
+
+
+Posed = Attitude | Position | GimbalAttitude
 
 
 class FlightEvent(Struct, frozen=True, kw_only=True):

@@ -15,11 +15,18 @@ from edge_agent.calendar import rule_fault
 from edge_agent.config.agent import Agent
 from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
-from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen, Respond
+from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen, Respond, Zone
 from edge_agent.config.secret import secret_path
 from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, Speaker, TuneSpeaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
-from edge_agent.config.vision import RtspCamera, SimulatedCamera, SimulatedDetector
+from edge_agent.config.vision import (
+    DroneView,
+    PointsView,
+    RtspCamera,
+    SimulatedCamera,
+    SimulatedDetector,
+    View,
+)
 from edge_agent.phrases import phrase_faults
 from edge_agent.plans.judge import route_faults
 
@@ -81,8 +88,10 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             )
     for zone in config.zones:
         known(f"zone[{zone.name}].camera", zone.camera, cameras, "camera")
-        if geo.crosses_itself(zone.polygon):
-            faults.append(f"zone[{zone.name}].polygon: its edges cross each other")
+        faults += [f"zone[{zone.name}].{fault}" for fault in _zone_faults(zone, config)]
+    for camera in config.cameras:
+        if camera.view is not None:
+            faults += [f"camera[{camera.name}].view{fault}" for fault in _view_faults(camera.view, vehicle=vehicle)]
     spoken_to = speakers.union(*(s.groups for s in config.speakers))
     spoken_to |= {"drone"} if any(s.airborne for s in config.speakers) else set()
     for rule in config.rules:
@@ -151,6 +160,41 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             faults.append(f"metrics.listen: port {port} is not within 1 to 65535")
     if config.site.device in RESERVED:
         faults.append(f"site.device: {config.site.device!r} is a level of the topics themselves; give another name")
+    return faults
+
+
+def _zone_faults(zone: Zone, config: Agent) -> list[str]:
+    """Of one zone, as far as its own corners and its camera's view go."""
+    if bool(zone.polygon) == bool(zone.map):
+        return ["polygon: give either `polygon` (in the picture) or `map` (latitude and longitude)"]
+    name = "map" if zone.map else "polygon"
+    corners: tuple[tuple[float, float], ...] = zone.map or zone.polygon
+    if len(corners) < 3:
+        return [f"{name}: 3 corners are the least, got {len(corners)}"]
+    if geo.crosses_itself(corners):
+        return [f"{name}: its edges cross each other"]
+    camera = next((camera for camera in config.cameras if camera.name == zone.camera), None)
+    if zone.map and camera is not None and camera.view is None:
+        return [f"map: camera[{zone.camera}].view is required: how does it look at the ground?"]
+    return []
+
+
+def _view_faults(view: View, *, vehicle: bool) -> list[str]:
+    faults: list[str] = []
+    if view.lens is not None and view.hfov_deg is not None:
+        faults.append(".lens: contradicts `hfov_deg`: give one of them")
+    if not isinstance(view, PointsView) and view.lens is None and view.hfov_deg is None:
+        faults.append(".lens: required, or `hfov_deg` where the lens does not bend lines")
+    files = [("lens", view.lens), ("file", getattr(view, "file", None))]
+    files += [("terrain", file) for file in getattr(view, "terrain", ())]
+    faults += [f".{key}: no such file: {file}" for key, file in files if file is not None and not file.is_file()]
+    if isinstance(view, DroneView) and not vehicle:
+        faults.append('.type: "drone" wants the [vehicle] that carries the camera')
+    if isinstance(view, PointsView):
+        if (view.file is None) == (not view.points):
+            faults.append(".points: give either `points` or the `file` of `edge-agent camera calibrate --points`")
+        if 0 < len(view.points) < 4:
+            faults.append(f".points: 4 are the least, got {len(view.points)}")
     return faults
 
 

@@ -14,11 +14,15 @@ Corner = tuple[Unit, Unit]
 
 
 class Zone(Section, frozen=True):
-    """A polygon in a camera's picture; corners are fractions of its width and height from the top left."""
+    """A polygon in a camera's picture, or on the map (`map`), which needs the camera's `view`.
+
+    Corners are fractions of the picture's width and height from the top left, or latitude and longitude.
+    """
 
     name: Id
     camera: Id
-    polygon: Annotated[tuple[Corner, ...], Meta(min_length=3, max_length=200)]
+    polygon: Annotated[tuple[Corner, ...], Meta(max_length=200)] = ()
+    map: Annotated[tuple[tuple[Lat, Lon], ...], Meta(max_length=200)] = ()
 
 
 class Rung(Section, frozen=True):

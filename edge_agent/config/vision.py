@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from edge_agent.config.base import Id, Secret, Section, Unit
+from edge_agent.config.base import Id, Lat, Lon, Secret, Section, Unit
 
 
 class Tiles(Section, frozen=True):
@@ -22,17 +22,86 @@ class Tiles(Section, frozen=True):
     budget_ms: Annotated[float, Meta(gt=0, le=60_000)] = 200.0
 
 
+Angle = Annotated[float, Meta(ge=-360, le=360)]
+Sigma = Annotated[float, Meta(ge=0, le=1000)]
+
+
+class Optics(Section, frozen=True, kw_only=True):
+    """What the lens does: the file that `edge-agent camera calibrate` wrote, or the horizontal angle of view."""
+
+    lens: Path | None = None
+    hfov_deg: Annotated[float, Meta(gt=1, lt=170)] | None = None
+
+
+class DroneView(Optics, frozen=True, kw_only=True, tag_field="type", tag="drone"):
+    """A camera on the vehicle; pitch -90 looks straight down, 0 ahead. All errors are one standard deviation.
+
+    With `gimbal` the autopilot tells how the camera is held, and the angles are those of the camera on the gimbal.
+    """
+
+    roll_deg: Angle = 0.0
+    pitch_deg: Angle = -90.0
+    yaw_deg: Angle = 0.0
+    gimbal: bool = False
+    late_s: Annotated[float, Meta(ge=-1, le=5)] = 0.0  # how much later than the picture its time is stamped
+    terrain: tuple[Path, ...] = ()  # SRTM .hgt or ArduPilot .DAT; else the ground is level with home
+    place_m: Sigma = 2.0
+    height_m: Sigma = 3.0
+    tilt_deg: Sigma = 0.7
+    heading_deg: Sigma = 2.0
+    time_s: Sigma = 0.1
+
+
+class PoleView(Optics, frozen=True, kw_only=True, tag_field="type", tag="pole"):
+    """A fixed camera whose place, height above the ground and direction are known; errors as for a drone's."""
+
+    lat: Lat
+    lon: Lon
+    height_m: Annotated[float, Meta(gt=0, le=500)]
+    heading_deg: Angle
+    pitch_deg: Angle
+    roll_deg: Angle = 0.0
+    place_error_m: Sigma = 1.0
+    height_error_m: Sigma = 0.1
+    tilt_error_deg: Sigma = 0.5
+    heading_error_deg: Sigma = 1.0
+
+
+class Marked(Section, frozen=True, kw_only=True):
+    """A point on the ground that can be made out: its place in the picture (fractions), and in the world."""
+
+    x: Unit
+    y: Unit
+    lat: Lat
+    lon: Lon
+
+
+class PointsView(Optics, frozen=True, kw_only=True, tag_field="type", tag="points"):
+    """A fixed camera that knows four or more points of the ground, here or in a file of `camera calibrate --points`."""
+
+    points: Annotated[tuple[Marked, ...], Meta(max_length=1000)] = ()
+    file: Path | None = None
+    survey_m: Sigma = 0.3  # how far the points' places are off, each by itself
+    common_m: Sigma = 1.0  # and all together
+    mark: Annotated[float, Meta(ge=0, le=0.1)] = 0.002  # how far they are off in the picture, of its width
+
+
+View = DroneView | PoleView | PointsView
+
+
 class Looked(Section, frozen=True, kw_only=True):
     """What all cameras have in common: whose eyes look at it, where, and when.
 
     `motion`: a camera that stands still (`static`) is looked at where something changes; of one that moves (`moving`)
-    the picture's motion is taken from the tracks; `auto` tells which by itself, `off` does neither.
+    the picture's motion is taken from the tracks; `auto` tells which by itself, `off` does neither. `view` says how it
+    looks at the ground, so that what it sees has a place, and zones may be drawn on the map.
     """
 
     name: Id
     detector: Id
     motion: Literal["auto", "static", "moving", "off"] = "auto"
     tiles: Tiles | None = None
+    view: View | None = None
 
 
 class VideoCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="video"):
