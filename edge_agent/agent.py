@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from edge_agent.uplink.mqtt import Uplink
     from edge_agent.vision.clips import Clips, Wanted
     from edge_agent.vision.pipeline import Vision
+    from edge_agent.vision.places import Places
 
 log = logging.getLogger(__name__)
 
@@ -242,11 +243,17 @@ class Agent:
         self.witness = Witness(self.data_dir, self.settings.privacy, audit=self.audit, **common)
         self.clips: Clips | None = None
         self.vision: Vision | None = None
+        self.places: Places | None = None
         if not self.settings.cameras:
             return
         from edge_agent.vision.clips import Clips
         from edge_agent.vision.pipeline import open_vision
+        from edge_agent.vision.places import Places
 
+        self.places = Places(self.settings.cameras, self.settings.site)
+        for camera, fault in self.places.faults.items():  # it sees all the same; only where is not known
+            self.health.set(f"camera.{camera}.view", f"failed: {fault}")
+        self.tiled = {camera.name for camera in self.settings.cameras if camera.tiles is not None}
         self.clips = Clips(self.data_dir, self.settings.clips, on_clip=self.on_clip, **common)
         self.parts += [("clips", self.clips.run), ("originals", self.witness.run), ("hot lists", self._keep_lists)]
         self.vision = vision = open_vision(
@@ -302,6 +309,7 @@ class Agent:
                 health=self.health,
                 on_event=self.on_flight,
                 on_telemetry=self.on_telemetry,
+                on_posed=self.places.hear if self.places and self.places.moving else None,
             )
         except DriverError as error:  # who cannot know what was flown must not fly; the rest of the agent goes on
             self.grounded = str(error)
@@ -338,6 +346,10 @@ class Agent:
 
     async def on_tracks(self, frame: Any, tracks: Tracks) -> None:
         """One frame was analysed: ask the rules, and take the picture of what they found."""
+        if self.places:
+            tracks = self.places.locate(tracks)
+        if self.places and self.vision and tracks.camera in self.tiled:  # zones move, and so does the ground below
+            self.vision.look_at(tracks.camera, self.places.boxes(self.settings.zones, tracks))
         self.newest[tracks.camera] = (frame, tracks)
         if self.clips:
             self.clips.offer(frame, tracks)

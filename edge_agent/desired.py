@@ -1,8 +1,8 @@
 """What a centre may set from afar, checked against the configuration; the last good document stays in effect.
 
 Settable in v1: `mqtt.telemetry_period_s`; of each rule `after_s`, `cool_down_s`, `min_score`; of each schedule
-`enabled`; of each zone `polygon`. A document names only what differs from agent.toml, and replaces the one before it as
-a whole. A zone that a command moved stays so until a later document names it.
+`enabled`; of each zone `polygon` or `map`. A document names only what differs from agent.toml, and replaces the one
+before it as a whole. A zone that a command moved stays so until a later document names it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ SETTABLE: Mapping[str, tuple[str, ...]] = {
     "mqtt": ("telemetry_period_s",),
     "rules": ("after_s", "cool_down_s", "min_score"),
     "schedules": ("enabled",),
-    "zones": ("polygon",),
+    "zones": ("polygon", "map"),
 }
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
     """A zone that a command moved: where to, who asked, when, and after which desired document."""
 
-    polygon: tuple[config.Corner, ...]
+    polygon: tuple[config.Corner, ...] = ()
+    map: tuple[tuple[float, float], ...] = ()
     by: str
     wall_s: float
     after: int
@@ -65,13 +66,29 @@ def overlay(base: config.Agent, settings: Any) -> tuple[config.Agent, tuple[Reje
         zones=_each(base.zones, settings.get("zones", {}), "zones", rejected),
     )
     for zone, before in zip(found.zones, base.zones, strict=True):
-        if zone.polygon != before.polygon and (why := polygon_fault(zone.polygon)):
-            rejected.append(Rejected(path=f"zones.{zone.name}.polygon", why=why))
+        if (zone.polygon, zone.map) != (before.polygon, before.map) and (why := corners_fault(zone, zone, found)):
+            rejected.append(Rejected(path=f"zones.{zone.name}.{why[0]}", why=why[1]))
     return (base if rejected else found), tuple(sorted(rejected, key=lambda one: one.path))
+
+
+def corners_fault(wanted: config.Zone | Corners, zone: config.Zone, base: config.Agent) -> tuple[str, str] | None:
+    """Why corners are no zone for its camera, if so: which key, and what is wrong with it."""
+    if bool(wanted.polygon) == bool(wanted.map):
+        return "polygon", "give either `polygon`, in the picture, or `map`, in latitude and longitude"
+    if wanted.polygon:
+        why = polygon_fault(wanted.polygon)
+        return ("polygon", why) if why else None
+    if not any(camera.name == zone.camera and camera.view is not None for camera in base.cameras):
+        return "map", f"how {zone.camera} looks at the ground is not known (camera.view)"
+    if len(wanted.map) < 3 or geo.crosses_itself(wanted.map):
+        return "map", "its edges cross each other" if len(wanted.map) >= 3 else "3 corners are the least"
+    return None
 
 
 def polygon_fault(polygon: tuple[config.Corner, ...]) -> str | None:
     """Why a polygon is no zone, if so."""
+    if len(polygon) < 3:
+        return "3 corners are the least"
     if geo.crosses_itself(polygon):
         return "its edges cross each other"
     if geo.area(polygon) < MIN_AREA:
@@ -90,8 +107,8 @@ def moves(base: config.Agent, zones: tuple[Corners, ...]) -> tuple[Rejected, ...
             rejected.append(Rejected(path=wanted.name, why=why))
         elif wanted.camera != zone.camera:
             rejected.append(Rejected(path=f"{wanted.name}.camera", why=f"it is in the picture of {zone.camera}"))
-        elif fault := polygon_fault(wanted.polygon):
-            rejected.append(Rejected(path=f"{wanted.name}.polygon", why=fault))
+        elif fault := corners_fault(wanted, zone, base):
+            rejected.append(Rejected(path=f"{wanted.name}.{fault[0]}", why=fault[1]))
         elif sum(other.name == wanted.name for other in zones) > 1:
             rejected.append(Rejected(path=wanted.name, why="is named more than once"))
     return tuple(rejected)
@@ -158,7 +175,10 @@ class Wishes:
         if rejected := moves(self._base, zones):
             return rejected
         with self._lock:
-            new = {one.name: Moved(polygon=one.polygon, by=by, wall_s=wall_s, after=self.version) for one in zones}
+            new = {
+                one.name: Moved(polygon=one.polygon, map=one.map, by=by, wall_s=wall_s, after=self.version)
+                for one in zones
+            }
             _keep(self._zones_file, self.moved | new)
             self.moved |= new
             self.effective = self._with_moved(self.effective)
@@ -168,8 +188,9 @@ class Wishes:
         """Each zone as it is in effect, and who moved it, if a command did."""
         shown: dict[str, Any] = {}
         for zone in self.effective.zones:
-            shown[zone.name] = {"camera": zone.camera, "polygon": zone.polygon}
-            if (moved := self.moved.get(zone.name)) and moved.polygon == zone.polygon:
+            corners = {"map": zone.map} if zone.map else {"polygon": zone.polygon}
+            shown[zone.name] = {"camera": zone.camera, **corners}
+            if (moved := self.moved.get(zone.name)) and (moved.polygon, moved.map) == (zone.polygon, zone.map):
                 shown[zone.name] |= {"moved_by": moved.by, "moved_s": moved.wall_s}
         return shown
 
@@ -184,7 +205,9 @@ class Wishes:
         return structs.replace(
             settings,
             zones=tuple(
-                structs.replace(zone, polygon=self.moved[zone.name].polygon) if zone.name in self.moved else zone
+                structs.replace(zone, polygon=moved.polygon, map=moved.map)
+                if (moved := self.moved.get(zone.name))
+                else zone
                 for zone in settings.zones
             ),
         )
@@ -196,9 +219,15 @@ class Wishes:
                 log.error("%s: %s: %s; agent.toml alone is in effect", self._file, one.path, one.why)
             if not rejected:
                 self.document, self.effective = document, found
-        there = {zone.name for zone in self._base.zones}
+        there = {zone.name: zone for zone in self._base.zones}
         moved = _read(self._zones_file, dict[str, Moved]) or {}
-        self.moved = {name: one for name, one in moved.items() if name in there and polygon_fault(one.polygon) is None}
+        self.moved = {
+            name: one
+            for name, one in moved.items()
+            if name in there
+            and corners_fault(structs.replace(there[name], polygon=one.polygon, map=one.map), there[name], self._base)
+            is None
+        }
         self.effective = self._with_moved(self.effective)
 
 

@@ -346,13 +346,11 @@ class Position(Struct, frozen=True, kw_only=True):
 
 
 class GimbalAttitude(Struct, frozen=True, kw_only=True):
-    """How the camera's gimbal stood: roll and pitch from the horizon, yaw from north (`earth`) or from the nose."""
+    """How the camera's gimbal stood: a quaternion (w, x, y, z) from the horizon and north (`earth`), or the heading."""
 
     heard_s: float
     boot_s: float
-    roll: float
-    pitch: float
-    yaw: float
+    q: tuple[float, float, float, float]
     earth: bool
 
 
@@ -525,14 +523,15 @@ class HotList(Asked, frozen=True, tag="hot_list"):
 
 
 class Corners(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A zone of a camera: corners are fractions of the picture's width and height from the top left."""
+    """A zone of a camera: a `polygon` in fractions of the picture from the top left, or on the `map` (lat, lon)."""
 
     name: Name
     camera: Name
     polygon: Annotated[
         tuple[tuple[Annotated[float, Meta(ge=0, le=1)], Annotated[float, Meta(ge=0, le=1)]], ...],
-        Meta(min_length=3, max_length=200),
-    ]
+        Meta(max_length=200),
+    ] = ()
+    map: Annotated[tuple[tuple[Lat, Lon], ...], Meta(max_length=200)] = ()
 
 
 class Zones(Asked, frozen=True, tag="zones"):

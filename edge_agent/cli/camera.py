@@ -1,4 +1,4 @@
-"""`edge-agent camera test|calibrate`: does this camera work, and what does its lens do?"""
+"""`edge-agent camera test|calibrate`: does this camera work, what does its lens do, how does it look at the ground?"""
 
 from __future__ import annotations
 
@@ -22,8 +22,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     test.add_argument("--seconds", type=float, default=5.0, metavar="S", help="how long to look (default: 5)")
     test.add_argument("--credentials", type=Path, metavar="FILE", help="a file with USER:PASSWORD for a URL")
     test.add_argument("--picture", type=Path, metavar="FILE", help="write the last frame there, as PNG")
-    calibrate = verbs.add_parser("calibrate", help="camera matrix and distortion from pictures of a chessboard")
-    calibrate.add_argument("picture", nargs="+", type=Path, metavar="PICTURE", help="pictures or directories of them")
+    calibrate = verbs.add_parser(
+        "calibrate", help="a lens from pictures of a chessboard, or the ground from marked points"
+    )
+    calibrate.add_argument("picture", nargs="*", type=Path, metavar="PICTURE", help="pictures or directories of them")
+    calibrate.add_argument(
+        "--points", type=Path, metavar="FILE", help="a CSV with x,y,lat,lon of 4 or more points on the ground"
+    )
+    calibrate.add_argument("--size", type=_size, metavar="WxH", help="of the picture where x and y are pixels")
+    calibrate.add_argument("--lens", type=Path, metavar="FILE", help="with --points: the lens, as found before")
     calibrate.add_argument("--board", type=_board, default=(9, 6), metavar="CxR", help="inner corners (default: 9x6)")
     calibrate.add_argument("--square-mm", type=float, default=25.0, metavar="MM", help="side of a square (default: 25)")
     calibrate.add_argument("-o", "--out", type=Path, metavar="FILE", help="write the result there, as JSON")
@@ -34,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit 0; 1 where the camera or the pictures are no good; 78 on a bad configuration."""
     try:
-        found = _test(args) if args.verb == "test" else _calibrate(args)
+        found = _test(args) if args.verb == "test" else _ground(args) if args.points else _calibrate(args)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG
@@ -136,20 +143,74 @@ def _progress(frames: int, size: str) -> None:
 
 
 def _calibrate(args: argparse.Namespace) -> dict[str, Any]:
-    from edge_agent.files import write_durably
     from edge_agent.vision.calibrate import calibrate
     from edge_agent.vision.picture import find_pictures
 
+    if not args.picture:
+        raise DriverError("give pictures of a chessboard, or --points FILE")
     files = [file for given in args.picture for file in (find_pictures(given) if given.is_dir() else [given])]
     found = calibrate(files, args.board, args.square_mm / 1000)
-    if args.out is not None:
-        import json
-
-        try:
-            write_durably(args.out, json.dumps(found, indent=2).encode() + b"\n", 0o644)
-        except OSError as error:
-            raise DriverError(f"{args.out}: cannot be written: {error.strerror}") from None
+    _write(args.out, found)
     return {"ok": True} | found
+
+
+def _ground(args: argparse.Namespace) -> dict[str, Any]:
+    """How marked points fit the ground, and the file for `camera.view` of type "points"."""
+    import json
+
+    import msgspec
+
+    from edge_agent.vision.ground import Misfit, PointsSight
+    from edge_agent.vision.places import read_lens, read_marks
+
+    marks, lens = read_marks(args.points)
+    if args.size is not None:
+        wide, high = args.size
+        marks = [msgspec.structs.replace(mark, x=mark.x / wide, y=mark.y / high) for mark in marks]
+    if any(not (0 <= mark.x <= 1 and 0 <= mark.y <= 1) for mark in marks):
+        beyond = (
+            "outside of the picture" if args.size else "no fractions of the picture: are they pixels? give --size WxH"
+        )
+        raise DriverError(f"{args.points}: x and y are {beyond}")
+    lens = read_lens(args.lens) if args.lens is not None else lens
+    try:
+        sight = PointsSight(marks, lens)
+    except Misfit as error:
+        raise DriverError(f"{args.points}: {error}") from None
+    found = {
+        "points": [msgspec.to_builtins(mark) for mark in marks],
+        "lens": json.loads(args.lens.read_bytes()) if args.lens is not None else None,
+        "rms_m": round(sight.rms_m, 3),
+        "misses_m": [round(miss, 3) for miss in sight.misses_m],
+    }
+    _write(args.out, found)
+    worst = max(range(len(marks)), key=lambda n: sight.misses_m[n])
+    note = (
+        "four points always fit: mark more, and the rest tells how well"
+        if len(marks) == 4
+        else f"the worst is point {worst + 1}, off by {sight.misses_m[worst]:.2f} m"
+    )
+    return {"ok": True} | found | {"note": note}
+
+
+def _write(file: Path | None, found: dict[str, Any]) -> None:
+    import json
+
+    from edge_agent.files import write_durably
+
+    if file is None:
+        return
+    try:
+        write_durably(file, json.dumps(found, indent=2).encode() + b"\n", 0o644)
+    except OSError as error:
+        raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, x, height = text.partition("x")
+    if not x or not width.isdigit() or not height.isdigit() or min(int(width), int(height)) < 1:
+        raise argparse.ArgumentTypeError(f"width and height in pixels are wanted, as 1920x1080; got {text!r}")
+    return int(width), int(height)
 
 
 def _board(text: str) -> tuple[int, int]:

@@ -56,11 +56,15 @@ def _watch(
     from edge_agent.incidents.rules import Rules
     from edge_agent.vision.camera.video import read_frames
     from edge_agent.vision.pipeline import open_eye
+    from edge_agent.vision.places import Places
     from edge_agent.vision.record import write_picture
 
     lists = HotLists(settings.data_dir, audit=Audit(settings.data_dir))
     lists.refresh()
     eye, rules = open_eye(settings, camera), Rules(settings.zones, settings.rules, lists=lists)
+    places = Places([camera], settings.site)
+    if fault := places.faults.get(camera.name):
+        raise DriverError(f"{camera.name}: {fault}")
     fps = camera.fps if isinstance(camera, config.VideoCamera) else None
     seen: dict[int, dict[str, Any]] = {}
     frames, drops = 0, Counter[str]()
@@ -68,7 +72,7 @@ def _watch(
     try:
         for frame in _with_progress(read_frames(video, camera=camera.name, fps=fps, drops=drops)):
             frames += 1
-            tracks = eye.process(frame)
+            tracks = places.locate(eye.process(frame))
             for track in tracks.ended:
                 seen.pop(track.id, None)
                 yield _track(track)

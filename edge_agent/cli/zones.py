@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent import config
 from edge_agent.cli.check import print_json
 from edge_agent.runtime import DriverError
+
+if TYPE_CHECKING:
+    from edge_agent.vision.locate import Sight
 
 PATIENCE_S = 15.0  # for a camera's first picture
 
@@ -22,6 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     draw.add_argument("-o", "--out", type=Path, default=Path("zones.png"), metavar="FILE", help="default: zones.png")
     draw.add_argument("--camera", metavar="NAME", help="which [[camera]] (default: the first that has zones)")
     draw.add_argument("--frame", type=Path, metavar="PICTURE", help="draw over this picture instead of the camera's")
+    draw.add_argument(
+        "--pose",
+        type=_pose,
+        metavar="LAT,LON,ALT_M,HEADING_DEG",
+        help="where the drone is, for zones on the map seen by its camera",
+    )
     draw.add_argument("--json", action="store_true", help="print what was drawn as one JSON object")
 
 
@@ -34,7 +43,7 @@ def main(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return config.EX_CONFIG
     try:
-        drawn = _draw(settings, camera, args.frame, args.out)
+        drawn = _draw(settings, camera, args.frame, args.out, args.pose)
     except DriverError as error:
         print(f"edge-agent zones: {error}", file=sys.stderr)
         return 1
@@ -42,7 +51,8 @@ def main(args: argparse.Namespace) -> int:
         print_json(drawn)
     else:
         names = ", ".join(drawn["zones"]) or "none"
-        print(f"{args.out}: {drawn['width']}x{drawn['height']} of {camera.name}, zones: {names}")
+        beyond = f"; not in the picture: {', '.join(drawn['not_seen'])}" if drawn["not_seen"] else ""
+        print(f"{args.out}: {drawn['width']}x{drawn['height']} of {camera.name}, zones: {names}{beyond}")
     return 0
 
 
@@ -56,10 +66,13 @@ def _camera(settings: config.Agent, name: str | None, file: Path) -> config.Came
     raise config.ConfigError(file, [f"{problem} (there is: {there})"])
 
 
-def _draw(settings: config.Agent, camera: config.Camera, picture: Path | None, out: Path) -> dict[str, Any]:
+def _draw(
+    settings: config.Agent, camera: config.Camera, picture: Path | None, out: Path, pose: tuple[float, ...] | None
+) -> dict[str, Any]:
     """Moved zones are drawn where they are now, if the configuration's agent has a data directory here."""
     from edge_agent.desired import Wishes
     from edge_agent.vision.picture import read_picture
+    from edge_agent.vision.places import outline
     from edge_agent.vision.record import draw_zones, write_png
 
     pixels = read_picture(picture) if picture else _frame(camera)
@@ -68,15 +81,51 @@ def _draw(settings: config.Agent, camera: config.Camera, picture: Path | None, o
     rules = {
         zone.name: [rule.id for rule in settings.rules if getattr(rule, "zone", None) == zone.name] for zone in mine
     }
-    write_png(out, draw_zones(pixels, [(zone.polygon, f"{zone.name}: {', '.join(rules[zone.name])}") for zone in mine]))
     height, width = pixels.shape[:2]
+    sight = _sight(settings, camera, width, height, pose) if any(zone.map for zone in mine) else None
+    outlines = {zone.name: outline(zone, sight) for zone in mine}
+    seen = [
+        (outlines[zone.name], f"{zone.name}: {', '.join(rules[zone.name])}") for zone in mine if outlines[zone.name]
+    ]
+    write_png(out, draw_zones(pixels, seen))
     return {
         "file": str(out),
         "camera": camera.name,
         "width": width,
         "height": height,
-        "zones": [zone.name for zone in mine],
+        "zones": [name for name, corners in outlines.items() if corners],
+        "not_seen": [name for name, corners in outlines.items() if not corners],
     }
+
+
+def _sight(
+    settings: config.Agent, camera: config.Camera, width: int, height: int, pose: tuple[float, ...] | None
+) -> Sight:
+    """How the camera looks at the ground: as its view says, and of a drone as `--pose` says."""
+    import math
+
+    from edge_agent.messages import Attitude, Position
+    from edge_agent.vision.places import Places
+
+    places = Places([camera], settings.site)
+    if pose is not None:
+        lat, lon, alt_m, heading_deg = pose
+        places.hear(Position(heard_s=0.0, boot_s=0.0, lat=lat, lon=lon, alt_m=alt_m))
+        places.hear(Attitude(heard_s=0.0, boot_s=0.0, roll=0.0, pitch=0.0, yaw=math.radians(heading_deg)))
+    late_s = camera.view.late_s if isinstance(camera.view, config.DroneView) else 0.0
+    sight = places.sight(camera.name, late_s, width, height)
+    if sight is None:
+        why = places.faults.get(camera.name, "is on a drone: say where with --pose LAT,LON,ALT_M,HEADING_DEG")
+        raise DriverError(f"{camera.name}: {why}")
+    return sight
+
+
+def _pose(text: str) -> tuple[float, ...]:
+    try:
+        lat, lon, alt_m, heading_deg = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"four numbers are wanted, as 30.2461,120.1552,40,90; got {text!r}") from None
+    return lat, lon, alt_m, heading_deg
 
 
 def _frame(camera: config.Camera) -> Any:

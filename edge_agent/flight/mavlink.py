@@ -15,10 +15,12 @@ from edge_agent.flight import params, telemetry
 from edge_agent.flight.command import Command, Commands
 from edge_agent.flight.frames import Framer, Message, Sender
 from edge_agent.flight.mission import MISSION, Item
+from edge_agent.flight.poses import STREAMS as POSES
+from edge_agent.flight.poses import posed
 from edge_agent.flight.signing import Signing
 from edge_agent.flight.streams import STREAMS, Rates
 from edge_agent.flight.transfer import Download, Ends, Upload
-from edge_agent.messages import Telemetry
+from edge_agent.messages import Posed, Telemetry
 
 AUTOPILOT = 1  # MAV_COMP_ID_AUTOPILOT1
 OURS = mavlink.MAV_COMP_ID_ONBOARD_COMPUTER  # 191, under the vehicle's own system id: never masks the loss of a GCS
@@ -57,7 +59,7 @@ _TRANSFER = (
     mavlink.MAVLINK_MSG_ID_MISSION_ITEM_INT,
 )
 _OF_UPLOADS = _TRANSFER[:2]  # asked of somebody else, they tell of a rival
-_WANTED = {*STREAMS, *_TRANSFER, *(
+_WANTED = {*STREAMS, *POSES, *_TRANSFER, *(
     mavlink.MAVLINK_MSG_ID_HEARTBEAT, mavlink.MAVLINK_MSG_ID_NAMED_VALUE_INT, mavlink.MAVLINK_MSG_ID_COMMAND_ACK,
     mavlink.MAVLINK_MSG_ID_STATUSTEXT,
     mavlink.MAVLINK_MSG_ID_PARAM_VALUE, mavlink.MAVLINK_MSG_ID_OPEN_DRONE_ID_ARM_STATUS,
@@ -94,6 +96,7 @@ class Link:
         *,
         signing: Signing | None = None,
         tap: Callable[[bytes], None] | None = None,
+        on_posed: Callable[[Posed], None] | None = None,
     ) -> None:
         """`token` stands in our heartbeats: another with our identity and no such token is a second agent. `tap` is
         shown every frame, in and out.
@@ -105,7 +108,8 @@ class Link:
         self._ends = Ends(system_id, AUTOPILOT, system_id, OURS)
         self._to = (system_id, AUTOPILOT)
         self._out: list[bytes] = []
-        self._rates = Rates(STREAMS)
+        self._on_posed = on_posed  # hears how the vehicle stands, which is asked for more often then
+        self._rates = Rates(STREAMS | POSES if on_posed else STREAMS)
         self._heartbeat_due_s = 0.0
         self._commands = Commands(self._to, (system_id, OURS))
         self.transfer: Upload | Download | None = None
@@ -211,6 +215,8 @@ class Link:
             case mavlink.MAVLINK_MSG_ID_EKF_STATUS_REPORT:
                 self.ekf_flags = message.flags
         self._said[number] = (now, message)
+        if self._on_posed is not None and (said := posed(message, now)) is not None:
+            self._on_posed(said)
 
     # --- known ----------------------------------------------------------------------------------------------------
 

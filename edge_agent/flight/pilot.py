@@ -29,7 +29,7 @@ from edge_agent.flight.surroundings import Surroundings
 from edge_agent.flight.tlog import Tlog
 from edge_agent.flight.vehicle import Vehicle
 from edge_agent.flight.weather import Weather, from_mavlink
-from edge_agent.messages import Dispatch, FlightEvent, Refusal, Telemetry
+from edge_agent.messages import Dispatch, FlightEvent, Posed, Refusal, Telemetry
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.topics import rfc3339
 
@@ -65,6 +65,7 @@ class Pilot:
         recorder: Recorder | None = None,
         on_event: Callable[[FlightEvent], Awaitable[None]],
         on_telemetry: Callable[[Telemetry], None],
+        on_posed: Callable[[Posed], None] | None = None,
     ) -> None:
         self._vehicle, self._store, self._clock, self._health = vehicle, store, clock, health
         self._on_event, self._on_telemetry = on_event, on_telemetry
@@ -75,6 +76,7 @@ class Pilot:
             secrets.randbits(31),
             signing=signing.signing if signing else None,
             tap=tlog.take if tlog else None,
+            on_posed=on_posed,
         )
         self._commander = Commander(
             self._link,

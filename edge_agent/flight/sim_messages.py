@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from msgspec import Struct, field
@@ -113,6 +114,12 @@ def global_position(s: State) -> Message:
     )  # fmt: skip
 
 
+def attitude(s: State) -> Message:
+    """Always level: a body without inertia does not lean."""
+    yaw = math.remainder(math.radians(s.body.heading_deg), math.tau)
+    return mavlink.MAVLink_attitude_message(round(s.time_s * 1000), 0.0, 0.0, yaw, 0.0, 0.0, 0.0)
+
+
 def gps(s: State) -> Message:
     lat, lon = place(s)
     fix, satellites = (3, 12) if s.time_s >= READY_S else (1, 3)
@@ -157,6 +164,7 @@ MAKERS: dict[int, Callable[[State], Message]] = {
     mavlink.MAVLINK_MSG_ID_HEARTBEAT: heartbeat,
     mavlink.MAVLINK_MSG_ID_SYS_STATUS: sys_status,
     mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT: global_position,
+    mavlink.MAVLINK_MSG_ID_ATTITUDE: attitude,
     mavlink.MAVLINK_MSG_ID_GPS_RAW_INT: gps,
     mavlink.MAVLINK_MSG_ID_EXTENDED_SYS_STATE: extended,
     mavlink.MAVLINK_MSG_ID_MISSION_CURRENT: mission_current,

@@ -60,13 +60,13 @@ class Rules:
             self._incident(watch, found, tracks)
             for watch in self._watches
             if watch.camera in (None, tracks.camera) and self._holds(watch.rule, tracks)
-            for found in watch.update(tracks)
+            for found in watch.update(_visible(watch, tracks))
         ]
 
     def count(self, tracks: Tracks) -> list[Tally]:
         """Count in one frame; returns the intervals that ended before it."""
         ended = (
-            tally.update(tracks, active=self._holds(tally.rule, tracks))
+            tally.update(_visible(tally.watch, tracks), active=self._holds(tally.rule, tracks))
             for tally in self._tallies
             if tally.watch.camera == tracks.camera
         )
@@ -121,7 +121,15 @@ class Rules:
             hit=found.hit,
             direction=found.direction,
             count=found.count,
+            place=track.place,
         )
+
+
+def _visible(watch: Watch[Any], tracks: Tracks) -> Tracks:
+    """Of a zone on the map, those whose place is known: while it is not, nobody knows who left."""
+    if watch.zone is None or not watch.zone.map:
+        return tracks
+    return structs.replace(tracks, tracks=tuple(track for track in tracks.tracks if track.place is not None))
 
 
 def _watch(rule: Telling, zones: dict[str, config.Zone], lists: Lists | None) -> Watch[Any] | None:

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 
 from edge_agent import config
 from edge_agent.incidents.watch import EPSILON_S, Found, Key, Watch, is_evidence, key_of
-from edge_agent.incidents.zones import apart
-from edge_agent.messages import Box, Plate, Track, Tracks, group_of
+from edge_agent.incidents.zones import Spot, apart, spot_of
+from edge_agent.messages import Plate, Track, Tracks, group_of
 
 FLICKER_S = 0.5  # a shorter look elsewhere is noise of the detector
 SETTLE_S = 1.0  # a vehicle rests once it moved less than STILL for this long: its clock starts there
@@ -46,7 +46,7 @@ class _Past:
     group: str
     fired_s: float
     last_s: float
-    box: Box
+    spot: Spot
     plate: Plate | None
 
 
@@ -57,9 +57,9 @@ class Stay:
     key: Key
     group: str
     began_s: float
-    anchor: Box
+    anchor: Spot
     last_s: float
-    box: Box
+    spot: Spot
     plate: Plate | None
     own_s: float  # as `began_s`, of this very track
     done: bool = False  # this stay has fired, itself or as the track that it took over from
@@ -112,26 +112,26 @@ class StayWatch(Watch[StayRule]):
                 self._end(key)
             return
         stay.plate = track.plate or stay.plate
-        moved = self._moved(stay, track.box, now)
+        moved = self._moved(stay, track, now)
         if standing and not moved:
-            stay.last_s, stay.box = now, track.box
+            stay.last_s, stay.spot = now, spot_of(track)
         elif now - stay.last_s >= FLICKER_S or (moved and now - stay.began_s < SETTLE_S):
             self._end(key)
 
-    def _moved(self, stay: Stay, box: Box, now: float) -> bool:
+    def _moved(self, stay: Stay, track: Track, now: float) -> bool:
         if self._radius is None:
             return False
         limit = self._radius if now - stay.began_s >= SETTLE_S else min(STILL, self._radius)
-        return apart(stay.anchor, box) > limit
+        return apart(stay.anchor, spot_of(track)) > limit
 
     def _begin(self, key: Key, track: Track, seen: dict[Key, Track], now: float) -> None:
         stay = Stay(
             key=key,
             group=group_of(track.label),
             began_s=now,
-            anchor=track.box,
+            anchor=spot_of(track),
             last_s=now,
-            box=track.box,
+            spot=spot_of(track),
             plate=track.plate,
             own_s=now,
         )
@@ -155,9 +155,9 @@ class StayWatch(Watch[StayRule]):
             and other.key not in taken
             and other.group == stay.group
             and other.last_s < stay.key[1]
-            and apart(other.box, stay.box) <= within
+            and apart(other.spot, stay.spot) <= within
         ]
-        return min(lost, key=lambda other: (apart(other.box, stay.box), other.key), default=None)
+        return min(lost, key=lambda other: (apart(other.spot, stay.spot), other.key), default=None)
 
     def _claim(self, stay: Stay) -> _Past | None:
         """The object that fired before and may be this one: itself, or one that vanished before this one came."""
@@ -165,7 +165,7 @@ class StayWatch(Watch[StayRule]):
         maybe = [
             past
             for past in self._pasts
-            if past.group == stay.group and past.last_s < stay.key[1] and apart(past.box, stay.box) <= self._around
+            if past.group == stay.group and past.last_s < stay.key[1] and apart(past.spot, stay.spot) <= self._around
         ]
         return min(mine or maybe, key=lambda past: (past.fired_s, past.key), default=None)
 
@@ -174,13 +174,13 @@ class StayWatch(Watch[StayRule]):
         stay.heir_of = None
         if stay.done and stay.past is not None and stay.past.key == stay.key:
             return  # it has fired itself
-        stay.began_s, stay.anchor, stay.done, stay.past = stay.own_s, stay.box, False, None
+        stay.began_s, stay.anchor, stay.done, stay.past = stay.own_s, stay.spot, False, None
 
     def _end(self, key: Key) -> None:
         stay = self._stays.pop(key)
         if stay.past is not None and not any(other.heir_of == key for other in self._stays.values()):
             plate = stay.plate or stay.past.plate
-            self._pasts.append(replace(stay.past, key=key, last_s=stay.last_s, box=stay.box, plate=plate))
+            self._pasts.append(replace(stay.past, key=key, last_s=stay.last_s, spot=stay.spot, plate=plate))
         for other in self._stays.values():
             if other.heir_of == key:
                 other.heir_of = None
@@ -193,7 +193,7 @@ class StayWatch(Watch[StayRule]):
         if past is not None and now - past.fired_s < rule.cool_down_s and not self._another(past, stay):
             return False
         stay.done = True
-        stay.past = _Past(key, stay.group, now, now, track.box, stay.plate)
+        stay.past = _Past(key, stay.group, now, now, spot_of(track), stay.plate)
         return True
 
     @staticmethod

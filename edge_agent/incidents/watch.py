@@ -7,7 +7,7 @@ from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
 
-from edge_agent import config
+from edge_agent import config, geo
 from edge_agent.incidents.zones import Area
 from edge_agent.messages import Hit, Track, Tracks, is_a
 
@@ -66,9 +66,11 @@ class Watch(ABC, Generic[R]):
         return max(0.0, now - last_s)
 
     def _stands(self, track: Track, tracks: Tracks) -> bool:
-        """Whether a track stands in the zone; without one, everything does."""
+        """Whether a track stands in the zone; without one, everything does. On the map its likeliest place counts."""
         if self.zone is None:
             return True
+        if self.zone.map:
+            return track.place is not None and geo.in_polygon(track.place.lat, track.place.lon, self.zone.map)
         area = self._areas.get(tracks.camera)
         if area is None or (area.width, area.height) != (tracks.width, tracks.height):
             area = self._areas[tracks.camera] = Area(self.zone, tracks.width, tracks.height)

@@ -1,11 +1,13 @@
-"""A zone in a camera's picture, and whether a track stands in it. Pure."""
+"""A zone in a camera's picture, whether a track stands in it, and how far two things are apart. Pure."""
 
 from __future__ import annotations
 
 import math
 
+from msgspec import Struct
+
 from edge_agent import config, geo
-from edge_agent.messages import Box
+from edge_agent.messages import Box, Fix, Track
 
 
 class Area:
@@ -25,12 +27,32 @@ class Area:
         return geo.in_polygon(x, min(max(y2, 0.5), self.height - 0.5), self._polygon)
 
 
+class Spot(Struct, frozen=True):
+    """Where something was seen: in the picture, and on the ground where that is known."""
+
+    box: Box
+    place: Fix | None = None
+
+
+def spot_of(track: Track) -> Spot:
+    """Where a track is."""
+    return Spot(track.box, track.place)
+
+
 def centre(box: Box) -> geo.Point:
     """The middle of a box, in pixels."""
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-def apart(a: Box, b: Box) -> float:
-    """How far the middles of two boxes are apart, in sizes of the larger one (the root of its area)."""
-    size = max(math.sqrt(max(0.0, (x2 - x1) * (y2 - y1))) for x1, y1, x2, y2 in (a, b))
-    return math.dist(centre(a), centre(b)) / max(size, 1.0)
+def apart(a: Spot, b: Spot) -> float:
+    """How far two things are apart, in sizes of the larger one.
+
+    In the picture from middle to middle, by the root of its area. Seen by a camera that moves, the picture tells
+    nothing: on the ground then, by their width, and no further than the places are sure.
+    """
+    if a.place is not None and b.place is not None and a.place.method == b.place.method == "drone":
+        away_m = geo.distance_m(a.place.lat, a.place.lon, b.place.lat, b.place.lon)
+        unsure_m = max(a.place.major_m, b.place.major_m)
+        return max(0.0, away_m - unsure_m) / max(a.place.wide_m, b.place.wide_m, 0.1)
+    size = max(math.sqrt(max(0.0, (x2 - x1) * (y2 - y1))) for x1, y1, x2, y2 in (a.box, b.box))
+    return math.dist(centre(a.box), centre(b.box)) / max(size, 1.0)

@@ -123,9 +123,10 @@ def _gimbal(ring: _Ring[GimbalAttitude], boot_s: float) -> GimbalAttitude | None
     a, b, part = found
     if a is b or a.earth != b.earth:
         return b
-    return structs.replace(
-        b, roll=_turned(a.roll, b.roll, part), pitch=_turned(a.pitch, b.pitch, part), yaw=_turned(a.yaw, b.yaw, part)
-    )
+    near = 1.0 if sum(x * y for x, y in zip(a.q, b.q, strict=True)) >= 0 else -1.0
+    w, x, y, z = ((1 - part) * one + part * near * other for one, other in zip(a.q, b.q, strict=True))
+    size = math.hypot(w, x, y, z)
+    return structs.replace(b, boot_s=boot_s, q=(w / size, x / size, y / size, z / size))
 
 
 def _position(ring: _Ring[Position], boot_s: float) -> Position | None:

@@ -55,6 +55,10 @@ class Eye:
             tracks = self._tracker.hold(at)
         return self._with_plates(frame, tracks) if self._reader else tracks
 
+    def look_at(self, zones: Sequence[Box]) -> None:
+        """The zones lie elsewhere from now on (fractions of the picture): tiles follow them. Any thread may say so."""
+        self._looker.zones = tuple(zones)
+
     def _with_plates(self, frame: Frame, tracks: Tracks) -> Tracks:
         """At most one read a frame, of the largest vehicle that is due: the cost of a frame stays bounded."""
         assert self._reader

@@ -216,6 +216,7 @@ def _jacobian(h: Floats, points: Floats) -> Floats:
 
 def _by_picture(h: Floats, point: Floats) -> Floats:
     """(2, 2): how a mapped point moves with its place in the picture."""
-    matrix, one = _matrix(h), np.array([*point, 1.0])
-    u, v, w = matrix @ one
-    return np.array([matrix[0, :2] * w - u * matrix[2, :2], matrix[1, :2] * w - v * matrix[2, :2]]) / w**2
+    matrix = _matrix(h)
+    u, v, w = (float(value) for value in matrix @ np.array([*point, 1.0]))
+    found: Floats = np.array([matrix[0, :2] * w - u * matrix[2, :2], matrix[1, :2] * w - v * matrix[2, :2]])
+    return found / w**2

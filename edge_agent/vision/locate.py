@@ -153,7 +153,8 @@ class PosedSight:
             return self._alt_m
 
         def clear_m(below_m: float) -> float:
-            place = geo.from_local(*(float(v) for v in below_m * per_m), self._lat, self._lon)
+            north, east = below_m * per_m
+            place = geo.from_local(float(north), float(east), self._lat, self._lon)
             return self._alt_m - below_m - self._height_m(*place)
 
         flat = float(np.hypot(*per_m))

@@ -20,7 +20,8 @@ class Looker:
     def __init__(
         self, detect: Callable[[Frame], list[Detection]], section: Tiles | None, zones: Sequence[Box] = ()
     ) -> None:
-        self._detect, self._section, self._zones = detect, section, zones
+        self._detect, self._section = detect, section
+        self.zones = tuple(zones)
         self._turns = tiles.Tiles(section.side_px, section.each, section.full_every) if section else None
         self._cost_s = 0.0  # of one look, as it was lately
 
@@ -29,7 +30,7 @@ class Looker:
         if self._turns is None or self._section is None:
             return self._detect(frame)
         height, width = frame.pixels.shape[:2]
-        zones = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in self._zones]
+        zones = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in self.zones]
         regions = self._turns.turn(width, height, tracks, zones, self._affordable())
         return tiles.merge([(region, self._in(region, frame)) for region in regions], width, height)
 

@@ -15,6 +15,7 @@ from edge_agent.runtime import Clock, Health, Latest
 from edge_agent.vision.camera import Camera, Frame, open_camera
 from edge_agent.vision.detect import Detector, open_detector
 from edge_agent.vision.eye import Eye
+from edge_agent.vision.places import box_around
 from edge_agent.vision.plates import PlateReader, open_plate_reader
 from edge_agent.vision.worker import Worker
 
@@ -51,7 +52,7 @@ def open_eye(settings: config.Agent, camera: config.Camera) -> Eye:
 def _zones(settings: config.Agent, camera: config.Camera) -> list[Box]:
     """The boxes around a camera's zones, in fractions of its picture."""
     corners = [zone.polygon for zone in settings.zones if zone.camera == camera.name]
-    return [(min(x for x, _ in c), min(y for _, y in c), max(x for x, _ in c), max(y for _, y in c)) for c in corners]
+    return [box for polygon in corners if (box := box_around(polygon)) is not None]
 
 
 class _Seat:
@@ -79,7 +80,7 @@ class Vision:
         health: Health,
         on_tracks: Callable[[Frame, Tracks], Awaitable[None]],
     ) -> None:
-        self._detectors, self._sections, self._plates, self._zones = detectors, sections, plates, zones
+        self._detectors, self._sections, self._plates, self._zones = detectors, sections, plates, dict(zones)
         self._health, self._on_tracks = health, on_tracks
         self._seats: dict[str, list[_Seat]] = {name: [] for name in detectors}
         self._bells = {name: asyncio.Event() for name in detectors}  # rung when a camera of this detector has news
@@ -94,6 +95,13 @@ class Vision:
             if seats:
                 parts.append((f"detector.{name}", partial(self._serve, name, seats, self._bells[name])))
         return parts
+
+    def look_at(self, camera: str, zones: Sequence[Box]) -> None:
+        """The zones of a camera lie here from now on, in fractions of its picture: its tiles follow them."""
+        self._zones[camera] = zones
+        for seat in (seat for seats in self._seats.values() for seat in seats):
+            if seat.camera.name == camera and seat.eye is not None:
+                seat.eye.look_at(zones)
 
     def status(self) -> dict[str, dict[str, object]]:
         """How each camera does: its state, and what was lost on the way, by cause."""

@@ -1,9 +1,12 @@
 """Zones: fractions of a picture become pixels, and feet stand in them."""
 
+from typing import Literal
+
 import pytest
 
-from edge_agent import config
-from edge_agent.incidents.zones import Area, apart
+from edge_agent import config, geo
+from edge_agent.incidents.zones import Area, Spot, apart
+from edge_agent.messages import Fix
 
 LOWER_HALF = config.Zone(name="z", camera="c", polygon=((0.0, 0.5), (1.0, 0.5), (1.0, 1.0), (0.0, 1.0)))
 
@@ -29,6 +32,26 @@ def test_a_box_that_is_not_a_number_stands_nowhere() -> None:
 
 
 def test_distance_is_in_sizes_of_the_larger_box() -> None:
-    assert apart((0, 0, 100, 100), (50, 0, 150, 100)) == pytest.approx(0.5)
-    assert apart((0, 0, 100, 100), (40, 40, 60, 60)) == 0
-    assert apart((5, 5, 5, 5), (7, 5, 7, 5)) == 2  # no size: in pixels
+    assert apart(Spot((0, 0, 100, 100)), Spot((50, 0, 150, 100))) == pytest.approx(0.5)
+    assert apart(Spot((0, 0, 100, 100)), Spot((40, 40, 60, 60))) == 0
+    assert apart(Spot((5, 5, 5, 5)), Spot((7, 5, 7, 5))) == 2  # no size: in pixels
+
+
+def test_seen_from_a_drone_distance_is_on_the_ground_and_only_what_is_sure() -> None:
+    def seen(north_m: float, method: Literal["drone", "pole"], unsure_m: float = 1.0) -> Spot:
+        lat, lon = geo.from_local(north_m, 0.0, 30.0, 120.0)
+        place = Fix(
+            lat=lat,
+            lon=lon,
+            major_m=unsure_m,
+            minor_m=0.5,
+            azimuth_deg=0.0,
+            method=method,
+            height_ref="home",
+            wide_m=4.0,
+        )
+        return Spot((north_m * 9, 0, north_m * 9 + 50, 50), place)
+
+    assert apart(seen(0, "drone"), seen(9, "drone")) == pytest.approx((9 - 1) / 4, abs=1e-3)
+    assert apart(seen(0, "drone"), seen(9, "drone", unsure_m=10.0)) == 0
+    assert apart(seen(0, "pole"), seen(9, "pole")) == pytest.approx(81 / 50)  # a camera that stands: the picture
