@@ -427,7 +427,8 @@ class Agent:
         rule = self._rule(incident)
         if rule.respond is None or self.pilot is None:
             return
-        self.pilot.respond(response.order(rule.respond, incident.id), f"rule:{rule.id}", take_off=rule.respond.take_off)
+        order = response.order(rule.respond, incident.id, incident.place)
+        self.pilot.respond(order, f"rule:{rule.id}", take_off=rule.respond.take_off)
 
     def climb(self, first: Announcement, rule: config.Rule, incident: Incident) -> None:
         """What the rule wants said if the object stays."""

@@ -9,7 +9,8 @@ import pytest
 from edge_agent import config, geo
 from edge_agent.cli import main
 from edge_agent.config import ConfigError
-from edge_agent.messages import Attitude, GimbalAttitude, Position, Track, Tracks
+from edge_agent.messages import Attitude, Dispatch, Fix, GimbalAttitude, Position, Refusal, Track, Tracks
+from edge_agent.response import order
 from edge_agent.vision.attitude import Poses
 from edge_agent.vision.places import Places, box_around, outline
 
@@ -198,7 +199,7 @@ def test_marked_points_become_a_view_and_zones_on_the_map_are_drawn(
     sight = Places(settings.cameras, settings.site).sight("gate", 0.0, 1600, 900)
     around = box_around(outline(settings.zones[0], sight))
     assert around is not None
-    assert 0.3 < around[0] < 0.5 < around[2] < 0.7
+    assert 0.25 < around[0] < 0.5 < around[2] < 0.75
 
 
 @pytest.mark.parametrize(
@@ -218,3 +219,16 @@ def test_a_view_or_a_zone_that_cannot_be_says_why(tmp_path: Path, old: str, new:
     with pytest.raises(ConfigError) as raised:
         config.load(file)
     assert fault in str(raised.value)
+
+
+def test_a_patrol_is_called_to_where_the_picture_shows_it_if_that_is_sure_enough() -> None:
+    seen = Fix(lat=1.0, lon=2.0, major_m=9.0, minor_m=3.0, azimuth_deg=0.0, method="drone", height_ref="home")
+    there = order(config.Respond(lat=3.0, lon=4.0, worst_m=10.0), "i", seen)
+    assert isinstance(there, Dispatch)
+    assert (there.lat, there.lon) == (1.0, 2.0)
+    vague = order(config.Respond(lat=3.0, lon=4.0, worst_m=5.0), "i", seen)
+    assert isinstance(vague, Dispatch)
+    assert (vague.lat, vague.lon) == (3.0, 4.0)
+    nowhere = order(config.Respond(worst_m=5.0), "i", seen)
+    assert isinstance(nowhere, Refusal)
+    assert (nowhere.value, nowhere.limit) == ("±9 m", "±5 m")
