@@ -23,7 +23,7 @@ from edge_agent.runtime import DriverError
 LEAD_S = 10.0  # from the agent's start to the planned take-off
 LOOK_S = 0.5
 GRACE_S = 10.0  # for what is still on its way when the vehicle has landed
-PATIENCE_S = 30.0  # more, where a link is late that should work: the machine may be busy
+PATIENCE_S = 90.0  # more, where a link is late that should work: the machine may be busy
 LONGEST_S = 300.0
 TALK_S = 25.0  # after take-off the operator speaks, whatever was spoken before
 ORDER_S = 15.0  # an order takes no longer than this to be spoken and reported
@@ -181,13 +181,13 @@ class Play:
         landed_by: float | None = None
         while time.monotonic() < end:
             time.sleep(LOOK_S)
-            self._break()
             before = self._stage.restarts
             self._stage.keep("agent")
             if self._stage.restarts > before:
                 self._screen.tell("agent: died, and is started again")
             far, status = self._far_ends(self._stage.died()), self._ask()
             self._show(far, status)
+            self._break(far)
             self._ask_by_mqtt(far, status)
             self._fly_again(far, status)
             self._plan_anew(far, status)
@@ -208,10 +208,11 @@ class Play:
         broken = self._notes.broken
         return {broken, *FOLLOWS.get(broken, ())} if broken else set()
 
-    def _break(self) -> None:
-        """Kill the link that is to be broken by killing; the others are broken by the configuration."""
+    def _break(self, far: FarEnds) -> None:
+        """Kill the link that is to be broken by killing, in a flight; the others are broken by the configuration."""
         broken, stage = self._notes.broken, self._stage
-        if broken in ("vehicle", "broker", "centre") and time.time() > self._notes.takeoff_s + BREAK_S:
+        due = time.time() > self._notes.takeoff_s + BREAK_S and far.of("mission")
+        if broken in ("vehicle", "broker", "centre") and (due or broken in stage.died()):
             if broken not in stage.died():
                 self._screen.tell(f"{broken}: broken on purpose")
             stage.kill(broken)
