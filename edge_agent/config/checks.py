@@ -17,7 +17,7 @@ from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
 from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen, Respond, Zone
 from edge_agent.config.secret import secret_path
-from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, Speaker, TuneSpeaker
+from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, SipSpeaker, Speaker, TuneSpeaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
 from edge_agent.config.vision import (
     DroneView,
@@ -320,6 +320,8 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
             name = after.get(name)
         if name == speaker.name:
             faults.append(f"{where}.fallback: goes round in a circle: {' → '.join([*way, name])}")
+        if isinstance(speaker, SipSpeaker) and speaker.register and speaker.proxy is None:
+            faults.append(f"{where}.proxy: required with `register`: where to?")
         if isinstance(speaker, DjiSpeaker) and (speaker.ca_file is None) != speaker.plain:
             faults.append(f"{where}.ca_file: the broker's CA is required; without TLS, in development, `plain = true`")
         if isinstance(speaker, Gb28181Speaker) and platforms.setdefault(speaker.listen, speaker.platform) != (

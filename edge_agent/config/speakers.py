@@ -79,10 +79,14 @@ class DahuaSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag
 
 
 class SipSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="sip"):
-    """A SIP device that answers by itself: `sip:USER@HOST[:PORT]`, called directly or through a PBX at `proxy`."""
+    """A SIP device that answers by itself: `sip:USER@HOST[:PORT]`, called directly or through a PBX at `proxy`.
+
+    With `register` we register there as `username`, for a PBX that lets nobody else call.
+    """
 
     uri: Annotated[str, Meta(pattern=r"^sip:[^\s@;<>]+@[^\s@;<>/]+$")]
     proxy: Annotated[str, Meta(pattern=r"^[^\s@;<>/]+$")] | None = None  # HOST[:PORT]
+    register: bool = False
     caller: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = "edge-agent"
     username: str | None = None
     password: Secret | None = None

@@ -98,9 +98,9 @@ def open_speaker(section: config.Speaker, data_dir: Path, clock: Clock) -> Speak
 
             return RtpSpeaker(section, clock)
         case config.SipSpeaker():
-            from edge_agent.speakers.sip import SipSpeaker
+            from edge_agent.speakers.sip import RegisteredSipSpeaker, SipSpeaker
 
-            return SipSpeaker(section, clock)
+            return RegisteredSipSpeaker(section, clock) if section.register else SipSpeaker(section, clock)
         case config.AxisSpeaker():
             from edge_agent.speakers.axis import AxisSpeaker
 

@@ -121,7 +121,7 @@ class Registrar:
                     self.refused[device] = "wrong user name or password"
                 return 401, (("WWW-Authenticate", self._challenge()),)
         self.refused.pop(device, None)
-        expires_s = _expires(message)
+        expires_s = sipmessage.expires(message, EXPIRES_S)
         self._there[device] = Registered(address, now + expires_s)
         if not expires_s:
             del self._there[device]
@@ -147,9 +147,3 @@ def user(header: str) -> str:
     """The user part of the URI of a From, To or Contact."""
     found = re.search(r"sips?:([^@>;\s]+)@", header)
     return found[1] if found else ""
-
-
-def _expires(message: sipmessage.Message) -> int:
-    inline = re.search(r";\s*expires=(\d+)", message.first("contact"))
-    text = inline[1] if inline else message.first("expires")
-    return min(int(text), 7 * 86_400) if text.isdigit() else EXPIRES_S

@@ -10,6 +10,7 @@ import asyncio
 import random
 import secrets
 import socket
+from contextlib import suppress
 from typing import cast
 
 from edge_agent import config
@@ -26,6 +27,8 @@ from edge_agent.speakers.sound import Pcm
 T1_S = 0.5  # RFC 3261, 17: the first repetition; each later one after twice as long
 ANSWER_S = 4.0  # a speaker that answers by itself does so at once; one that still rings after this is a telephone
 BYE_S = 1.0
+REGISTERED_S = 600
+REFRESH_SHARE = 0.8  # of what the PBX keeps, then we register again
 DRAIN_S = 0.2  # what a far end may still hold back when the last packet was sent
 
 _MEANINGS = {
@@ -52,6 +55,7 @@ class SipSpeaker(Paced):
     def __init__(self, section: config.SipSpeaker, clock: Clock, rng: random.Random | None = None) -> None:
         super().__init__(section.name, clock)
         self._section, self._rng = section, rng or random.SystemRandom()
+        self._us: str | None = None  # who calls; else nobody but this address
         self.rate_hz = rate_hz(section.codec)
 
     def where(self) -> str:
@@ -101,25 +105,84 @@ class SipSpeaker(Paced):
         """The far end said no."""
         return self.error(f"{_MEANINGS.get(answer.status, answer.reason or 'refused')} (SIP {answer.status})")
 
-    async def _dialog(self) -> Dialog:
+    async def _dialog(self, to: str | None = None, target: str | None = None) -> Dialog:
         section, loop = self._section, asyncio.get_running_loop()
         at = section.proxy or section.uri.partition("@")[2]
         host, _, port = at.partition(":")
         found = await loop.getaddrinfo(host, int(port or 5060), family=socket.AF_INET, type=socket.SOCK_DGRAM)
-        dialog = Dialog(self, section)
+        dialog = Dialog(self, section, to or section.uri, target or section.uri, self._us)
         await loop.create_datagram_endpoint(lambda: dialog, remote_addr=(str(found[0][4][0]), int(found[0][4][1])))
         return dialog
+
+
+class RegisteredSipSpeaker(SipSpeaker):
+    """One that is called through a PBX which wants to know its callers: we register there (RFC 3261, 10.2).
+
+    Nobody calls us: the PBX's OPTIONS are answered, its INVITEs are not.
+    """
+
+    def __init__(self, section: config.SipSpeaker, clock: Clock, rng: random.Random | None = None) -> None:
+        super().__init__(section, clock, rng)
+        self._registrar = f"sip:{section.proxy}"
+        self._us = f"sip:{section.username or section.caller}@{section.proxy}"
+        self._until_s = float("-inf")
+
+    async def run(self) -> None:
+        """Stay registered until cancelled, then take leave; raises `DriverError` where the PBX refuses."""
+        dialog = await self._registering()
+        try:
+            while True:
+                await self._clock.sleep(await self._register(dialog, REGISTERED_S) * REFRESH_SHARE)
+        finally:
+            with suppress(DriverError, OSError, asyncio.CancelledError):
+                await self._register(dialog, 0)
+            dialog.close()
+
+    async def health(self) -> None:
+        """Registered, and the speaker answers."""
+        await self._registered()
+        await super().health()
+
+    async def open(self, announcement: str, samples: int | None, /) -> SipLine:
+        await self._registered()
+        return await super().open(announcement, samples)
+
+    async def _registered(self) -> None:
+        """Register, if nobody keeps us registered."""
+        if self._clock.monotonic() >= self._until_s:
+            dialog = await self._registering()
+            try:
+                await self._register(dialog, REGISTERED_S)
+            finally:
+                dialog.close()
+
+    async def _registering(self) -> Dialog:
+        assert self._us is not None
+        return await self._dialog(self._us, self._registrar)
+
+    async def _register(self, dialog: Dialog, for_s: int) -> int:
+        """Register for a while, or with 0 no longer; how long the PBX keeps it."""
+        answer = await dialog.ask("REGISTER", extra=[("Expires", str(for_s))])
+        if answer.status == 423 and (least := answer.first("min-expires")).isdigit():  # interval too brief (10.3)
+            for_s = int(least)
+            answer = await dialog.ask("REGISTER", extra=[("Expires", str(for_s))])
+        if answer.status >= 300:
+            raise self.error(f"{self._registrar} does not register us: {self.refused(answer)}")
+        kept_s = sip.expires(answer, for_s) if for_s else 0
+        self._until_s = self._clock.monotonic() + kept_s
+        return kept_s
 
 
 class Dialog(asyncio.DatagramProtocol):
     """One conversation with one peer, from a UDP port of its own."""
 
-    def __init__(self, speaker: SipSpeaker, section: config.SipSpeaker) -> None:
+    def __init__(self, speaker: SipSpeaker, section: config.SipSpeaker, to: str, target: str, us: str | None) -> None:
         self._speaker, self._section = speaker, section
         self._call_id, self._tag = secrets.token_hex(12), secrets.token_hex(6)
         self._cseq = 0
-        self._to = f"<{section.uri}>"
-        self._target, self._routes = section.uri, list[str]()
+        self._us, self._peer = us, f"<{to}>"
+        self._to = self._peer
+        self._target, self._routes = target, list[str]()
         self._ack: bytes | None = None
         self._answers: asyncio.Queue[sip.Message | OSError] = asyncio.Queue()
         self.over = False  # the far end hung up
@@ -141,6 +204,8 @@ class Dialog(asyncio.DatagramProtocol):
         except sip.MalformedError:
             return
         if message.first("call-id") != self._call_id:
+            if message.method == "OPTIONS":  # a PBX looks after those that are registered
+                self._transport.sendto(sip.response(message, 200, "OK"))
             return
         if message.status:
             if message.status >= 200 and message.cseq[1] == "INVITE" and self._ack is not None:
@@ -189,11 +254,13 @@ class Dialog(asyncio.DatagramProtocol):
             except (TimeoutError, DriverError):
                 pass
 
-    async def ask(self, method: str, body: str = "") -> sip.Message:
+    async def ask(self, method: str, body: str = "", extra: list[tuple[str, str]] | None = None) -> sip.Message:
         """The final answer to a request, asked again with a password where one is wanted."""
         authorization: tuple[str, str] | None = None
         for _ in range(2):
-            answer = await self._transaction(method, body, authorization)
+            answer = await self._transaction(
+                method, body, [*(extra or []), *([authorization] if authorization else [])]
+            )
             if answer.status not in (401, 407) or self._section.username is None or authorization:
                 break
             name = "www-authenticate" if answer.status == 401 else "proxy-authenticate"
@@ -205,11 +272,11 @@ class Dialog(asyncio.DatagramProtocol):
             authorization = ("Authorization" if answer.status == 401 else "Proxy-Authorization", value)
         return answer
 
-    async def _transaction(self, method: str, body: str, authorization: tuple[str, str] | None) -> sip.Message:
+    async def _transaction(self, method: str, body: str, extra: list[tuple[str, str]]) -> sip.Message:
         """Send until something answers (17.1), then wait for the final answer."""
         self._cseq += 1
         branch = "z9hG4bK" + secrets.token_hex(8)
-        data = self._request(method, branch=branch, body=body, extra=[authorization] if authorization else [])
+        data = self._request(method, branch=branch, body=body, extra=extra)
         self._pending = branch
         provisional, wait_s = "", T1_S
         try:
@@ -241,7 +308,7 @@ class Dialog(asyncio.DatagramProtocol):
         if method == "INVITE" and answer.status >= 300:  # 17.1.1.3: in the same transaction
             self._to = answer.first("to")
             self._transport.sendto(self._request("ACK", branch=branch, cseq=self._cseq))
-            self._to = f"<{self._section.uri}>"
+            self._to = self._peer
         return answer
 
     def _cancel(self) -> None:
@@ -264,7 +331,7 @@ class Dialog(asyncio.DatagramProtocol):
             ("Via", f"SIP/2.0/UDP {host}:{port};rport;branch={branch}"),
             *(("Route", route.strip()) for route in self._routes),
             ("Max-Forwards", "70"),
-            ("From", f"{here};tag={self._tag}"),
+            ("From", f"{f'<{self._us}>' if self._us else here};tag={self._tag}"),
             ("To", self._to),
             ("Call-ID", self._call_id),
             ("CSeq", f"{cseq or self._cseq} {method}"),

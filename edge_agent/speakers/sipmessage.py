@@ -99,6 +99,13 @@ def tag(value: str) -> str | None:
     return found[1] if found else None
 
 
+def expires(message: Message, otherwise: int) -> int:
+    """How many seconds a registration is asked or kept for: by its Contact, else by Expires (RFC 3261, 10.2.1.1)."""
+    inline = re.search(r";\s*expires=(\d+)", message.first("contact"))
+    text = inline[1] if inline else message.first("expires")
+    return min(int(text), 7 * 86_400) if text.isdigit() else otherwise
+
+
 def branch(via: str) -> str:
     """The transaction that a Via names."""
     found = re.search(r";\s*branch=([^;\s,]+)", via)

@@ -458,6 +458,8 @@ class Sip(Fake, asyncio.DatagramProtocol):
         self.nonces = Nonces(self)
         self.in_call = False
         self.acknowledged = 0
+        self.registrations: list[int] = []
+        self.least_s, self.registered = 0, False
         self.sink = RtpSink(self)
         self.media_port = await self.sink.open()
         self.transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -499,10 +501,14 @@ class Sip(Fake, asyncio.DatagramProtocol):
             self.transport.sendto("\r\n".join(lines).encode(), addr)
 
         match method:
-            case "INVITE" | "OPTIONS" if not self.nonces.good(method, uri, headers.get("authorization", "")):
+            case "INVITE" | "OPTIONS" | "REGISTER" if not self.nonces.good(
+                method, uri, headers.get("authorization", "")
+            ):
                 reply(401, f"WWW-Authenticate: {self.nonces.challenge}")
             case "OPTIONS":
                 reply(200)
+            case "REGISTER":
+                self.register(uri, headers, reply)
             case "INVITE":
                 self.invited(headers, body, reply, addr)
             case "BYE":
@@ -513,6 +519,20 @@ class Sip(Fake, asyncio.DatagramProtocol):
                 reply(200)
             case _:
                 self.wrong.append(method)
+
+    def register(self, uri: str, headers: dict[str, str], reply) -> None:
+        """RFC 3261, 10.2 and 10.3: the domain in the request line, From and To alike, Min-Expires where it is brief."""
+        at = f"127.0.0.1:{self.port}"
+        self.expect(uri == f"sip:{at}", f"REGISTER {uri}")
+        self.expect(headers["to"] == f"<sip:{USER}@{at}>", "To is who registers")
+        self.expect(headers["from"].startswith(f"<sip:{USER}@{at}>;tag="), "From is who registers")
+        self.expect(re.fullmatch(r"<sip:[^@]+@127\.0\.0\.1:\d+>", headers["contact"]), "Contact")
+        asked_s = int(headers["expires"])
+        if 0 < asked_s < self.least_s:
+            return reply(423, f"Min-Expires: {self.least_s}")
+        self.registrations.append(asked_s)
+        self.registered = asked_s > 0
+        return reply(200, f"Contact: {headers['contact']};expires={asked_s}")
 
     def hang_up(self) -> None:
         headers, addr = self.caller

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 from speakers import fake_devices as fakes
 from speakers import fake_dji, fake_gb28181
 
@@ -23,6 +24,7 @@ from edge_agent.runtime import DriverError, SystemClock
 from edge_agent.speakers import (
     PROOFS,
     Speaker,
+    Standing,
     algo,
     axis,
     gb28181,
@@ -346,6 +348,26 @@ async def test_a_telephone_that_only_rings_is_told_from_a_speaker(meet: Callable
     with pytest.raises(DriverError, match=r"rang for .* automatic answer"):
         await met.speaker.play(clip(0.1), "A")
     await until(lambda: met.device.asked[-1].startswith("CANCEL"))
+
+
+async def test_a_pbx_that_wants_its_callers_registered_is_obliged(meet: Callable[..., Any]) -> None:
+    met = await meet("sip")
+    pbx, device = f"127.0.0.1:{met.device.port}", met.device
+    section = structs.replace(met.speaker._section, proxy=pbx, register=True)
+    speaker = open_speaker(section, met.directory, CLOCK)
+    assert isinstance(speaker, Standing)
+    device.least_s = 1800
+    assert (await speaker.play(clip(0.04), "A")).finished  # as `speakers test` does, without an agent
+    assert device.registrations == [1800]
+    standing = asyncio.create_task(speaker.run())
+    await until(lambda: len(device.registrations) == 2)
+    assert (await speaker.play(clip(0.04), "B")).finished
+    standing.cancel()
+    await asyncio.gather(standing, return_exceptions=True)
+    assert device.registrations == [1800, 1800, 0]
+    device.password = "another"
+    with pytest.raises(DriverError, match=r"does not register us: .*wrong user name or password"):
+        await speaker.health()
 
 
 async def test_a_cancelled_call_is_hung_up_and_one_that_the_far_end_ends_is_told(meet: Callable[..., Any]) -> None:
