@@ -160,6 +160,7 @@ CORES = (
     "vision/ring.py",
     "vision/camera/liveness.py",
     "vision/tiles.py",
+    "vision/votes.py",
     "vision/track.py",
 )
 IMPURE = {

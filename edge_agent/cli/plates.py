@@ -70,7 +70,7 @@ def _read(reader: Any, file: Path, crop: bool, least: float) -> list[Plate]:
     _progress(str(file))
     pixels = read_picture(file)
     one = reader.read_crop(pixels) if crop else None
-    found = ([one] if one else []) if crop else reader.find(pixels)
+    found = ([one.plate] if one else []) if crop else reader.find(pixels)
     _progress("")
     return [plate for plate in found if plate.confidence >= least]
 

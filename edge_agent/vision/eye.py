@@ -15,8 +15,9 @@ from edge_agent.vision.camera import Frame
 from edge_agent.vision.detect import Detector
 from edge_agent.vision.look import Looker
 from edge_agent.vision.motion import Motion
-from edge_agent.vision.plates import PlateReader, PlateVotes
+from edge_agent.vision.plates import PlateReader
 from edge_agent.vision.track import Moment, Tracker
+from edge_agent.vision.votes import PlateVotes
 
 LORES_PX = 640  # longer side of the smaller copy that motion and detector share
 
@@ -34,7 +35,7 @@ class Eye:
     ) -> None:
         self._detector, self._reader = detector, reader
         self._tracker = Tracker(camera.name, detector.score)
-        self._votes = PlateVotes(plates.every_s, plates.enough, plates.min_confidence)
+        self._votes = _votes(plates, reader) if reader else None
         self._motion = Motion(camera.motion)
         self._looker = Looker(detector.detect, camera.tiles, zones)
         self._shrinker = Shrinker()
@@ -53,30 +54,38 @@ class Eye:
         else:
             self.skipped += 1
             tracks = self._tracker.hold(at)
-        return self._with_plates(frame, tracks) if self._reader else tracks
+        if self._reader is None or self._votes is None:
+            return tracks
+        return self._with_plates(frame, tracks, self._reader, self._votes)
 
     def look_at(self, zones: Sequence[Box]) -> None:
         """The zones lie elsewhere from now on (fractions of the picture): tiles follow them. Any thread may say so."""
         self._looker.zones = tuple(zones)
 
-    def _with_plates(self, frame: Frame, tracks: Tracks) -> Tracks:
+    def _with_plates(self, frame: Frame, tracks: Tracks, reader: PlateReader, votes: PlateVotes) -> Tracks:
         """At most one read a frame, of the largest vehicle that is due: the cost of a frame stays bounded."""
-        assert self._reader
-        due = [t for t in tracks.tracks if t.seen and is_a(t.label, "vehicle") and self._votes.due(t.id, frame.at_s)]
+        cars = [t for t in tracks.tracks if t.seen and is_a(t.label, "vehicle")]
+        due = [(size, t) for t in cars if votes.due(t.id, frame.at_s, size := _size(t))]
         if due:
-            nearest = max(due, key=lambda t: (t.box[2] - t.box[0]) * (t.box[3] - t.box[1]))
-            self._votes.add(nearest.id, frame.at_s, self._reader.read(frame, nearest.box))
+            size, nearest = max(due, key=lambda pair: pair[0])
+            votes.add(nearest.id, frame.at_s, reader.read(frame, nearest.box), size)
 
         named = msgspec.structs.replace(
             tracks,
-            tracks=tuple(self._named(track) for track in tracks.tracks),
-            ended=tuple(self._named(track) for track in tracks.ended),
+            tracks=tuple(msgspec.structs.replace(track, plate=votes.plate(track.id)) for track in tracks.tracks),
+            ended=tuple(msgspec.structs.replace(track, plate=votes.plate(track.id)) for track in tracks.ended),
         )
-        self._votes.forget(t.id for t in tracks.ended)
+        votes.forget(t.id for t in tracks.ended)
         return named
 
-    def _named(self, track: Track) -> Track:
-        return msgspec.structs.replace(track, plate=self._votes.plate(track.id))
+
+def _votes(plates: config.Plates, reader: PlateReader) -> PlateVotes:
+    return PlateVotes(plates.every_s, plates.enough, plates.min_confidence, reader.types, reader.calibration)
+
+
+def _size(track: Track) -> float:
+    x1, y1, x2, y2 = track.box
+    return (x2 - x1) * (y2 - y1)
 
 
 class Shrinker:

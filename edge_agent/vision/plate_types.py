@@ -49,11 +49,12 @@ class Type(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Decoded(Struct, frozen=True, kw_only=True):
-    """The text, its kind, the mean chance of its characters, and how well all fits (in nats, 0 at best)."""
+    """The text, its kind, the places that it was read from, and how well all fits (in nats, 0 at best)."""
 
     text: str
     type: Type
-    confidence: float
+    places: tuple[Chances, ...]
+    log_chance: float  # of all characters together
     fit: float
 
 
@@ -82,9 +83,10 @@ def decode(places: Sequence[Chances], types: Sequence[Type], color: str | None) 
                 if found is None:
                     continue
                 text, chances = found
-                fit = sum(math.log(max(chance, FLOOR)) for chance in chances) - other - cut
+                log_chance = sum(math.log(max(chance, FLOOR)) for chance in chances)
+                fit = log_chance - other - cut
                 if best is None or fit > best.fit:
-                    best = Decoded(text=text, type=kind, confidence=sum(chances) / len(chances), fit=fit)
+                    best = Decoded(text=text, type=kind, places=tuple(part), log_chance=log_chance, fit=fit)
     return best
 
 

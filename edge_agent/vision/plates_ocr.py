@@ -12,7 +12,8 @@ from edge_agent.messages import Box, Plate
 from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.ocr import Line, Quad, TextReader
-from edge_agent.vision.plates import ground_color, moved
+from edge_agent.vision.plates import ground_color, moved, quality
+from edge_agent.vision.votes import Read
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -28,9 +29,9 @@ class OcrPlates:
 
     def __init__(self, threads: int, countries: tuple[str, ...] = ("CN",)) -> None:
         self._reader = TextReader(threads, plate_types.ALPHABET)
-        self._types = plate_types.of_countries(countries)
+        self.types, self.calibration = plate_types.of_countries(countries), self._reader.calibration
 
-    def read(self, frame: Frame, box: Box) -> Plate | None:
+    def read(self, frame: Frame, box: Box) -> Read | None:
         """The plate within a vehicle's box that reads best, in frame pixels; None where nothing reads as a plate."""
         height, width = frame.pixels.shape[:2]
         x1, y1 = max(0, int(box[0])), max(0, int(box[1]))
@@ -40,8 +41,11 @@ class OcrPlates:
         scale = min(CROP_SIDE / max(x2 - x1, y2 - y1), MAX_ENLARGE)
         crop = np.asarray(cv2.resize(frame.pixels[y1:y2, x1:x2], None, fx=scale, fy=scale), dtype=np.uint8)
         plates = self._plates(crop, self._reader.read(crop, MAX_LINES))
-        best = max(plates, key=lambda plate: plate.confidence, default=None)
-        return None if best is None else moved(best, x1, y1, 1 / scale)
+        best = max(plates, key=lambda read: read.plate.confidence, default=None)
+        if best is None:
+            return None
+        plate = moved(best.plate, x1, y1, 1 / scale)
+        return best._replace(plate=plate, quality=quality(frame.pixels, plate.corners))
 
     def find(self, pixels: Pixels) -> list[Plate]:
         """All plates of a whole BGR picture, the surest first."""
@@ -49,10 +53,10 @@ class OcrPlates:
             return []
         scale = min(max(1.0, CROP_SIDE / max(pixels.shape[:2])), MAX_ENLARGE)
         larger = np.asarray(cv2.resize(pixels, None, fx=scale, fy=scale), dtype=np.uint8) if scale > 1 else pixels
-        plates = self._plates(larger, self._reader.read(larger, FIND_LINES, FIND_SIDE))
+        plates = [read.plate for read in self._plates(larger, self._reader.read(larger, FIND_LINES, FIND_SIDE))]
         return [moved(plate, 0, 0, 1 / scale) for plate in sorted(plates, key=lambda plate: -plate.confidence)]
 
-    def read_crop(self, pixels: Pixels) -> Plate | None:
+    def read_crop(self, pixels: Pixels) -> Read | None:
         """The plate that a picture shows and nothing else, of one row or two."""
         height, width = pixels.shape[:2]
         if min(height, width) < 8:
@@ -63,12 +67,13 @@ class OcrPlates:
             rows = [self._reader.line(pixels, _part(width, height, *row)).places for row in (UPPER_ROW, LOWER_ROW)]
             reads.append((rows[0] + rows[1], reads[0][1]))
         lines = self._reader.read(pixels, MAX_LINES) if min(height, width) >= 24 else []
-        plates = [self._plate(places, quad, color) for places, quad in reads] + [*self._plates(pixels, lines)]
-        return max((plate for plate in plates if plate), key=lambda plate: plate.confidence, default=None)
+        found = [self._plate(places, quad, color) for places, quad in reads] + [*self._plates(pixels, lines)]
+        best = max((read for read in found if read), key=lambda read: read.plate.confidence, default=None)
+        return best._replace(quality=quality(pixels, best.plate.corners)) if best else None
 
-    def _plates(self, pixels: Pixels, lines: Sequence[Line]) -> list[Plate]:
+    def _plates(self, pixels: Pixels, lines: Sequence[Line]) -> list[Read]:
         """What of the lines is a plate, two rows of one plate joined; a line is part of one plate at most."""
-        found: list[Plate] = []
+        found: list[Read] = []
         used: set[int] = set()
         for i, line in enumerate(lines):
             plate = self._plate(line.places, line.quad, ground_color(_within(pixels, line.quad)))
@@ -85,20 +90,21 @@ class OcrPlates:
                         used |= {i, j}
         return found
 
-    def _plate(self, places: tuple[dict[str, float], ...], quad: Quad, color: str | None) -> Plate | None:
-        decoded = plate_types.decode(places, self._types, color)
+    def _plate(self, places: tuple[dict[str, float], ...], quad: Quad, color: str | None) -> Read | None:
+        decoded = plate_types.decode(places, self.types, color)
         if decoded is None:
             return None
         (x1, y1), (x2, y2) = quad.min(axis=0).tolist(), quad.max(axis=0).tolist()
-        return Plate(
+        plate = Plate(
             text=decoded.text,
-            confidence=min(decoded.confidence, 1.0),
+            confidence=self.calibration.confidence(decoded.log_chance),
             box=(x1, y1, x2, y2),
             country=decoded.type.country,
             type=decoded.type.id,
             color=color if color in decoded.type.colors else decoded.type.colors[0],  # text says more than light
             corners=tuple((float(x), float(y)) for x, y in quad),
         )
+        return Read(plate, decoded.places, color, 1.0)
 
 
 def _part(width: int, height: int, top: float, bottom: float) -> Quad:

@@ -18,8 +18,9 @@ from edge_agent.vision.camera import Frame
 from edge_agent.vision.heads.form import suppress
 from edge_agent.vision.letterbox import Feeder
 from edge_agent.vision.net import Net
-from edge_agent.vision.plates import moved
+from edge_agent.vision.plates import moved, quality
 from edge_agent.vision.session import open_session, run
+from edge_agent.vision.votes import Calibration, Read
 
 Pixels = npt.NDArray[np.uint8]
 Corners = npt.NDArray[np.float64]  # (4, 2): top left, top right, bottom right, bottom left
@@ -82,36 +83,44 @@ class PlateText:
 class OwnPlates:
     """Finds and reads Chinese plates (GA 36-2018) of one row and two."""
 
+    calibration = Calibration(1.0, 0.0)  # its chances as they are, until bench/plates.py has fitted them
+
     def __init__(self, threads: int, countries: tuple[str, ...] = ("CN",)) -> None:
         if strangers := sorted(set(countries) - {"CN"}):
             raise DriverError(
                 f"the built-in plate reader knows plates of CN, not of {', '.join(strangers)}; "
                 'set reader = "rapidocr" in [plates] (and install edge-agent[rapidocr])'
             )
-        self._types = plate_types.of_countries(countries)
+        self.types = plate_types.of_countries(countries)
         self._finder = Net(weights.path("plate-detector"), threads, ())
         self._feeder = Feeder(self._finder.width, self._finder.height, self._finder.form, self._finder.dtype)
         self._text = PlateText(threads)
 
-    def read(self, frame: Frame, box: Box) -> Plate | None:
+    def read(self, frame: Frame, box: Box) -> Read | None:
         """The plate within a vehicle's box that reads best, in frame pixels; None where nothing reads as a plate."""
         height, width = frame.pixels.shape[:2]
         x1, y1 = max(0, int(box[0])), max(0, int(box[1]))
         x2, y2 = min(width, int(box[2]) + 1), min(height, int(box[3]) + 1)
         if x2 - x1 < 16 or y2 - y1 < 16:
             return None
-        plates = self.find(frame.pixels[y1:y2, x1:x2])
-        return moved(plates[0], x1, y1, 1.0) if plates else None
+        reads = self._find(frame.pixels[y1:y2, x1:x2])
+        if not reads:
+            return None
+        plate = moved(reads[0].plate, x1, y1, 1.0)
+        return reads[0]._replace(plate=plate, quality=quality(frame.pixels, plate.corners))
 
     def find(self, pixels: Pixels) -> list[Plate]:
         """All plates of a whole BGR picture, the surest first."""
+        return [read.plate for read in self._find(pixels)]
+
+    def _find(self, pixels: Pixels) -> list[Read]:
         if min(pixels.shape[:2]) < 16:
             return []
         corners = self._corners(pixels)
-        plates = [self._plate(t, quad) for t, quad in zip(self._text.read(pixels, corners), corners, strict=True)]
-        return sorted((plate for plate in plates if plate), key=lambda plate: -plate.confidence)
+        reads = [self._plate(t, quad) for t, quad in zip(self._text.read(pixels, corners), corners, strict=True)]
+        return sorted((read for read in reads if read), key=lambda read: -read.plate.confidence)
 
-    def read_crop(self, pixels: Pixels) -> Plate | None:
+    def read_crop(self, pixels: Pixels) -> Read | None:
         """The plate that a picture shows and nothing else, of one row or two."""
         height, width = pixels.shape[:2]
         if min(height, width) < LEAST_PX:
@@ -119,7 +128,8 @@ class OwnPlates:
         rim = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
         wide = rim + (rim - rim.mean(axis=0)) * (2 * MARGIN / (1 - 2 * MARGIN)) * -1  # the whole crop is read
         [text] = self._text.read(pixels, [wide])
-        return self._plate(text, rim)
+        read = self._plate(text, rim)
+        return read._replace(quality=quality(pixels, read.plate.corners)) if read else None
 
     def _corners(self, pixels: Pixels) -> list[Corners]:
         tensor, letterbox = self._feeder.feed(pixels)
@@ -130,7 +140,7 @@ class OwnPlates:
         quads = letterbox.to_frame(found.corners[order])
         return [quad for quad in quads if np.isfinite(quad).all() and _is_plate(quad)]
 
-    def _plate(self, text: Text, corners: Corners) -> Plate | None:
+    def _plate(self, text: Text, corners: Corners) -> Read | None:
         """What the grammar makes of the chances; None where it is no plate."""
         color = max(text.colors, key=lambda name: text.colors[name])
         nothing = text.colors.get("none", 0.0)
@@ -139,21 +149,22 @@ class OwnPlates:
             rest = [place.get("", 0.0) for place in text.places[length:]]
             if min(rest, default=1.0) < plate_types.MIN_CHANCE:
                 continue
-            decoded = plate_types.decode(text.places[:length], self._types, None if color == "none" else color)
+            decoded = plate_types.decode(text.places[:length], self.types, None if color == "none" else color)
             if decoded is not None and (best is None or decoded.fit > best.fit):
                 best = decoded
         if best is None:
             return None
         (x1, y1), (x2, y2) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-        return Plate(
+        plate = Plate(
             text=best.text,
-            confidence=min(best.confidence * (1 - nothing), 1.0),
+            confidence=self.calibration.confidence(best.log_chance) * (1 - nothing),
             box=(x1, y1, x2, y2),
             country=best.type.country,
             type=best.type.id,
             color=color if color in best.type.colors else best.type.colors[0],  # text says more than light
             corners=tuple((float(x), float(y)) for x, y in corners),
         )
+        return Read(plate, best.places, None if color == "none" else color, 1.0)
 
 
 def _is_plate(quad: Corners) -> bool:

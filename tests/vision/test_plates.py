@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import cv2
 import numpy as np
 import pytest
 
-from edge_agent.messages import Plate
 from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.plate_art import draw_plate
 from edge_agent.vision.ocr import read_ctc
-from edge_agent.vision.plates import PlateVotes, ground_color
+from edge_agent.vision.plates import ground_color, quality
 from edge_agent.vision.plates_ocr import OcrPlates
 
 CN = plate_types.of_countries(("CN",))
@@ -93,15 +90,6 @@ def test_the_ground_has_a_colour_whatever_stands_on_it(bgr: tuple[int, int, int]
     assert ground_color(crop[:2]) is None
 
 
-def test_a_character_that_most_reads_agree_on_wins_though_no_read_was_right() -> None:
-    votes = PlateVotes(0.5, 5, 0.6)
-    for at_s, text in enumerate(("京A00007", "京A00B01", "京A0C001")):
-        votes.add(7, float(at_s), plate(text))
-    best = votes.plate(7)
-    assert best
-    assert best.text == "京A00001"
-
-
 def test_ctc_collapses_repeats_between_blanks_and_reads_only_the_alphabet() -> None:
     # blank = 0; path 1 1 0 1 2 3: the repeat collapses, the blank parts two equal ones, 3 is not allowed
     chances = np.full((6, 4), 0.02, dtype=np.float32)
@@ -114,44 +102,18 @@ def test_ctc_collapses_repeats_between_blanks_and_reads_only_the_alphabet() -> N
     assert read_ctc(np.eye(4, dtype=np.float32)[[0, 0]], np.array([0, 1])) == ([], [], 0.0)
 
 
-def plate(text: str, confidence: float = 0.9) -> Plate:
-    return Plate(text=text, confidence=confidence, box=(0, 0, 10, 3))
-
-
-def test_the_text_with_the_largest_sum_of_confidences_wins() -> None:
-    votes = PlateVotes(0.5, 5, 0.6)
-    for at_s, (text, confidence) in enumerate([("京A00001", 0.99), ("京A00007", 0.8), ("京A00007", 0.7)]):
-        votes.add(7, float(at_s), plate(text, confidence))
-    best = votes.plate(7)
-    assert best and (best.text, best.votes) == ("京A00007", 2)
-    assert best.confidence == pytest.approx(1.5 / 3)  # one read of three said otherwise
-    assert votes.plate(8) is None
-
-
-def test_reads_come_at_most_every_so_often_until_there_are_enough() -> None:
-    votes, reads = PlateVotes(0.5, 3, 0.6), []
-    for n in range(100):
-        if votes.due(1, n * 0.1):
-            reads.append(n)
-            votes.add(1, n * 0.1, plate("京A00001"))
-    assert reads == [0, 5, 10]
-
-
-def test_a_plate_that_does_not_read_is_tried_less_and_less_but_never_given_up() -> None:
-    votes, reads = PlateVotes(0.5, 3, 0.6), []
-    for n in range(600):
-        if votes.due(1, n * 0.1):
-            reads.append(n)
-            votes.add(1, n * 0.1, None if n % 2 else plate("京A00001", 0.3))
-    assert reads[:5] == [0, 5, 15, 35, 75] and max(b - a for a, b in pairwise(reads)) == 80
-    assert votes.plate(1) is None
-
-
-def test_a_track_that_ended_is_forgotten() -> None:
-    votes = PlateVotes(0.5, 1, 0.6)
-    votes.add(1, 0.0, plate("京A00001"))
-    votes.forget([1, 2])
-    assert votes.plate(1) is None and votes.due(1, 0.0)
+def test_a_larger_sharper_straighter_crop_is_of_better_quality() -> None:
+    art = cv2.resize(draw_plate("京A73K56"), (220, 70))
+    ground = np.full((200, 400, 3), 90, np.uint8)
+    ground[60:130, 80:300] = art
+    square = ((80.0, 60.0), (300.0, 60.0), (300.0, 130.0), (80.0, 130.0))
+    best = quality(ground, square)
+    assert best > 0.5
+    assert quality(np.asarray(cv2.GaussianBlur(ground, (0, 0), 4), dtype=np.uint8), square) < best / 2
+    far = np.asarray(cv2.resize(ground, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    assert quality(far, tuple((x / 5, y / 5) for x, y in square)) < best / 2
+    assert quality(ground, ((80, 60), (300, 100), (300, 130), (80, 130))) < best
+    assert 0 < quality(ground, ((80, 60), (80, 60), (80, 60), (80, 60))) < 0.05
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +130,8 @@ def test_a_plate_in_perspective_is_read_and_found_where_it_is(reader: OcrPlates,
     small = cv2.GaussianBlur(draw_plate(text), (0, 0), 1.5)
     cv2.warpPerspective(small, warp, (640, 480), dst=pixels, borderMode=cv2.BORDER_TRANSPARENT)
     found = reader.read(Frame("c", 0, 0.0, 0.0, pixels), (120, 100, 520, 400))
-    assert found and found.text == text and found.confidence > 0.6
-    x1, y1, x2, y2 = found.box
+    assert found and found.plate.text == text and found.plate.confidence > 0.6 and found.quality > 0.1
+    x1, y1, x2, y2 = found.plate.box
     assert abs((x1 + x2) / 2 - 318) < 12 and abs((y1 + y2) / 2 - 316) < 10 and 100 < x2 - x1 < 170
 
 
