@@ -66,9 +66,9 @@ def test_the_parked_plate_reads_back_exactly_over_time(seed: int, reader: OcrPla
     for t in (PARKED_FROM_S, 17.3):
         pixels, _ = render("river_bank", t, SIZE, seed)
         (box,) = in_zone(t, "vehicle", KERB_ZONE, seed)
-        plate = reader.read(Frame("c", 0, t, t, pixels), box)
-        assert plate and plate.text == parked_plate(seed)
-        assert plate.box[2] - plate.box[0] >= 115
+        read = reader.read(Frame("c", 0, t, t, pixels), box)
+        assert read and read.plate.text == parked_plate(seed)
+        assert read.plate.box[2] - read.plate.box[0] >= 115
 
 
 @pytest.fixture(scope="module")
