@@ -254,7 +254,8 @@ class Agent:
         for camera, fault in self.places.faults.items():  # it sees all the same; only where is not known
             self.health.set(f"camera.{camera}.view", f"failed: {fault}")
         self.tiled = {camera.name for camera in self.settings.cameras if camera.tiles is not None}
-        self.clips = Clips(self.data_dir, self.settings.clips, on_clip=self.on_clip, **common)
+        seal_to = self.settings.privacy.seal_to
+        self.clips = Clips(self.data_dir, self.settings.clips, on_clip=self.on_clip, seal_to=seal_to, **common)
         self.parts += [("clips", self.clips.run), ("originals", self.witness.run), ("hot lists", self._keep_lists)]
         self.vision = vision = open_vision(
             self.settings, clock=self.clock, health=self.health, on_tracks=self.on_tracks

@@ -80,10 +80,13 @@ class Witness:
         shown: Frame,
         marks: tuple[tuple[tuple[float, float, float, float], str], ...],
     ) -> Picture:
-        from edge_agent.vision.record import write_picture
+        from edge_agent.vision.record import write_picture, write_sealed
 
         if shown is not frame and self._section.max_mib > 0:
-            write_picture(self._dir / FOLDER, id, frame, ())
+            if self._section.seal_to is None:
+                write_picture(self._dir / FOLDER, id, frame, ())
+            else:
+                write_sealed(self._dir / FOLDER, id, frame, self._section.seal_to)
         return write_picture(self._dir / folder, id, shown, marks)
 
     # --- kept -----------------------------------------------------------------------------------------------------

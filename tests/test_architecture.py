@@ -35,6 +35,7 @@ COMMON = (
     "keys",
     "timequality",
     "weights",
+    "sealing",
 )
 CORES = (
     "messages.py",

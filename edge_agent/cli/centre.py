@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import logs, topics
-from edge_agent.cli import audit, authority, cases, desired, intake, key, sending
+from edge_agent.cli import audit, authority, cases, desired, intake, key, opening, sending
 from edge_agent.config import Mqtt
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 
@@ -59,6 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     key.configure(commands)
     audit.configure(commands)
     authority.configure(commands)
+    opening.configure(commands)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -74,6 +75,8 @@ def main(args: argparse.Namespace) -> int:
                 return asyncio.run(desired.main(args, _broker(args)))
             case "key":
                 return key.main(args)
+            case "open" | "seal-key":
+                return opening.main(args)
             case "ca":
                 return authority.main(args)
             case name if name in cases.NAMES:

@@ -29,6 +29,7 @@ from edge_agent.config.vision import (
 )
 from edge_agent.phrases import phrase_faults
 from edge_agent.plans.judge import route_faults
+from edge_agent.sealing import SealError, check_recipient
 
 
 def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
@@ -154,6 +155,7 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
     ]
     faults += _evidence_faults(config.evidence, config.mqtt)
     faults += _operator_faults(config.operators)
+    faults += _privacy_faults(config)
     if config.metrics is not None and not config.metrics.listen.startswith("unix:"):
         port = int(config.metrics.listen.rpartition(":")[2])
         if not 1 <= port <= 65535:
@@ -340,6 +342,19 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
         if ca_file is not None and not ca_file.is_file():
             faults.append(f"{where}.ca_file: no such file: {ca_file}")
     return faults
+
+
+def _privacy_faults(config: Agent) -> list[str]:
+    """What leaves unblurred would lie in plain on the disk until it has left."""
+    if config.privacy.seal_to is None:
+        return []
+    try:
+        check_recipient(config.privacy.seal_to)
+    except SealError as error:
+        return [f"privacy.seal_to: {error}; make one with `edge-agent centre seal-key new FILE`"]
+    plain = [f"rule[{rule.id}].blur" for rule in config.rules if not rule.blur]
+    plain += [] if config.privacy.blur else ["privacy.blur"]
+    return [f"{key}: false contradicts privacy.seal_to: the original would not be sealed" for key in plain]
 
 
 def _operator_faults(operators: tuple[Operator, ...]) -> list[str]:

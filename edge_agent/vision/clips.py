@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from msgspec import Struct
 from edge_agent import config
 from edge_agent.messages import Incident, Refusal, Tracks, Video
 from edge_agent.runtime import Clock, DriverError, Health
+from edge_agent.sealing import SUFFIX
 from edge_agent.vision.blur import private
 from edge_agent.vision.camera import Frame
-from edge_agent.vision.ring import Ring
-from edge_agent.vision.video_file import Encoder, write_video
+from edge_agent.vision.ring import Coded, Ring
+from edge_agent.vision.video_file import Encoder, seal_video, write_video
 from edge_agent.vision.worker import Worker
 
 LOOK_S = 0.5
@@ -76,8 +77,9 @@ class Clips:
         clock: Clock,
         health: Health,
         on_clip: Callable[[Wanted, Video | str], Awaitable[None]],
+        seal_to: str | None = None,
     ) -> None:
-        self._dir, self._section = data_dir, section
+        self._dir, self._section, self._seal_to = data_dir, section, seal_to
         self._clock, self._health, self._on_clip = clock, health, on_clip
         self._recorders: dict[str, _Recorder] = {}
         self._wanted: list[Wanted] = []
@@ -191,7 +193,13 @@ class Clips:
             raise DriverError(f"clip {wanted.id}: no pictures of {wanted.camera} are kept of that time")
         name, subject = f"{wanted.id}.mp4", wanted.subject
         if wanted.blur:
-            await asyncio.to_thread(write_video, self._dir / "originals" / name, pictures, blur=False)
+            await asyncio.to_thread(self._keep_original, self._dir / "originals" / name, pictures)
         return await asyncio.to_thread(
             write_video, self._dir / "clips" / name, pictures, blur=wanted.blur, subject=subject
         )
+
+    def _keep_original(self, file: Path, pictures: Sequence[Coded]) -> None:
+        if self._seal_to is None:
+            write_video(file, pictures, blur=False)
+        else:
+            seal_video(file.with_name(file.name + SUFFIX), pictures, self._seal_to)

@@ -50,6 +50,18 @@ def write_picture(directory: Path, name: str, frame: Frame, boxes: Iterable[tupl
     )
 
 
+def write_sealed(directory: Path, name: str, frame: Frame, recipient: str) -> None:
+    """`directory/name.jpg.age`: the whole frame, which the recipient alone can open; raises DriverError."""
+    from edge_agent.sealing import SUFFIX, seal
+
+    file = directory / f"{name}.jpg{SUFFIX}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(file, seal(_jpeg(frame.pixels, QUALITY), recipient))
+    except OSError as error:
+        raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
+
+
 def thumbnail(frame: Frame, box: Box, max_bytes: int = 24 * 1024) -> bytes:
     """A JPEG of the box and its surroundings, at most `max_bytes` long."""
     height, width = frame.pixels.shape[:2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,8 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.files import write_durably
 from edge_agent.messages import Video
 from edge_agent.runtime import DriverError
+from edge_agent.sealing import seal
 from edge_agent.vision.blur import Region, blurred, others
 from edge_agent.vision.ring import Coded, widened
 
@@ -113,9 +116,20 @@ def write_video(file: Path, pictures: Sequence[Coded], *, blur: bool, subject: i
     )
 
 
-def _mux(file: Path, pictures: Sequence[Coded]) -> None:
-    first = pictures[0]
-    with av.open(str(file), "w", format="mp4", options={"movflags": "+faststart"}) as out:
+def seal_video(file: Path, pictures: Sequence[Coded], recipient: str) -> None:
+    """The pictures as an MP4 that the recipient alone can open; in plain it is in memory only. Raises DriverError."""
+    whole = io.BytesIO()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _mux(whole, pictures)
+        write_durably(file, seal(whole.getvalue(), recipient))
+    except (OSError, av.FFmpegError) as error:
+        raise DriverError(f"{file}: cannot be written: {error.strerror or error}") from None
+
+
+def _mux(file: Path | io.BytesIO, pictures: Sequence[Coded]) -> None:
+    first, options = pictures[0], {} if isinstance(file, io.BytesIO) else {"movflags": "+faststart"}
+    with av.open(file if isinstance(file, io.BytesIO) else str(file), "w", format="mp4", options=options) as out:
         stream = out.add_mux_stream("h264", rate=10, width=first.width, height=first.height)
         stream.time_base = TICK
         for one in pictures:
