@@ -126,6 +126,7 @@ CORES = (
     "speakers/digest.py",
     "speakers/djiwire.py",
     "speakers/g711.py",
+    "speakers/websocket.py",
     "speakers/gbwire.py",
     "speakers/live.py",
     "speakers/chirp.py",

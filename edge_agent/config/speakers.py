@@ -60,15 +60,21 @@ class HttpSpeaker(AnySpeaker, frozen=True, kw_only=True):
 
 
 class AxisSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="axis"):
-    """Axis: VAPIX audio transmit, mu-law at 8 kHz, or at 16 kHz (`wide`) where the device has it."""
+    """Axis: VAPIX audio transmit, mu-law at 8 kHz, or at 16 kHz (`wide`) where the device has it.
+
+    With `clips` what is said is stored on the device and played there, and its events tell that it plays (an operator's
+    rights; an administrator's for the report of its speaker test).
+    """
 
     wide: bool = False
+    clips: bool = False
 
 
 class HikvisionSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="hikvision"):
-    """Hikvision: ISAPI two-way audio, in the codec that the channel is set to (G.711)."""
+    """Hikvision: ISAPI two-way audio, in the codec that the channel is set to (G.711); `clips` for an IP speaker."""
 
     channel: Annotated[int, Meta(ge=1, le=64)] = 1
+    clips: bool = False
 
 
 class DahuaSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="dahua"):

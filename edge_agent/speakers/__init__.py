@@ -76,6 +76,15 @@ class Standing(Protocol):
 
 
 @runtime_checkable
+class SelfTesting(Protocol):
+    """A speaker whose device can test its own loudspeaker."""
+
+    async def self_test(self) -> str:
+        """Test it, aloud; "OK", or what the device says. `DriverError` where it cannot."""
+        ...
+
+
+@runtime_checkable
 class OnVehicle(Protocol):
     """A speaker that sounds through the vehicle's link; the agent joins `sound` to its pilot."""
 

@@ -2,27 +2,32 @@
 
 A session that was not closed blocks the next one, so each begins with a close. The data follow a PUT whose
 `Content-Length` is 0, on the same connection.
+
+IP speakers (DS-QA…) also keep clips: `…/EventCardLinkageCfg/CustomAudio`, as Hikvision's own web pages ask for them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import suppress
+from typing import Any
 
 from edge_agent import config
 from edge_agent.messages import Proof
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.speakers.g711 import Codec, encode
-from edge_agent.speakers.http import Device, Exchange
-from edge_agent.speakers.paced import Paced
+from edge_agent.speakers.http import Answer, Device, Exchange
 from edge_agent.speakers.sound import Pcm
+from edge_agent.speakers.stored import Playing, Stored, form
 
+CLIPS = "/ISAPI/AccessControl/EventCardLinkageCfg/CustomAudio"
 CHANNELS = "/ISAPI/System/TwoWayAudio/channels"
 _CODECS: dict[str, Codec] = {"G.711ulaw": "pcmu", "G.711alaw": "pcma"}
 _CHANNEL = re.compile(r"<TwoWayAudioChannel\b.*?</TwoWayAudioChannel>", re.DOTALL)
 
 
-class HikvisionSpeaker(Paced):
+class HikvisionSpeaker(Stored):
     """The device says that it opened the channel (`accepted`), and nothing more."""
 
     best: Proof = "accepted"
@@ -30,6 +35,7 @@ class HikvisionSpeaker(Paced):
     def __init__(self, section: config.HikvisionSpeaker, clock: Clock) -> None:
         super().__init__(section.name, clock)
         self._device, self._channel = Device(section), section.channel
+        self.stores = section.clips
 
     def where(self) -> str:
         return self._device.where
@@ -61,6 +67,51 @@ class HikvisionSpeaker(Paced):
         with suppress(DriverError):
             await self._device.request("PUT", f"{channel}/close")
 
+    # --- stored clips ---------------------------------------------------------------------------------------------
+
+    async def listed(self) -> dict[str, str]:
+        found = _json(await self._device.want("GET", f"{CLIPS}?format=json")).get("CustomAudioInfoList")
+        rows = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return {
+            str(one.get("customAudioName", "")).removesuffix(".wav"): str(one.get("customAudioID"))
+            for one in sorted(rows, key=lambda one: str(one.get("customAudioID")).zfill(9))
+        }
+
+    async def put(self, name: str, wav: bytes) -> str:
+        info = {"customAudioName": f"{name}.wav", "audioFileFormat": "wav", "audioFileSize": len(wav)}
+        headers, body = form(
+            ('name="CustomAudioInfo"', json.dumps({"CustomAudioInfo": info}).encode()),
+            (f'name="audioData"; filename="{name}.wav"\r\nContent-Type: audio/wav', wav),
+        )
+        answer = _json(await self._device.want("POST", f"{CLIPS}?format=json", headers=headers, body=body))
+        number = answer.get("customAudioID") or (await self.listed()).get(name)
+        if number is None:
+            raise self._device.refused("it does not take the clip")
+        return str(number)
+
+    async def remove(self, number: str) -> None:
+        with suppress(DriverError):  # some firmware deletes by folders alone
+            await self._device.request("DELETE", f"{CLIPS}/{number}?format=json")
+
+    async def start(self, number: str) -> Playing:
+        volume = max(1, round(100 * self.loudness))
+        how = {"audioOutID": [1], "audioVolume": volume, "audioLevel": 0, "playDurationMode": "auto"}
+        answer = await self._device.request(
+            "PUT",
+            f"{CLIPS}/{number}/play?format=json",
+            headers={"Content-Type": "application/json"},
+            body=json.dumps(how).encode(),
+        )
+        if answer.status >= 300 or _json(answer).get("statusCode", 1) != 1:
+            raise self._device.refused(answer if answer.status >= 300 else f"does not play it: {answer.body[:80]!r}")
+        return Playing()
+
+    async def cease(self, number: str) -> None:
+        await self._device.want("PUT", f"{CLIPS}/{number}/stop?format=json")
+
+    async def proven(self, _playing: Playing) -> Proof:
+        return "accepted"
+
     def _codec(self, channels: str) -> Codec:
         there = {_tag(one, "id"): _tag(one, "audioCompressionType") for one in _CHANNEL.findall(channels)}
         if str(self._channel) not in there:
@@ -86,6 +137,14 @@ class HikvisionLine:
         await self._exchange.close()
         await self._speaker.hang_up(self._channel)
         return "accepted"
+
+
+def _json(answer: Answer) -> dict[str, Any]:
+    try:
+        found = json.loads(answer.body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _tag(xml: str, name: str) -> str | None:

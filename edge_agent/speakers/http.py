@@ -7,6 +7,8 @@ place of an answer (Dahua), an answer before the body is over.
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 import secrets
 import socket
 import ssl
@@ -15,7 +17,7 @@ from urllib.parse import urlsplit
 
 from edge_agent import config
 from edge_agent.runtime import DriverError
-from edge_agent.speakers import reason
+from edge_agent.speakers import reason, websocket
 from edge_agent.speakers.digest import Digest, challenge
 
 TIMEOUT_S = 4.0  # to connect, and for an answer
@@ -96,9 +98,9 @@ class Device:
                 answer = await self._once(method, path, headers or {}, body)
         return answer
 
-    async def want(self, method: str, path: str) -> Answer:
+    async def want(self, method: str, path: str, *, headers: dict[str, str] | None = None, body: bytes = b"") -> Answer:
         """A request that must succeed."""
-        answer = await self.request(method, path)
+        answer = await self.request(method, path, headers=headers, body=body)
         if answer.status >= 300:
             raise self.refused(answer)
         return answer
@@ -108,6 +110,27 @@ class Device:
         reader, writer = await self._connect()
         writer.write(self._head(method, path, headers))
         return Exchange(self, writer, asyncio.create_task(_answer_or_none(reader)))
+
+    async def upgrade(self, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A WebSocket to the device (RFC 6455, 4.1); ask something before, so that the digest is known."""
+        key = base64.b64encode(os.urandom(16)).decode()
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                reader, writer = await self._connect()
+                try:
+                    writer.write(self._head("GET", path, {**headers, "Sec-WebSocket-Key": key}))
+                    answer = await read_answer(reader, upgrade=True)
+                    if answer.status != 101:
+                        raise self.refused(answer)
+                    if answer.headers.get("sec-websocket-accept") != [websocket.accept(key)]:
+                        raise self.refused("it answers, but not as a WebSocket")
+                except BaseException:
+                    writer.close()
+                    raise
+        except (TimeoutError, OSError, EOFError, ValueError) as error:
+            raise self.refused(reason(error) or f"no answer in {TIMEOUT_S:g} s") from None
+        return reader, writer
 
     def refused(self, answer: Answer | str) -> DriverError:
         """The device said no: as an error that a person understands."""
@@ -144,7 +167,9 @@ class Device:
         return reader, writer
 
     def _head(self, method: str, path: str, headers: dict[str, str]) -> bytes:
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}:{self._port}", "Connection: close"]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.host}:{self._port}"]
+        if "Connection" not in headers:
+            lines.append("Connection: close")
         lines += [f"{key}: {value}" for key, value in headers.items()]
         if self._digest is not None and self._section.username is not None:
             secret = config.read_secret(self._section.password) if self._section.password else ""
@@ -165,7 +190,7 @@ def short_of_breath(writer: asyncio.StreamWriter) -> None:
     writer.transport.set_write_buffer_limits(high=BUFFER_BYTES)
 
 
-async def read_answer(reader: asyncio.StreamReader) -> Answer:
+async def read_answer(reader: asyncio.StreamReader, *, upgrade: bool = False) -> Answer:
     """A status line, headers and a body; raises ValueError on anything else, EOFError where it is cut off."""
     status = 100
     headers: dict[str, list[str]] = {}
@@ -181,6 +206,8 @@ async def read_answer(reader: asyncio.StreamReader) -> Answer:
             headers.setdefault(key.strip().lower(), []).append(value.strip())
         else:
             raise ValueError("it answers with too many headers")
+    if upgrade and status == 101:  # what follows is another protocol's
+        return Answer(status, headers)
     return Answer(status, headers, await _body(reader, headers))
 
 

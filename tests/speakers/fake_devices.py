@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import json
 import re
 import socket
 import struct
+from datetime import UTC, datetime
 from email.utils import formatdate, parsedate_to_datetime
 
 import numpy as np
@@ -178,14 +180,79 @@ class Http(Fake):
             self.heard += data
 
 
-class Axis(Http):
-    """VAPIX: transmit.cgi wants raw mu-law and exactly Content-Length bytes, then it answers."""
+class Keeps(Http):
+    """A device that stores WAV files, and plays them by number: what was heard is then 16-bit PCM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store: dict[int, tuple[str, bytes]] = {}
+        self.full = False
+        self.stored = False  # what was played last came from the store
+        self.timer: asyncio.Task[None] | None = None
+
+    def samples(self) -> np.ndarray:
+        return np.frombuffer(self.heard, "<i2") if self.stored else super().samples()
+
+    async def listen(self, reader: asyncio.StreamReader, size: int | None = None) -> None:
+        self.stored = False
+        await super().listen(reader, size)
+
+    async def form(self, headers: dict[str, str], reader: asyncio.StreamReader) -> dict[str, bytes]:
+        """RFC 7578: the parts by their names."""
+        body = await reader.readexactly(int(headers["content-length"]))
+        boundary = headers["content-type"].removeprefix("multipart/form-data; boundary=").encode()
+        self.expect(body.endswith(b"--" + boundary + b"--\r\n"), "the last boundary")
+        parts = {}
+        for part in body.split(b"--" + boundary + b"\r\n")[1:]:
+            head, _, data = part.partition(b"\r\n\r\n")
+            name = re.search(rb'name="(\w+)"', head)
+            parts[name[1].decode() if name else ""] = data.split(b"\r\n--" + boundary)[0].removesuffix(b"\r\n")
+        return parts
+
+    def keep(self, name: str, wav: bytes) -> int:
+        self.expect(wav[:4] == b"RIFF" and wav[8:16] == b"WAVEfmt " and wav[20:24] == b"\1\0\1\0", "PCM, mono")
+        self.expect(int.from_bytes(wav[40:44], "little") == len(wav) - 44, "WAV length")
+        number = max(self.store, default=0) + 1
+        self.store[number] = (name, wav)
+        return number
+
+    def play(self, number: int, volume: int) -> None:
+        wav = self.store[number][1]
+        self.heard = (np.frombuffer(wav[44:], "<i2") * (volume / 100)).astype("<i2").tobytes()
+        self.stored, self.plays = True, self.plays + 1
+        self.timer = asyncio.create_task(self.until_over(len(wav) / 2 / int.from_bytes(wav[24:28], "little")))
+        self.tasks.add(self.timer)
+
+    async def until_over(self, seconds: float) -> None:
+        self.tell(True)
+        await asyncio.sleep(seconds)
+        self.tell(False)
+
+    def stop(self) -> None:
+        if self.timer:
+            self.timer.cancel()
+        self.heard = b""
+        self.tell(False)
+
+    def tell(self, playing: bool) -> None:
+        """Events, where the make has them."""
+
+
+class Axis(Keeps):
+    """VAPIX: transmit.cgi wants raw mu-law and exactly Content-Length bytes, then it answers; clips, events, tests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tested = {"SpeakerTestStatus": "Uncalibrated", "TestTimestamp": "", "CalibrationTimestamp": ""}
+        self.events: asyncio.StreamWriter | None = None
 
     async def serve(self, method, path, headers, reader, writer) -> None:
         if path == "/axis-cgi/param.cgi?action=list&group=Properties.Audio":
             self.expect(method == "GET", "param.cgi is a GET")
             return self.reply(writer, 200, b"root.Properties.Audio.Decoder.Format=g711,axis-mulaw-128,g726,opus\n")
-        self.expect((method, path) == ("POST", "/axis-cgi/audio/transmit.cgi"), f"{method} {path}")
+        if path != "/axis-cgi/audio/transmit.cgi":
+            return await self.clip(method, path, headers, reader, writer)
+        self.expect(method == "POST", f"{method} {path}")
         if self.fault == "busy":
             return self.reply(writer, 503)
         self.expect(headers.get("content-type") in ("audio/basic", "audio/axis-mulaw-128"), "content-type")
@@ -195,9 +262,88 @@ class Axis(Http):
             self.reply(writer, 200)
         return None
 
+    async def clip(self, method, path, headers, reader, writer) -> None:
+        """The media clip API, the event stream, the auto speaker test service: their documents' own examples."""
+        if path == "/axis-cgi/param.cgi?action=list&group=MediaClip":
+            rows = [f"root.MediaClip.M{n}.Name={name}\n" for n, (name, _) in self.store.items()]
+            return self.reply(writer, 200, "".join(rows).encode())
+        if found := re.fullmatch(r"/axis-cgi/mediaclip\.cgi\?action=upload&media=audio&name=([\w-]+)", path):
+            parts = await self.form(headers, reader)
+            if self.full:
+                return self.reply(writer, 200, b"Error: no space left\n")
+            return self.reply(writer, 200, f"OK\nuploaded={self.keep(found[1], parts['file'])}\n".encode())
+        if found := re.fullmatch(r"/axis-cgi/mediaclip\.cgi\?action=remove&clip=(\d+)", path):
+            del self.store[int(found[1])]
+            return self.reply(writer, 200, b"OK\n")
+        if found := re.fullmatch(r"/axis-cgi/playclip\.cgi\?clip=(\d+)&repeat=0&volume=(\d+)", path):
+            self.play(int(found[1]), int(found[2]))
+            return self.reply(writer, 200, f"OK\nplaying={found[1]}\n".encode())
+        if path == "/axis-cgi/stopclip.cgi":
+            self.stop()
+            return self.reply(writer, 200, b"OK\n")
+        if path == "/vapix/axast":
+            asked = json.loads(await reader.readexactly(int(headers["content-length"])))
+            if "axast:PerformSpeakerTest" in asked:
+                self.tested = {**self.tested, "SpeakerTestStatus": "OK", "TestTimestamp": f"{self.date()}"}
+                return self.reply(writer, 200, b"{}")
+            self.expect(asked == {"axast:GetSpeakerTestReport": {}}, f"{asked}")
+            return self.reply(writer, 200, json.dumps({"SpeakerTestReport": self.tested}).encode())
+        self.expect((method, path) == ("GET", "/vapix/ws-data-stream?sources=events"), path)
+        if self.fault == "old":
+            return self.reply(writer, 404)
+        return await self.stream(headers, reader, writer)
 
-class Hikvision(Http):
-    """ISAPI: one session at a time, and it blocks the next until it is closed."""
+    @staticmethod
+    def date() -> str:
+        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    async def stream(self, headers, reader, writer) -> None:
+        """RFC 6455: the key with its GUID hashed; a client's frames are masked, ours are not."""
+        self.expect(headers["upgrade"] == "websocket" and headers["connection"] == "Upgrade", "upgrade")
+        self.expect(headers["sec-websocket-version"] == "13", "version")
+        guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        proof = base64.b64encode(hashlib.sha1((headers["sec-websocket-key"] + guid).encode()).digest()).decode()
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            + f"Sec-WebSocket-Accept: {proof}\r\n\r\n".encode()
+        )
+        head = await reader.readexactly(2)
+        self.expect(head[0] == 0x81 and head[1] & 0x80, "a masked text frame")
+        size = head[1] & 0x7F
+        if size == 126:
+            size = int.from_bytes(await reader.readexactly(2), "big")
+        mask, data = await reader.readexactly(4), await reader.readexactly(size)
+        asked = json.loads(bytes(b ^ mask[i % 4] for i, b in enumerate(data)))
+        self.expect(
+            asked["params"] == {"eventFilterList": [{"topicFilter": "tnsaxis:MediaClip/tnsaxis:Playing"}]}, "filter"
+        )
+        self.events = writer
+        self.event({"apiVersion": "1.0", "method": "events:configure", "data": {}})
+        await reader.read()
+        self.events = None
+
+    def event(self, body: dict) -> None:
+        data = json.dumps(body).encode()
+        assert self.events
+        size = bytes([len(data)]) if len(data) < 126 else b"\x7e" + len(data).to_bytes(2, "big")
+        self.events.write(b"\x81" + size + data)
+
+    def tell(self, playing: bool) -> None:
+        if self.events is None or self.fault == "silent":
+            return
+        message = {
+            "source": {"audiodeviceid": "0", "audiooutputid": "0"},
+            "key": {},
+            "data": {"Playing": f"{playing:d}"},
+        }
+        notification = {"topic": "tnsaxis:MediaClip/Playing", "timestamp": 1668087150446, "message": message}
+        self.event({"apiVersion": "1.0", "method": "events:notify", "params": {"notification": notification}})
+
+
+class Hikvision(Keeps):
+    """ISAPI: one session at a time, and it blocks the next until it is closed; an IP speaker's store of clips."""
+
+    CLIPS = "/ISAPI/AccessControl/EventCardLinkageCfg/CustomAudio"
 
     codec = "pcma"
     BASE = "/ISAPI/System/TwoWayAudio/channels"
@@ -229,10 +375,36 @@ class Hikvision(Http):
                 self.expect(headers.get("content-type") == "application/octet-stream", "content-type")
                 self.expect(self.session, "data without a session")
                 await self.listen(reader)
+            case _ if path.startswith(self.CLIPS):
+                await self.clip(method, path, headers, reader, writer)
             case _:
                 self.wrong.append(f"{method} {path}")
                 self.reply(writer, 404)
         return None
+
+    async def clip(self, method, path, headers, reader, writer) -> None:
+        """As the web pages of a DS-QA speaker ask: JSON, and an upload of two parts."""
+        rest = path.removeprefix(self.CLIPS)
+        if (method, rest) == ("GET", "?format=json"):
+            rows = [{"customAudioID": n, "customAudioName": name} for n, (name, _) in self.store.items()]
+            return self.reply(writer, 200, json.dumps({"CustomAudioInfoList": rows}).encode())
+        if (method, rest) == ("POST", "?format=json"):
+            parts = await self.form(headers, reader)
+            info = json.loads(parts["CustomAudioInfo"])["CustomAudioInfo"]
+            self.expect(info["audioFileFormat"] == "wav" and info["audioFileSize"] == len(parts["audioData"]), "info")
+            if self.full:
+                return self.reply(writer, 403, b'{"statusCode": 4}')
+            number = self.keep(info["customAudioName"], parts["audioData"])
+            return self.reply(writer, 200, json.dumps({"statusCode": 1, "customAudioID": number}).encode())
+        found = re.fullmatch(r"/(\d+)/(play|stop)\?format=json", rest)
+        self.expect(found and method == "PUT", f"{method} {path}")
+        if found and found[2] == "play":
+            asked = json.loads(await reader.readexactly(int(headers["content-length"])))
+            self.expect(asked["audioOutID"] == [1] and 1 <= asked["audioVolume"] <= 100, f"{asked}")
+            self.play(int(found[1]), asked["audioVolume"])
+        else:
+            self.stop()
+        return self.reply(writer, 200, b'{"statusCode": 1, "statusString": "OK"}')
 
 
 class Dahua(Http):

@@ -42,10 +42,12 @@ from edge_agent.speakers.tune import TuneSpeaker
 
 CLOCK = SystemClock()
 WITH_PASSWORD = ("axis", "hikvision", "dahua", "algo", "onvif", "sip", "gb28181")
-KINDS = ("simulated", "local", "rtp", "dji", "tune", *WITH_PASSWORD)
+KINDS = ("simulated", "local", "rtp", "dji", "tune", "axis-clips", "hikvision-clips", *WITH_PASSWORD)
 WITHOUT_LIVE = ("dji", "tune")
 PROVES = dict.fromkeys(("dahua", "hikvision", "gb28181"), "accepted")  # the others: delivered
-PROVES |= {"tune": "none"} | dict.fromkeys(("algo", "dji"), "playing")
+PROVES |= {"tune": "none", "hikvision-clips": "accepted", "axis-clips": "tested"} | dict.fromkeys(
+    ("algo", "dji"), "playing"
+)
 ASOUND = 'pcm.tape {{ type file  slave {{ pcm {{ type null }} }}  file "{file}"  format "raw" }}\n'
 
 
@@ -91,6 +93,7 @@ async def meet(
         async def make(kind: str, **facts: Any) -> Met:
             makes = {"rtp": fakes.Rtp, "axis": fakes.Axis, "hikvision": fakes.Hikvision, "dahua": fakes.Dahua}
             makes |= {"algo": fakes.Algo, "onvif": fakes.Onvif, "sip": fakes.Sip, "gb28181": fake_gb28181.Gb28181}
+            makes |= {"axis-clips": fakes.Axis, "hikvision-clips": fakes.Hikvision}
             makes |= {"dji": fake_dji.Dji}
             device = await stack.enter_async_context(makes[kind]()) if kind in makes else None
             login = {"username": fakes.USER, "password": str(password)}
@@ -98,6 +101,11 @@ async def meet(
             match kind:
                 case "rtp":
                     section = config.RtpSpeaker(name="horn", host="127.0.0.1", port=device.port, rtcp=True, **facts)
+                case "axis-clips":
+                    device.tested = {"SpeakerTestStatus": "OK", "TestTimestamp": device.date()}
+                    section = config.AxisSpeaker(name="horn", url=device.url, clips=True, **login, **facts)
+                case "hikvision-clips":
+                    section = config.HikvisionSpeaker(name="horn", url=device.url, clips=True, **login, **facts)
                 case "axis":
                     section = config.AxisSpeaker(name="horn", url=device.url, **login, **facts)
                 case "hikvision":
