@@ -13,6 +13,7 @@ from edge_agent import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("run", "run the agent"),
     "check": ("check", "check a configuration, or dump what is in effect"),
+    "doctor": ("doctor", "look the whole device over: what is wrong, why it matters, and the fix"),
     "enrol": ("enrol", "become a device of the fleet by a claim; renew the certificate; say how it stands"),
     "wipe": ("wipe", "delete what identifies this device and what it recorded, with a certificate of deletion"),
     "time": ("clock", "what time it is and who says so; set the clock before anything speaks TLS"),

@@ -50,3 +50,7 @@ class Site(Section, frozen=True):
     lat: Lat | None = None
     lon: Lon | None = None
     alt_m: Annotated[float, Meta(ge=-500, le=9000)] | None = None  # of the take-off place, above the sea
+    keep_days_min: Annotated[float, Meta(ge=0, le=36_500)] | None = (
+        None  # how long originals must and may be kept here;
+    )
+    keep_days_max: Annotated[float, Meta(ge=0, le=36_500)] | None = None  # `edge-agent doctor` holds [evidence] to it

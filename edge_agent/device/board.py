@@ -32,6 +32,6 @@ def model(root: Path = Path("/")) -> str:
 def read(file: Path) -> str:
     """The text of a small file of the kernel, without its NUL or newline; empty where it cannot be read."""
     try:
-        return file.read_bytes()[:4096].decode(errors="replace").strip("\0\r\n\t ")
+        return file.read_bytes()[:65_536].decode(errors="replace").strip("\0\r\n\t ")
     except OSError:
         return ""
