@@ -131,6 +131,7 @@ CORES = (
     "incidents/tallies.py",
     "speakers/digest.py",
     "speakers/djiwire.py",
+    "speakers/dynamics.py",
     "speakers/g711.py",
     "speakers/websocket.py",
     "speakers/gbwire.py",

@@ -216,5 +216,6 @@ class Voice(Section, frozen=True):
 
     speed_wpm: Annotated[int, Meta(ge=80, le=400)] = 160
     tone: bool = True
+    compress: bool = True  # high-pass and compressor before the loudness is set: for horns in the open
     loudness_lufs: Annotated[float, Meta(ge=-40, le=-6)] = -16.0  # EBU R128; the attention tone's RMS in dBFS, too
     stale_s: Annotated[float, Meta(gt=0, le=600)] = 10.0

@@ -17,7 +17,7 @@ from edge_agent import config
 from edge_agent.messages import Phrase
 from edge_agent.phrases import pronounceable
 from edge_agent.runtime import DriverError
-from edge_agent.speakers import recordings, sound
+from edge_agent.speakers import dynamics, recordings, sound
 from edge_agent.speakers.sound import Clip, Floats, Pcm
 
 MAX_SPEECH_S = 300.0
@@ -79,7 +79,7 @@ class Voice:
         gap = np.zeros(round(sound.GAP_S * rate_hz))
         tone = [sound.attention_tone(rate_hz, level), gap] if self._section.tone else []
         return Clip(
-            samples=sound.to_pcm(np.concatenate([*tone, sound.at_level(samples, rate_hz, level, sound.loudness_lufs)])),
+            samples=sound.to_pcm(np.concatenate([*tone, self._levelled(samples, rate_hz)])),
             rate_hz=rate_hz,
             text=name,
             tone_hz=sound.TONE_HZ if self._section.tone else None,
@@ -97,13 +97,18 @@ class Voice:
         for phrase, text in zip(phrases, texts, strict=True):
             speech = self._speak(engine, text, phrase.lang)
             speech = sound.resampled(speech, engine.rate_hz, rate_hz)
-            parts += [sound.at_level(speech, rate_hz, level, sound.loudness_lufs), gap]
+            parts += [self._levelled(speech, rate_hz), gap]
         return Clip(
             samples=sound.to_pcm(np.concatenate(parts)),
             rate_hz=rate_hz,
             text=" ".join(phrase.text for phrase in phrases),
             tone_hz=sound.TONE_HZ if self._section.tone else None,
         )
+
+    def _levelled(self, samples: Floats, rate_hz: int) -> Floats:
+        if self._section.compress:
+            samples = dynamics.compressed(samples, rate_hz)
+        return sound.at_level(samples, rate_hz, self._section.loudness_lufs, sound.loudness_lufs)
 
     def _speak(self, engine: Engine, text: str, lang: str) -> Floats:
         with _LOCK:
