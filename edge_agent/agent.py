@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -206,7 +207,7 @@ class Agent:
             return None
 
     def _make_speakers(self) -> None:
-        from edge_agent.speakers import OnVehicle, Standing, open_speaker
+        from edge_agent.speakers import OnVehicle, Standing, open_speaker, programme
         from edge_agent.speakers.announcer import Announcer
         from edge_agent.speakers.ear import Ear
         from edge_agent.speakers.voice import Voice
@@ -231,6 +232,8 @@ class Agent:
         self.parts += [(f"standing.{name}", one.run) for name, one in speakers.items() if isinstance(one, Standing)]
         if speakers:
             self.parts.append(("announcer", self.announcer.run))
+        if self.settings.announcements.scheduled:
+            self.parts.append(("programme", partial(programme.run, self.settings, self.offer, self.clock)))
 
     def _make_vision(self) -> None:
         from edge_agent.incidents.hotlist_store import HotLists

@@ -23,6 +23,7 @@ camera = "c"
 polygon = [[0, 0], [1, 0], [1, 1]]
 """
 SECRET = "s3cret-word"
+SCHEDULED = '[[announcements.scheduled]]\nid = "a"\n{}\nsay = [{{text = "{}"}}]\n'
 GB = """device = "34020000001110000001"
 channel = "34020000001370000001"
 platform = "3402000000200000000{}"
@@ -56,6 +57,11 @@ def speaker(more: str = "", kind: str = "simulated", name: str = "horn") -> str:
         (speaker('url = "http://h"\nca_file = "no.pem"', "axis"), "speaker[horn].ca_file: no such file"),
         (speaker(GB.format(1), "gb28181") + speaker(GB.format(2), "gb28181", "b"), "speaker[b].platform: there is one"),
         (speaker('device = "7"', "gb28181"), "speaker[horn].device: Expected `str` matching regex"),
+        (SCHEDULED.format('cron = "99 * * * *"', "x"), "announcements.scheduled[a].cron: "),
+        (SCHEDULED.format("", "x"), "announcements.scheduled[a]: give either `cron` or `rrule`, or `sun`"),
+        (SCHEDULED.format('sun = "dusk"', "x"), "announcements.scheduled[a].sun: the sun of what place?"),
+        (SCHEDULED.format('cron = "0 18 * * *"', "🙂"), "announcements.scheduled[a].say[0].text: "),
+        (SCHEDULED.format('speakers = ["bell"]', "x"), "announcements.scheduled[a].speakers: no speaker"),
         ('[announcements]\nquiet = ["22-06"]', "announcements.quiet[0]: Expected `str` matching regex"),
         ("[announcements]\nmax_volume_pct = 500", "announcements.max_volume_pct: Expected `float` <= 100.0"),
     ],

@@ -27,7 +27,7 @@ from edge_agent.config.vision import (
     SimulatedDetector,
     View,
 )
-from edge_agent.phrases import phrase_faults
+from edge_agent.phrases import phrase_faults, pronounceable
 from edge_agent.plans.judge import route_faults
 from edge_agent.sealing import SealError, check_recipient
 
@@ -148,6 +148,16 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
     if config.mqtt is not None:
         faults += _mqtt_faults(config.mqtt)
     faults += _speaker_faults(config.speakers)
+    for one in config.announcements.scheduled:
+        where = f"announcements.scheduled[{one.id}]"
+        faults += _rule_faults(where, one.when, config.site)
+        for number, phrase in enumerate(one.say):
+            try:
+                pronounceable(phrase.text, phrase.lang)
+            except ValueError as error:
+                faults.append(f"{where}.say[{number}].text: {error}")
+        for name in one.speakers:
+            known(f"{where}.speakers", name, spoken_to, "speaker")
     faults += [
         f"speaker[{one.name}].type: a tune sounds from the vehicle, and there is no [vehicle]"
         for one in config.speakers

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from edge_agent.config.base import Id, Lat, Lon, Port, Secret, Section
-from edge_agent.messages import AnnouncementClass, Proof
+from edge_agent.config.flight import Schedule
+from edge_agent.messages import AnnouncementClass, Phrase, Proof
 
 
 class AnySpeaker(Section, frozen=True, kw_only=True):
@@ -185,6 +186,35 @@ Speaker = (
 )
 
 
+class ScheduledAnnouncement(Section, frozen=True, kw_only=True):
+    """What is said at fixed times, in the site's time zone: by `cron`, `rrule` from `dtstart`, or the `sun`.
+
+    One that could not be said in its time (`voice.stale_s`) is not said later.
+    """
+
+    id: Id
+    say: Annotated[tuple[Phrase, ...], Meta(min_length=1)]
+    speakers: tuple[Id, ...] = ()
+    cron: str | None = None
+    rrule: str | None = None
+    dtstart: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?$")] | None = None
+    sun: Literal["dawn", "sunrise", "sunset", "dusk"] | None = None
+    offset_min: Annotated[float, Meta(ge=-720, le=720)] = 0.0
+
+    @property
+    def when(self) -> Schedule:
+        """Its times, as those of a flight's schedule are told."""
+        return Schedule(
+            id=self.id,
+            route=self.id,
+            cron=self.cron,
+            rrule=self.rrule,
+            dtstart=self.dtstart,
+            sun=self.sun,
+            offset_min=self.offset_min,
+        )
+
+
 Hours = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")]
 
 
@@ -203,6 +233,7 @@ class Announcements(Section, frozen=True):
     drone_max_alt_m: Annotated[float, Meta(ge=0, le=500)] = 60.0
     drone_max_speed_mps: Annotated[float, Meta(ge=0, le=30)] = 3.0
     drone_radius_m: Annotated[float, Meta(gt=0, le=10_000)] = 60.0  # around the place that a warning is for
+    scheduled: tuple[ScheduledAnnouncement, ...] = ()
 
 
 def quiet_span(text: str) -> tuple[int, int]:
