@@ -15,7 +15,7 @@ from sitl import control, rival, verdict
 from sitl.agent import Agent
 from sitl.language import Phrasebook
 from sitl.station import MODES
-from sitl.world import FLIGHT_S, ZONE, World
+from sitl.world import FLIGHT_S, POLL_S, ZONE, World
 
 phrase = Phrasebook()
 READY_S = 120.0
@@ -169,6 +169,19 @@ async def refused(world: World, route: str, reason: str) -> None:
     reply = await world.agent.order("fly", route=route)
     assert reply.get("state") not in ("accepted", "done"), f"the agent answers {reply}"
     assert reason in str(reply.get("reason")), f"the agent answers {reply}"
+
+
+@phrase("the patrol {route} is refused because of {reason} within {seconds} s")
+async def refused_within(world: World, route: str, reason: str, seconds: float) -> None:
+    """Other gates may still be waiting, for the position or the EKF."""
+    end = world.clock.now() + seconds
+    while True:
+        reply = await world.agent.order("fly", route=route)
+        assert reply.get("state") not in ("accepted", "done"), f"the agent answers {reply}"
+        if reason in str(reply.get("reason")):
+            return
+        assert world.clock.now() < end, f"the agent answers {reply}"
+        await asyncio.sleep(POLL_S)
 
 
 @phrase("the operator asks to {what}")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from sitl import vehicles
@@ -21,6 +21,9 @@ from sitl.wire import Wire
 HOME = (30.2461, 120.1552)
 ZONE = "Asia/Shanghai"
 BEGAN_S = datetime(2026, 6, 1, 8, 0, tzinfo=ZoneInfo(ZONE)).timestamp()
+if TYPE_CHECKING:
+    from sitl.centre import Centre
+
 POLL_S = 0.03
 START_WALL_S = 60.0
 INSIST_S = 20.0
@@ -51,6 +54,7 @@ class World:
         self.resumed_s: list[float] = []  # when a person took the drone back into the agent's hands
         self.ends_at_home = True
         self.story: list[str] = []
+        self.centre: Centre | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     def _vehicle(self, kind: str, slot: int) -> Any:
@@ -97,6 +101,8 @@ class World:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
         await self.agent.stop()
+        if self.centre is not None:
+            self.centre.stop()
         await self.station.close()
         await self.wire.close()
         await self.vehicle.stop()
