@@ -121,6 +121,7 @@ class Agent:
         control = Control(self.data_dir, self.execute, self.outlook.status, self.outbox.retry, self.desk.became)
         control.originals = Custody(self.evidence, self.outbox.event).execute
         control.preflight = self.preflight
+        control.drift = self.drift
         self.parts.append(("control", control.run))
 
     # --- what is made ---------------------------------------------------------------------------------------------
@@ -539,6 +540,24 @@ class Agent:
             known = ", ".join(route.id for route in self.settings.routes) or "none is configured"
             return Reply(state="rejected", reason=f"no route is called {route_id} (there is: {known})")
         return {"checks": self.pilot.checks(route)}
+
+    async def drift(self) -> dict[str, Any] | Reply:
+        """What of the autopilot's settings is not as it was applied; that is a fault, for the centre to know of."""
+        from edge_agent.flight import param_report, param_shelf
+
+        if self.pilot is None:
+            return Reply(state="rejected", reason=self.grounded)
+        try:
+            applied = await asyncio.to_thread(param_shelf.applied, self.data_dir)
+        except DriverError as error:
+            return Reply(state="rejected", reason=str(error))
+        aboard = await self.pilot.read_params(applied.wanted)
+        if isinstance(aboard, Refusal):
+            return Reply(state="rejected", reason=str(aboard), refusal=aboard)
+        found = param_report.drifted(applied.wanted, aboard)
+        if found:
+            await self.report("fault", Fault(part="params", reason="; ".join(map(str, found))[:1000]))
+        return {"checked": len(applied.wanted), "applied": applied.time, "drift": [one._asdict() for one in found]}
 
     async def tell(self, run: str, reply: Reply) -> None:
         """How far a flight or an announcement is, for the centre if it asked for it."""

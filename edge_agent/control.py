@@ -44,7 +44,11 @@ class Preflight(msgspec.Struct, frozen=True, tag_field="name", tag="preflight"):
     route: str | None = None
 
 
-Question = Request | Status | RetryEvents | Became | Originals | Preflight
+class Drift(msgspec.Struct, frozen=True, tag_field="name", tag="drift"):
+    """Are the autopilot's settings still those that were applied? A difference is reported as a fault."""
+
+
+Question = Request | Status | RetryEvents | Became | Originals | Preflight | Drift
 
 
 @contextmanager
@@ -72,6 +76,7 @@ class Control:
         self._became = became
         self.originals: Callable[[Originals, str], Awaitable[Reply]] | None = None
         self.preflight: Callable[[str | None], dict[str, Any] | Reply] | None = None
+        self.drift: Callable[[], Awaitable[dict[str, Any] | Reply]] | None = None
 
     async def run(self) -> None:
         """Serve until cancelled; the socket is open to this user alone."""
@@ -123,6 +128,8 @@ class Control:
                 return Reply(state="failed", reason=str(error))
         if isinstance(question, Preflight):
             return self.preflight(question.route) if self.preflight else Reply(state="rejected", reason="nothing flies")
+        if isinstance(question, Drift):
+            return await self.drift() if self.drift else Reply(state="rejected", reason="nothing flies")
         return await self._execute(question, by)
 
 

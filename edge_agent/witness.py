@@ -99,22 +99,28 @@ class Witness:
 
     def tidy(self) -> int:
         """Delete what must go; returns how many files went. Blocks."""
+        entries = list[Entry]()
+        for path, why in self.due():
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise DriverError(f"{path}: cannot be deleted: {error.strerror}") from None
+            entries.append(("original.deleted", "retention", {"file": path.name, "why": why}))
+        self._audit.append(entries)
+        return len(entries)
+
+    def due(self) -> list[tuple[Path, str]]:
+        """The originals that must go now, each with the setting that says so. Blocks."""
         files: list[tuple[float, int, Path]] = []
         for path in (self._dir / FOLDER).glob("[!.]*"):
             with contextlib.suppress(OSError):
                 status = path.stat()
                 files.append((status.st_mtime, status.st_size, path))
-        now, left, entries = self._clock.wall(), sum(size for _, size, _ in files), list[Entry]()
+        now, left, found = self._clock.wall(), sum(size for _, size, _ in files), list[tuple[Path, str]]()
         for written_s, size, path in sorted(files):
             old = now - written_s > self._section.keep_days * DAY_S
             if not old and left <= self._section.max_mib * MIB:
                 continue
-            why = "privacy.keep_days" if old else "privacy.max_mib"
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise DriverError(f"{path}: cannot be deleted: {error.strerror}") from None
             left -= size
-            entries.append(("original.deleted", "retention", {"file": path.name, "why": why}))
-        self._audit.append(entries)
-        return len(entries)
+            found.append((path, "privacy.keep_days" if old else "privacy.max_mib"))
+        return found

@@ -15,6 +15,10 @@ ANALYZE = shutil.which("systemd-analyze")
 SYSUSERS = shutil.which("systemd-sysusers")
 
 
+# What each of the daily services may expose at most, in tenths, beside 1.3 for the agent.
+LIMITS = {"edge-agent-retention.service": 2, "edge-agent-drift.service": 2}
+
+
 def setting(name: str) -> list[str]:
     return [line.partition("=")[2] for line in LINES if line.startswith(f"{name}=")]
 
@@ -35,18 +39,24 @@ def test_what_the_unit_names_is_made_before_it_starts() -> None:
 
 
 @pytest.mark.skipif(ANALYZE is None, reason="no systemd-analyze here: apt-get install systemd")
-def test_systemd_finds_no_fault_in_the_unit_and_an_exposure_of_at_most_1_3(tmp_path: Path) -> None:
+def test_systemd_finds_no_fault_in_the_units_and_no_more_exposure_than_is_said(tmp_path: Path) -> None:
     assert ANALYZE is not None
-    unit = tmp_path / UNIT.name
-    program = "/opt/edge-agent/current/bin/edge-agent"
-    unit.write_text("\n".join(LINES).replace(program, "/bin/true"), encoding="utf-8")
-    line = [ANALYZE, "verify", "--recursive-errors=no", str(unit)]
+    for file in FOLDER.glob("edge-agent*.*"):
+        text = file.read_text(encoding="utf-8")
+        for program in ("/opt/edge-agent/current/bin/edge-agent", "/opt/edge-agent/guard"):
+            text = text.replace(program, "/bin/true")
+        (tmp_path / file.name).write_text(text, encoding="utf-8")
+    units = [
+        str(tmp_path / name) for name in (UNIT.name, *LIMITS, "edge-agent-drift.timer", "edge-agent-retention.timer")
+    ]
+    line = [ANALYZE, "verify", "--recursive-errors=no", *units]
     found = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stderr
-    assert UNIT.name not in found.stderr, found.stderr
-    line = [ANALYZE, "security", "--offline=true", "--threshold=13", "--no-pager", str(unit)]
-    found = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
-    assert found.returncode == 0, found.stdout[-300:] + found.stderr
+    assert "edge-agent" not in found.stderr, found.stderr
+    for name, limit in {UNIT.name: 13, **LIMITS}.items():
+        line = [ANALYZE, "security", "--offline=true", f"--threshold={limit}", "--no-pager", str(tmp_path / name)]
+        found = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        assert found.returncode == 0, found.stdout[-300:] + found.stderr
 
 
 @pytest.mark.skipif(SYSUSERS is None, reason="no systemd-sysusers here: apt-get install systemd")
@@ -55,3 +65,60 @@ def test_systemd_would_make_the_account(tmp_path: Path) -> None:
     line = [SYSUSERS, "--dry-run", f"--root={tmp_path}", str(FOLDER / "sysusers.d" / "edge-agent.conf")]
     found = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stderr
+
+
+class Guarded:
+    """The guard's directory, with a release on trial before another."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        for name in ("1.0", "2.0"):
+            (base / "releases" / name).mkdir(parents=True)
+        (base / "current").symlink_to("releases/2.0")
+        (base / "trial").symlink_to("releases/1.0")
+
+    def call(self, verb: str, **env: str) -> None:
+        env = {"PATH": "/usr/bin:/bin", "EDGE_AGENT_BASE": str(self.base), **env}
+        subprocess.run([FOLDER / "guard", verb], env=env, check=True, timeout=60, capture_output=True)
+
+    def runs(self) -> str:
+        return (self.base / "current").readlink().name
+
+
+def test_a_release_that_fails_three_starts_is_put_back(tmp_path: Path) -> None:
+    guard = Guarded(tmp_path)
+    for _ in range(3):
+        guard.call("begin")
+        assert guard.runs() == "2.0"
+        guard.call("end", SERVICE_RESULT="exit-code", EXIT_STATUS="1")
+    guard.call("begin")
+    assert guard.runs() == "1.0"
+    assert (tmp_path / "rolled-back").read_text().strip() == "2.0"
+    assert not {"trial", "starts"} & {entry.name for entry in tmp_path.iterdir()}
+
+
+def test_a_release_that_has_settled_or_is_stopped_by_a_person_is_not_put_back(tmp_path: Path) -> None:
+    guard = Guarded(tmp_path)
+    for _ in range(5):
+        guard.call("begin")
+        guard.call("end", SERVICE_RESULT="success")
+    guard.call("begin")
+    guard.call("settled")
+    for _ in range(5):
+        guard.call("begin")
+        guard.call("end", SERVICE_RESULT="signal")
+    assert guard.runs() == "2.0"
+
+
+def test_a_guard_that_was_cut_off_goes_on(tmp_path: Path) -> None:
+    guard = Guarded(tmp_path)
+    (tmp_path / "starts").write_text("3\n")
+    (tmp_path / ".current.back").symlink_to("releases/1.0")  # cut off before the rename
+    guard.call("begin")
+    assert guard.runs() == "1.0"
+    guard = Guarded(tmp_path / "again")
+    (tmp_path / "again" / "current").unlink()
+    (tmp_path / "again" / "current").symlink_to("releases/1.0")  # cut off right after it
+    (tmp_path / "again" / "starts").write_text("3\n")
+    guard.call("begin")
+    assert (guard.runs(), (tmp_path / "again" / "trial").is_symlink()) == ("1.0", False)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from edge_agent import config, files
+import msgspec
+
+from edge_agent import config, control, files
 from edge_agent.cli.check import print_json
-from edge_agent.flight import param_file
-from edge_agent.flight.param_file import Plan, Wish, shown
+from edge_agent.cli.fly import EX_TEMPFAIL
+from edge_agent.flight import param_file, param_report, param_shelf
+from edge_agent.flight.param_file import Change, Plan, Wish, shown
+from edge_agent.flight.param_ranges import Ranges
+from edge_agent.flight.param_report import Report, Source
 from edge_agent.flight.workbench import Workbench, workbench
 from edge_agent.messages import Refusal
 from edge_agent.runtime import DriverError, SystemClock
+from edge_agent.topics import rfc3339
 
 EX_DIFFERS = EX_REFUSED = 1
 LARGEST_FILE = 1 << 20
@@ -55,7 +63,7 @@ async def run(args: argparse.Namespace, settings: config.Agent, wishes: list[Wis
     async with workbench(settings, SystemClock()) as bench:
         await bench.hear()
         if args.verb == "backup":
-            file = _backup(args, settings, await bench.read_all(_progress))
+            file = _backup(args, settings, await bench.read_all(_progress), datetime.now(UTC))
             _say(args, {"state": "done", "backup": str(file)}, [f"backed up to {file}"])
             return 0
         refused = _refused(bench, wishes) if args.verb == "apply" else None
@@ -64,6 +72,8 @@ async def run(args: argparse.Namespace, settings: config.Agent, wishes: list[Wis
             return EX_REFUSED
         aboard = await bench.read_all(_progress)
         plan = _compare(wishes, aboard)
+        if args.verb != "diff":
+            _refuse_values(plan, await _ranges(bench), args.accept)
         if args.verb != "apply" or args.dry_run:
             _say(args, _told(plan), _lines(plan))
             return EX_DIFFERS if args.verb == "diff" and plan.changes else 0
@@ -91,42 +101,136 @@ def _compare(wishes: list[Wish], aboard: dict[str, float]) -> Plan:
 async def _apply(
     args: argparse.Namespace, settings: config.Agent, bench: Workbench, wishes: list[Wish], aboard: dict[str, float]
 ) -> int:
-    plan = _compare(wishes, aboard)
-    if not plan.changes:
-        _say(args, {"state": "done", "set": [], "backup": None, **_told(plan)}, _lines(plan))
-        return 0
-    backup = _backup(args, settings, aboard)
-    done: list[str] = []
+    """What acts from a start on goes first, then the autopilot is started anew, then the rest; then all is re-read."""
+    plan, ranges = _compare(wishes, aboard), await _ranges(bench)
+    now = datetime.now(UTC)
+    backup = _backup(args, settings, aboard, now) if plan.changes else None
+    done: dict[str, tuple[float, float]] = {}
     failed: dict[str, str] = {}
+    restart = ""
     for _ in range(PASSES):
-        for change in plan.changes:
-            if change.aboard is None or change.name in failed:
-                continue
-            answer = await bench.set(change.name, change.value)
-            if isinstance(answer, Refusal):
-                failed[change.name] = str(answer)
-                break
-            if answer is not None:
-                failed[change.name] = f"{change.wish}: {answer}"
-            else:
-                done.append(change.name)
-        plan = _compare(wishes, await bench.read_all(_progress))
+        first = [change for change in plan.changes if ranges.reboots(change.name)]
+        rest = [change for change in plan.changes if change not in first]
+        await _set(bench, first, done, failed)
+        if first and not failed:
+            restart = await _restart(args, bench, first)
+        await _set(bench, rest, done, failed)
+        if not plan.changes:
+            break
+        aboard = await bench.read_all(_progress)
+        plan = _compare(wishes, aboard)
         if failed or not plan.changes:
             break
-    state = "failed" if failed or plan.changes else "done"
-    found = {"state": state, "backup": str(backup), "set": done, "failed": failed, **_told(plan)}
-    lines = [*(f"not set: {why}" for why in failed.values()), *(_lines(plan) if plan.changes else [])]
-    lines += [f"{len(done)} set and read back; what was there before: {backup}"]
-    if state == "done":
-        lines += ["restart the autopilot (some settings act only from its next start), then: edge-agent params diff"]
-    _say(args, found, lines)
+    state: Literal["done", "failed"] = "failed" if failed or plan.changes else "done"
+    version = await bench.firmware()
+    report = Report(
+        time=rfc3339(now.timestamp()), device=settings.site.device, vehicle=getattr(settings.vehicle, "url", ""),
+        system_id=bench.link.system_id, firmware=".".join(map(str, version or ())) or "unknown",
+        files=tuple(Source(file=str(f), sha256=hashlib.sha256(f.read_bytes()).hexdigest()) for f in args.files),
+        state=state, set=done, failed=failed, backup=str(backup) if backup else None,
+        wanted=_applied(settings) | param_report.wanted(wishes, plan, lambda wish: param_file.as_aboard(wish, aboard)),
+    )  # fmt: skip
+    kept = param_shelf.keep(settings.data_dir, report, _stem(now))
+    found = {"state": state, "backup": report.backup, "report": str(kept), "set": list(done), "failed": failed}
+    lines = [*(f"not set: {why}" for why in failed.values()), *(_lines(plan) if plan.changes or not done else [])]
+    if done:
+        lines.append(f"{len(done)} set and read back; what was there before: {backup}")
+    lines += [f"signed report: {kept}", *([restart] if restart else [])]
+    _say(args, found | {"restart": restart or None, **_told(plan)}, lines)
     return 0 if state == "done" else EX_REFUSED
 
 
-def _backup(args: argparse.Namespace, settings: config.Agent, aboard: dict[str, float]) -> Path:
+def _applied(settings: config.Agent) -> dict[str, float]:
+    """What earlier reports stand for: a small layer that is applied later takes none of it back."""
+    try:
+        return param_shelf.applied(settings.data_dir).wanted
+    except DriverError:
+        return {}
+
+
+async def _set(
+    bench: Workbench, changes: list[Change], done: dict[str, tuple[float, float]], failed: dict[str, str]
+) -> None:
+    for change in changes:
+        if change.aboard is None or change.name in failed:
+            continue
+        answer = await bench.set(change.name, change.value)
+        if isinstance(answer, Refusal):
+            failed[change.name] = str(answer)
+            return
+        if answer is not None:
+            failed[change.name] = f"{change.wish}: {answer}"
+        else:
+            done[change.name] = (change.aboard, change.value)
+
+
+async def _restart(args: argparse.Namespace, bench: Workbench, first: list[Change]) -> str:
+    """Start the autopilot anew where some of what was set waits for that; what is left to a person, if anything."""
+    names = ", ".join(change.name for change in first)
+    by_hand = f"restart the autopilot ({names} act only from its next start), then: edge-agent params diff"
+    if args.no_reboot:
+        return by_hand
+    if cuts := [change.name for change in first if param_file.cuts_link(change.name)]:
+        return f"{by_hand}; not done here, as {', '.join(cuts)} may cut this link: look at baud and system id"
+    answer = await bench.reboot()
+    return "" if answer is None else f"{by_hand}; by command it does not: {answer}"
+
+
+async def _ranges(bench: Workbench) -> Ranges:
+    version = await bench.firmware()
+    text = (Path(param_file.__file__).parent / "copter.ranges").read_text(encoding="utf-8")
+    return Ranges(text, version[1] if version is not None and version[0] == 4 else None)
+
+
+def _refuse_values(plan: Plan, ranges: Ranges, accept: Sequence[str]) -> None:
+    """Raises ConfigError for values that this firmware's documentation does not admit, unless they are accepted."""
+    said = [
+        (change.wish, fault)
+        for change in plan.changes
+        if change.name not in accept and (fault := ranges.fault(change.name, change.value))
+    ]
+    if said:
+        file = said[0][0].file
+        _raise(Path(file), [
+            f"line {wish.line}: {wish.name}: {fault}; --accept {wish.name} if it is meant so"
+            for wish, fault in said if wish.file == file
+        ])  # fmt: skip
+
+
+async def drift(args: argparse.Namespace, settings: config.Agent) -> int:
+    """Asks the agent that holds the link, else the autopilot itself."""
+    applied = param_shelf.applied(settings.data_dir)
+    try:
+        answer = control.ask(settings.data_dir, control.Drift(), timeout_s=120.0)
+    except DriverError:
+        async with workbench(settings, SystemClock()) as bench:
+            await bench.hear()
+            found = param_report.drifted(applied.wanted, await bench.read_all(_progress))
+        answer = {"checked": len(applied.wanted), "applied": applied.time, "drift": [one._asdict() for one in found]}
+    if "state" in answer:  # the agent's refusal
+        _say(args, answer, [f"not checked: {answer.get('reason')}"])
+        return EX_TEMPFAIL
+    drifts = [param_report.Drift(**one) for one in answer["drift"]]
+    told = f"{len(drifts)} of {answer['checked']} settings are not as applied on {answer['applied']}"
+    _say(args, answer, [*map(str, drifts), told])
+    return EX_DIFFERS if drifts else 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """One signed report: whole, and by whom."""
+    report = param_shelf.read(args.report, args.key)
+    lines = [
+        f"{args.report}: signed and unchanged: {report.state}, {report.time}, device {report.device}",
+        f"{len(report.set)} set, {len(report.failed)} failed, {len(report.wanted)} as wanted; {report.vehicle}, "
+        f"system {report.system_id}, firmware {report.firmware}",
+    ]
+    _say(args, msgspec.to_builtins(report), lines)
+    return 0
+
+
+def _backup(args: argparse.Namespace, settings: config.Agent, aboard: dict[str, float], now: datetime) -> Path:
     """Written before anything is set, and never over another file."""
-    now = datetime.now(UTC)
-    file: Path = args.backup or settings.data_dir / "params" / f"{now:%Y%m%dT%H%M%S}Z.param"
+    file: Path = args.backup or settings.data_dir / "params" / f"{_stem(now)}.param"
     url = getattr(settings.vehicle, "url", "")
     text = param_file.written(aboard, [f"{len(aboard)} parameters of {url}, {now:%Y-%m-%d %H:%M:%S} UTC"])
     try:
@@ -137,6 +241,10 @@ def _backup(args: argparse.Namespace, settings: config.Agent, aboard: dict[str, 
     except OSError as error:
         raise DriverError(f"{file}: {error.strerror}; nothing was set: name another place by --out") from None
     return file
+
+
+def _stem(now: datetime) -> str:
+    return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z"
 
 
 # --- told -------------------------------------------------------------------------------------------------------------

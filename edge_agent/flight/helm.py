@@ -46,6 +46,8 @@ def order(link: link_core.Link, command: safety.Command, limits: Limits, now: fl
             return link.command(mavlink.MAV_CMD_DO_FENCE_ENABLE, 1, now=now)
         case safety.SetParam(name=name, value=value):
             return link.set_param(name, value, now)
+        case safety.Reboot():
+            return link.command(mavlink.MAV_CMD_PREFLIGHT_REBOOT_SHUTDOWN, 1, now=now)
         case safety.SetCurrent(seq=seq):
             return link.command(mavlink.MAV_CMD_DO_SET_MISSION_CURRENT, seq, now=now)
         case safety.WriteSlots(items=items):

@@ -310,6 +310,10 @@ class Link:
         self.transfer = transfer
         return transfer
 
+    def ask(self, number: int, now: float) -> Command:
+        """Ask for one message, once; whoever does not know it says so."""
+        return self.command(mavlink.MAV_CMD_REQUEST_MESSAGE, number, now=now)
+
     def read_params(self, names: Iterable[str], now: float) -> params.Read:
         """Read parameters by name; names that this firmware does not know end as missing."""
         return self._add(params.Read(self._to, names, now))

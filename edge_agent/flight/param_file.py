@@ -25,6 +25,8 @@ _ITS_OWN = re.compile(
 )
 # ArduCopter 4.7 lists the checks to leave out where it listed those to make (ReleaseNotes of 4.7): both mean "all".
 _SAME_MEANING = {("ARMING_CHECK", 1.0): ("ARMING_SKIPCHK", 0.0), ("ARMING_SKIPCHK", 0.0): ("ARMING_CHECK", 1.0)}
+# A change of these may cut the very link over which it is made, from the next start on.
+_LINK = re.compile(r"SERIAL\d_(BAUD|PROTOCOL|OPTIONS)\Z|SYSID_THISMAV\Z|MAV_SYSID\Z|MAV\d_|BRD_SER\d_RTSCTS\Z|NET_")
 _SWITCHES = ("_ENABLE", "_MONITOR")  # at 0 they hide the rest of their group from the list
 
 
@@ -113,7 +115,7 @@ def compare(wishes: Sequence[Wish], aboard: Mapping[str, float]) -> tuple[Plan, 
     left_out: list[str] = []
     same = 0
     for wish in wishes:
-        name, value = _as_aboard(wish, aboard)
+        name, value = as_aboard(wish, aboard)
         if _ITS_OWN.match(name):
             left_out.append(name)
         elif name not in aboard:
@@ -125,11 +127,18 @@ def compare(wishes: Sequence[Wish], aboard: Mapping[str, float]) -> tuple[Plan, 
             same += 1
         else:
             changes.append(Change(name, float32(aboard[name]), value, wish))
-    changes.sort(key=lambda change: (change.aboard is None, not change.name.endswith(_SWITCHES)))
+    changes.sort(
+        key=lambda change: (change.aboard is None, cuts_link(change.name), not change.name.endswith(_SWITCHES))
+    )
     return Plan(tuple(changes), same, tuple(left_out)), unknown
 
 
-def _as_aboard(wish: Wish, aboard: Mapping[str, float]) -> tuple[str, float]:
+def cuts_link(name: str) -> bool:
+    """Whether a change of this parameter may cut the link over which it is made."""
+    return _LINK.match(name) is not None
+
+
+def as_aboard(wish: Wish, aboard: Mapping[str, float]) -> tuple[str, float]:
     """Name and value as this firmware has them; ArduCopter 4.7 renamed many and turned centimetres into metres."""
     if wish.name in aboard:
         return wish.name, wish.value

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 15.0
 SILENT_S = 5.0
+READ_S = 60.0  # for settings, over a slow radio
 LOOK_S = 2.0
 
 
@@ -175,6 +176,21 @@ class Pilot:
     def checks(self, route: config.Route | None = None) -> list[Check]:
         """How every gate stands: for this route, or for none."""
         return self._commander.checks(route, self._clock.monotonic())
+
+    async def read_params(self, names: Iterable[str]) -> dict[str, float] | Refusal:
+        """These settings as they are aboard, what it does not have left out; refused where it is not at rest."""
+        link, now = self._link, self._clock.monotonic()
+        if not link.alive(now) or link.armed:
+            why = "it is armed" if link.alive(now) else self._silence()
+            return Refusal(gate="params.rest", reason="settings are read at rest", value=why, remedy="ask again later")
+        job = link.read_params(names, now)
+        while job.state == "running" and self._clock.monotonic() - now < READ_S:
+            await self._clock.sleep(TICK_S)
+        if job.state != "done" or not link.alive(self._clock.monotonic()):
+            return Refusal(
+                gate="params.link", reason="they could not be read", value=job.detail or "no answer", remedy="ask again"
+            )
+        return dict(job.values)
 
     def refuse(self, route: config.Route | None, by: str, cause: str) -> str | None:
         """Write down that a flight was asked for and refused; the id of the record."""

@@ -80,6 +80,10 @@ class SetParam(Struct, frozen=True, tag=True):
     value: float
 
 
+class Reboot(Struct, frozen=True, tag=True):
+    """Start the autopilot anew, so that settings act which do so only from its start on."""
+
+
 class SetCurrent(Struct, frozen=True, tag=True):
     """Make a mission item the current one, on the ground."""
 
@@ -111,7 +115,7 @@ class PlayTune(Struct, frozen=True, tag=True):
 
 
 Command = (
-    Arm | Disarm | SetMode | UploadMission | UploadFence | UploadRally | EnableFence | SetParam | SetCurrent
+    Arm | Disarm | SetMode | UploadMission | UploadFence | UploadRally | EnableFence | SetParam | Reboot | SetCurrent
     | WriteSlots | Jump | StartMission
 )  # fmt: skip
 
@@ -144,6 +148,8 @@ def permit(command: Command | PlayTune, telemetry: Telemetry | None, limits: Lim
             return _grounded("fence", telemetry)
         case SetParam(name=name, value=value):
             return _grounded("param", telemetry) or _param(name, value)
+        case Reboot():
+            return _grounded("reboot", telemetry)
         case SetCurrent():
             return _grounded("current", telemetry)
         case WriteSlots(aboard=aboard, items=items):

@@ -7,9 +7,12 @@ import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
 from edge_agent import config
 from edge_agent.flight import helm, params, safety
 from edge_agent.flight.claim import claim
+from edge_agent.flight.command import Command
 from edge_agent.flight.mavlink import Link
 from edge_agent.flight.signing_key import open_signing
 from edge_agent.flight.vehicle import Vehicle, open_vehicle
@@ -18,6 +21,9 @@ from edge_agent.runtime import Clock, DriverError
 
 TURN_S = 0.1
 HEARD_S = 30.0
+VERSION_S = 5.0
+GONE_S = 3.0  # until an autopilot that restarts has let go of its ports
+BACK_S = 60.0
 
 
 class Workbench:
@@ -42,6 +48,49 @@ class Workbench:
                 what = "no autopilot was heard" if self.link.heard_s is None else "it says neither place nor landed"
                 raise DriverError(f"{self._vehicle.url}: {what} in {wait_s:g} s; check power, cable, baud, system id")
             await self.turn()
+
+    async def firmware(self) -> tuple[int, int, int] | None:
+        """The version of the autopilot, as 4, 6, 0; None where it does not tell."""
+        number, now = mavlink.MAVLINK_MSG_ID_AUTOPILOT_VERSION, self._clock.monotonic()
+        asked = self.link.ask(number, now)
+        while (said := self.link.said.get(number)) is None:
+            if asked.state in ("refused", "silent") or self._clock.monotonic() > now + VERSION_S:
+                return None
+            await self.turn()
+        number = said[1].flight_sw_version
+        return number >> 24 & 0xFF, number >> 16 & 0xFF, number >> 8 & 0xFF
+
+    async def reboot(self) -> Refusal | str | None:
+        """Start the autopilot anew and hear it again: None when it is back, else why it was not asked or does not obey.
+
+        Raises DriverError where it does not come back.
+        """
+        job = helm.order(self.link, safety.Reboot(), self._limits, self._clock.monotonic())
+        if isinstance(job, Refusal):
+            return job
+        assert isinstance(job, Command)
+        try:
+            while job.state == "waiting":
+                await self.turn()
+        except DriverError:
+            pass  # it went down with its end of the connection: that is what was asked for
+        if job.state == "refused":
+            return job.detail or "it does not restart by command"
+        await self._vehicle.close()
+        await self._clock.sleep(GONE_S)
+        self.link.forget()
+        until_s = self._clock.monotonic() + BACK_S
+        while True:
+            try:
+                await self._vehicle.open()
+                await self.hear()
+            except DriverError:
+                if self._clock.monotonic() > until_s:
+                    raise
+                await self._vehicle.close()
+                await self._clock.sleep(1.0)
+            else:
+                return None
 
     async def read_all(self, show: Callable[[int, int], None]) -> dict[str, float]:
         """Every parameter; DriverError where some do not come."""

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -249,22 +249,23 @@ class Evidence:
     async def tidy(self) -> None:
         """Delete what the rules let go and what the limits demand, then see whether there is room."""
         items = {item.id: item for item in await self.items()}
-        free = await self._free()
-        short = max(0, self._section.min_free_mib * MIB - free)
-        if not self._section.hold:
-            pressed = self._pressure() >= Pressure.SHED_UPLOADED
-            drops = due(
-                [item.kept() for item in items.values()],
-                wall_s=self._clock.wall(),
-                keep_days=0.0 if pressed else self._section.keep_days,
-                quota_bytes=self._section.max_mib * MIB,
-                short_bytes=short,
-            )
-            for drop in drops:
-                await self._drop(items.pop(drop.id), drop)
-            free = await self._free()
+        for drop in await self.due(list(items.values())):
+            await self._drop(items.pop(drop.id), drop)
         await self._count()
-        self._judge_room(sum(item.bytes for item in items.values()), free)
+        self._judge_room(sum(item.bytes for item in items.values()), await self._free())
+
+    async def due(self, items: Sequence[Item]) -> list[Drop]:
+        """What the rules let go, and what the limits demand, at this moment."""
+        if self._section.hold:
+            return []
+        short = max(0, self._section.min_free_mib * MIB - await self._free())
+        return due(
+            [item.kept() for item in items],
+            wall_s=self._clock.wall(),
+            keep_days=0.0 if self._pressure() >= Pressure.SHED_UPLOADED else self._section.keep_days,
+            quota_bytes=self._section.max_mib * MIB,
+            short_bytes=short,
+        )
 
     def _judge_room(self, used: int, free: int) -> None:
         section, self._full = self._section, None

@@ -73,9 +73,15 @@ def test_what_the_vehicle_does_not_list_is_unknown() -> None:
 def test_centimetres_of_4_6_become_metres_of_4_7_and_back() -> None:
     new, _ = compare(wishes("RTL_ALT 3000\nSYSID_THISMAV 7\nARMING_CHECK 1\n"),
                      {"RTL_ALT_M": 15, "MAV_SYSID": 1, "ARMING_SKIPCHK": 4})  # fmt: skip
-    assert [(c.name, c.value) for c in new.changes] == [("RTL_ALT_M", 30), ("MAV_SYSID", 7), ("ARMING_SKIPCHK", 0)]
+    assert [(c.name, c.value) for c in new.changes] == [("RTL_ALT_M", 30), ("ARMING_SKIPCHK", 0), ("MAV_SYSID", 7)]
     old, _ = compare(wishes("WP_SPD 0.7\n"), {"WPNAV_SPEED": 1000})
     assert [(c.name, c.value) for c in old.changes] == [("WPNAV_SPEED", 70)]
+
+
+def test_what_may_cut_the_link_is_set_last() -> None:
+    aboard = {"SERIAL2_BAUD": 57, "RTL_ALT": 1, "FENCE_ENABLE": 0, "SYSID_THISMAV": 1}
+    plan, _ = compare(wishes("SERIAL2_BAUD 921\nSYSID_THISMAV 2\nRTL_ALT 2\nFENCE_ENABLE 1\n"), aboard)
+    assert [c.name for c in plan.changes] == ["FENCE_ENABLE", "RTL_ALT", "SERIAL2_BAUD", "SYSID_THISMAV"]
 
 
 def test_only_all_checks_has_a_meaning_in_both_versions() -> None:

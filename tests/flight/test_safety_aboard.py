@@ -91,6 +91,7 @@ def test_rally_points_without_a_home_are_refused(missing):
         safety.UploadRally((rally(),)),
         safety.EnableFence(),
         safety.SetParam("RTL_ALT", 1.0),
+        safety.Reboot(),
     ],
 )
 def test_what_is_aboard_is_changed_only_on_the_ground_and_disarmed(command):

@@ -109,7 +109,7 @@ def test_a_file_of_another_vehicle_is_refused_as_a_whole(vehicle, params, tmp_pa
 
 def test_a_value_that_the_autopilot_does_not_keep_is_no_success(vehicle, params, tmp_path):
     file = write(tmp_path / "a.param", "FS_OPTIONS 2.5\n")  # whole numbers only: it makes 2 of it
-    code, said = params("apply", file, "--connection", vehicle())
+    code, said = params("apply", file, "--accept", "FS_OPTIONS", "--connection", vehicle())
     assert (code, said["state"]) == (1, "failed")
     assert "stays 2, 2.5 was sent" in said["failed"]["FS_OPTIONS"]
 
@@ -129,3 +129,30 @@ def test_a_wrong_file_is_refused_before_anything_is_opened(params, tmp_path):
     file = write(tmp_path / "a.param", "RTL_ALT nan\n")
     code, said = params("plan", file, "--connection", "tcp:127.0.0.1:9")
     assert (code, said.strip()) == (78, f"{file}: line 1: RTL_ALT: nan is not a finite 32-bit number (at most 3.4e+38)")
+
+
+def test_a_value_out_of_range_is_refused_unless_it_is_meant_so(vehicle, params, tmp_path):
+    url = vehicle()
+    file = write(tmp_path / "a.param", "FS_OPTIONS 2\nFENCE_TYPE 99\n")
+    code, said = params("plan", file, "--connection", url)
+    assert code == 78
+    assert f"{file}: line 2: FENCE_TYPE: 99 is not a sum of the bits 0 to 3" in said
+    code, done = params("apply", file, "--accept", "FENCE_TYPE", "--connection", url)
+    assert (code, sorted(done["set"])) == (0, ["FENCE_TYPE", "FS_OPTIONS"])
+
+
+def test_what_was_applied_is_signed_and_drift_from_it_is_found(vehicle, params, tmp_path):
+    url = vehicle()
+    file = write(tmp_path / "a.param", "RTL_ALT 3000\nFS_OPTIONS 2\n")
+    assert params("drift", "--connection", url)[0] == 69  # nothing was applied yet
+    code, done = params("apply", file, "--connection", url)
+    assert code == 0
+    code, report = params("verify", done["report"])
+    assert (code, report["set"]["RTL_ALT"], report["wanted"]) == (0, [1500, 3000], {"RTL_ALT": 3000, "FS_OPTIONS": 2})
+    assert params("drift", "--connection", url)[0] == 0
+    back = write(tmp_path / "b.param", "RTL_ALT 1500\n")
+    assert params("apply", back, "--no-reboot", "--connection", url)[0] == 0  # one that is applied is no drift
+    assert params("drift", "--connection", url)[0] == 0
+    Path(done["report"]).write_text(Path(done["report"]).read_text().replace("3000", "3001"))
+    code, said = params("verify", done["report"])
+    assert (code, "was changed since it was signed" in said) == (69, True)
