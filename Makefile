@@ -45,6 +45,23 @@ mutants: setup-dev ## is every condition of the only road to the vehicle tested?
 bench-flight: setup-dev build/bench/mavsdk ## the link's figures beside mavutil and MAVSDK (with ARDUCOPTER=… about 25 minutes)
 	@$(BIN)/python bench/flight.py $(ARGS)
 
+bench-plate-models: setup-dev ## our plate models beside RapidOCR (MEDIA=DIR with labelled pictures; MODELS=DIR PLATE_FREE=DIR for more)
+	@$(BIN)/python bench/plate_models.py --media $(MEDIA) $(if $(MODELS),--models $(MODELS)) $(if $(PLATE_FREE),--plate-free $(PLATE_FREE)) $(ARGS)
+
+# `make train-smoke TORCH=cpu` takes PyTorch's own CPU build, which is smaller; without it PyPI's, which runs as well.
+build/training/ready: training/requirements.txt | $(UV)
+	@$(UV) venv --quiet --clear --python $(PYTHON) build/training
+	@$(UV) pip install --quiet --python build/training/bin/python $(if $(TORCH),--torch-backend $(TORCH)) -r $<
+	@touch $@
+
+train-smoke: train-smoke-plates ## each training for a moment, on the CPU, to see that it runs (2 minutes)
+
+train-smoke-plates: build/training/ready
+	@build/training/bin/python -m training.plates.train_reader --out build/smoke/plate-reader --steps 60 --every 30 --minutes 0.7
+	@build/training/bin/python -m training.plates.train_detector --out build/smoke/plate-detector --steps 30 --every 15 --minutes 0.7
+	@build/training/bin/python -m training.plates.export reader build/smoke/plate-reader build/smoke/plate-reader.onnx
+	@build/training/bin/python -m training.plates.export detector build/smoke/plate-detector build/smoke/plate-detector.onnx
+
 bench-vision: setup-dev build/bench/vision ## the eyes' figures beside supervision's (2 minutes)
 	@$(BIN)/python bench/vision.py $(ARGS)
 
@@ -107,4 +124,4 @@ $(UV):
 
 export ARDUCOPTER
 
-.PHONY: check-types check-flight check-rest help demo test test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract
+.PHONY: train-smoke train-smoke-plates bench-plate-models check-types check-flight check-rest help demo test test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract

@@ -9,6 +9,8 @@ cache=build/opencv-doc
 command -v baresip >/dev/null || want="$want baresip-core"
 /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null \
     || want="$want python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+[ -f /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc ] || want="$want fonts-noto-cjk"
+[ -f /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ] || want="$want fonts-dejavu-core"
 [ -n "$want" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
     echo "tests that need them will be skipped; to run them too: sudo apt-get install$want"

@@ -1,0 +1,109 @@
+"""Crops as the reader gets them: cut out by four corners, or by the upright box around an askew plate, or no plate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from training.plates.glyphs import DIGITS, LETTERS, PROVINCES, SPECIAL, glyph
+from training.plates.kinds import KINDS, WEIGHTS, Kind, draw_gibberish
+from training.plates.pictures import Known
+from training.plates.render import Floats, Pixels, corners_askew, draw_plate, paste, photograph, texture
+
+WIDTH, HEIGHT = 128, 40  # what the reader takes
+SCENE_WIDTH = 160
+NO_PLATE = 0.07  # share of crops without one
+FROM_CORNERS = 0.45  # share of plates cut out by their corners; the others by a box
+FEWEST_PX = 60  # the narrowest plate that a person still reads
+
+
+class Crop(NamedTuple):
+    """BGR pixels (HEIGHT, WIDTH, 3), what the plate says ("" where there is none), and its kind."""
+
+    pixels: Pixels
+    text: str
+    kind: Kind | None
+
+
+def render_crop(
+    rng: np.random.Generator,
+    pictures: Sequence[Known] = (),
+    kind: Kind | None = None,
+    text: str | None = None,
+    gibberish: float = 0.0,
+) -> Crop:
+    """One crop; of no plate now and then, unless a kind is asked for; a share of the texts may be gibberish."""
+    if kind is None and rng.random() < NO_PLATE:
+        scene = sign(rng) if rng.random() < 0.4 else background(rng, pictures, SCENE_WIDTH, 50)
+        return Crop(_fit(photograph(rng, scene, FEWEST_PX)), "", None)
+    if kind is None and text is None and rng.random() < gibberish:
+        kind = KINDS[rng.choice(len(KINDS), p=WEIGHTS)]
+        text = draw_gibberish(rng, kind)
+    plate = draw_plate(rng, kind, text)
+    if rng.random() < FROM_CORNERS:
+        corners, size = _corners_told(rng), (SCENE_WIDTH, 50)
+    else:
+        corners, size = _boxed(rng, plate.kind)
+    scene = background(rng, pictures, *size)
+    paste(scene, plate.pixels, corners)
+    return Crop(_fit(photograph(rng, scene, FEWEST_PX)), plate.text, plate.kind)
+
+
+def background(rng: np.random.Generator, pictures: Sequence[Known], width: int, height: int) -> Floats:
+    """A piece of a picture where there are any, else a texture; sometimes one that resembles a car's paint."""
+    if not pictures or rng.random() < 0.4:
+        return texture(rng, width, height)
+    picture = pictures[rng.integers(len(pictures))].pixels
+    h, w = picture.shape[:2]
+    side = int(rng.integers(min(24, w - 1), max(25, w // 2)))
+    high = max(8, min(h, round(side * height / width)))
+    x, y = int(rng.integers(0, max(1, w - side))), int(rng.integers(0, max(1, h - high)))
+    piece = cv2.resize(picture[y : y + high, x : x + side], (width, height), interpolation=cv2.INTER_LINEAR)
+    return piece.astype(np.float32)
+
+
+def _corners_told(rng: np.random.Generator) -> Floats:
+    """Corners as a detector tells them: near the rim of the crop, each a little off."""
+    margin = rng.uniform(-0.01, 0.06, 2)
+    unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    unit = unit * (1 - 2 * margin) + margin + rng.normal(0, (0.012, 0.04), (4, 2))
+    return (unit * (SCENE_WIDTH, 50)).astype(np.float32)
+
+
+def _boxed(rng: np.random.Generator, kind: Kind) -> tuple[Floats, tuple[int, int]]:
+    """Corners within the box around an askew plate, with a margin that may be negative, and the scene's size."""
+    corners = corners_askew(rng, 100.0, 100.0 * kind.height / kind.width)
+    box = corners.max(axis=0)
+    before, after = rng.uniform(-0.03, 0.09, 2), rng.uniform(-0.03, 0.09, 2)
+    width, height = box * (1 + before + after)
+    scale = SCENE_WIDTH / width
+    high = int(np.clip(round(height * scale), 30, 130))
+    placed = (corners + before * box) * (scale, high / height)
+    return placed.astype(np.float32), (SCENE_WIDTH, high)
+
+
+def sign(rng: np.random.Generator) -> Floats:
+    """A board with writing that is no plate: a telephone number, a shop, an advertisement."""
+    scene = np.empty((50, SCENE_WIDTH, 3), np.float32)
+    scene[:] = rng.uniform(0, 255, 3)
+    ink = rng.uniform(0, 255, 3).astype(np.float32)
+    letters = DIGITS if rng.random() < 0.5 else DIGITS + LETTERS + SPECIAL + PROVINCES
+    count = int(rng.choice([1, 2, 3, 4, 9, 10, 11, 12, 13]))
+    h = int(rng.integers(12, 44))
+    w = max(3, min(h, SCENE_WIDTH // count) - 1)
+    top, style = int(rng.integers(0, 50 - h)), int(rng.integers(100))
+    for place in range(count):
+        x = 2 + place * (w + 1)
+        if x + w > SCENE_WIDTH:
+            break
+        mask = glyph(letters[rng.integers(len(letters))], style, w, h).astype(np.float32)[..., None] / 255
+        part = scene[top : top + h, x : x + w]
+        part += (ink - part) * mask
+    return scene
+
+
+def _fit(picture: Pixels) -> Pixels:
+    return np.asarray(cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
