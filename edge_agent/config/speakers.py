@@ -243,9 +243,13 @@ def quiet_span(text: str) -> tuple[int, int]:
 
 
 class Voice(Section, frozen=True):
-    """How texts are spoken."""
+    """How texts are spoken: by eSpeak NG, and in `model_langs` by sherpa-onnx where there is a `model` (a directory)."""
 
     speed_wpm: Annotated[int, Meta(ge=80, le=400)] = 160
+    model: Path | None = None
+    model_langs: Annotated[tuple[Literal["cmn", "en"], ...], Meta(min_length=1)] = ("cmn",)
+    model_speaker: Annotated[int, Meta(ge=0, le=1000)] = 0  # of a model with several
+    model_threads: Annotated[int, Meta(ge=1, le=16)] = 2
     tone: bool = True
     compress: bool = True  # high-pass and compressor before the loudness is set: for horns in the open
     loudness_lufs: Annotated[float, Meta(ge=-40, le=-6)] = -16.0  # EBU R128; the attention tone's RMS in dBFS, too

@@ -53,11 +53,18 @@ class Voice:
         self._open = engine or espeak
         self._engine: Engine | None = None
         self._names: dict[str, str] = {}
+        self._natural: Engine | None = None  # for `model_langs`, where a model is configured
+        self._fault: str | None = None  # why there is none although one is
         self._cache: OrderedDict[tuple[tuple[Phrase, ...], int], Clip] = OrderedDict()
 
     async def check(self) -> None:
-        """Open the engine and test its tones; raises `DriverError` where it would speak gibberish."""
+        """Open the engines and test them; `DriverError` where one would speak gibberish, or the model cannot be used.
+
+        Without the model eSpeak NG speaks in its place.
+        """
         await asyncio.to_thread(self._ready)
+        if self._fault is not None:
+            raise DriverError(f"{self._fault}; eSpeak NG speaks instead")
 
     async def render(self, phrases: tuple[Phrase, ...], rate_hz: int = 8000) -> Clip:
         """The phrases as a clip; `ValueError` where a text cannot be said, `DriverError` where the engine fails."""
@@ -95,8 +102,9 @@ class Voice:
         gap = np.zeros(round(sound.GAP_S * rate_hz))
         parts: list[Floats] = [sound.attention_tone(rate_hz, level), gap] if self._section.tone else []
         for phrase, text in zip(phrases, texts, strict=True):
-            speech = self._speak(engine, text, phrase.lang)
-            speech = sound.resampled(speech, engine.rate_hz, rate_hz)
+            voice = self._natural if self._natural and phrase.lang in self._section.model_langs else engine
+            speech = self._speak(voice, text, phrase.lang)
+            speech = sound.resampled(speech, voice.rate_hz, rate_hz)
             parts += [self._levelled(speech, rate_hz), gap]
         return Clip(
             samples=sound.to_pcm(np.concatenate(parts)),
@@ -125,8 +133,23 @@ class Voice:
             if self._engine is None:
                 engine = self._open()
                 self._names = {"cmn": mandarin(engine), "en": "en"}
+                self._open_model()
                 self._engine = engine
             return self._engine
+
+    def _open_model(self) -> None:
+        section = self._section
+        if section.model is None:
+            return
+        from edge_agent.speakers import sherpa
+
+        ledger = (self._clips.parent if self._clips is not None else section.model.parent) / "voice-models.json"
+        try:
+            self._natural = sherpa.opened(
+                section.model, section.model_threads, section.model_speaker, section.model_langs[0], ledger
+            )
+        except DriverError as error:
+            self._fault = str(error)
 
 
 def mandarin(engine: Engine) -> str:
