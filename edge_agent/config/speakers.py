@@ -243,7 +243,7 @@ def quiet_span(text: str) -> tuple[int, int]:
 
 
 class Voice(Section, frozen=True):
-    """How texts are spoken: by eSpeak NG, and in `model_langs` by sherpa-onnx where there is a `model` (a directory)."""
+    """How texts are spoken: by eSpeak NG, and in `model_langs` by sherpa-onnx where a directory holds its `model`."""
 
     speed_wpm: Annotated[int, Meta(ge=80, le=400)] = 160
     model: Path | None = None
