@@ -46,7 +46,7 @@ async def serve(answer: bytes, tls: ssl.SSLContext | None = None, *, stays: bool
 
 
 async def until(there: Callable[[], bool], wake: asyncio.Event) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not there():
             wake.clear()
             await wake.wait()

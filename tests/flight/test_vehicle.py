@@ -17,7 +17,7 @@ from tests.flight.conftest import SITE
 
 async def read(vehicle, size: int) -> bytes:
     data = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(data) < size:
             data += await vehicle.receive(0.1)
     return data

@@ -44,7 +44,7 @@ class Running:
     def status(self) -> dict[str, Any]:
         return self.ask("status")[1]
 
-    def wait(self, what: Any, within_s: float = 30.0) -> None:
+    def wait(self, what: Any, within_s: float = 60.0) -> None:
         end = time.monotonic() + within_s
         while not what():
             assert self.process.poll() is None, self.log.read_text()
@@ -53,7 +53,7 @@ class Running:
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @contextlib.contextmanager

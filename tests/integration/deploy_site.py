@@ -93,8 +93,20 @@ class Client:
         self.paho.on_publish = lambda _, __, mid, code, ___: self._tell(mid, code.value)
         self.paho.on_subscribe = lambda _, __, mid, codes, ___: self._tell(mid, codes[0].value)
         self.paho.on_message = lambda _, __, message: self.inbox.append((message.topic, message.payload))
-        self.paho.connect("127.0.0.1", port)
+        self._connect(port)
         self.paho.loop_start()
+
+    def _connect(self, port: int) -> None:
+        """A broker that has just started listens on one of its ports before it listens on the other."""
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                self.paho.connect("127.0.0.1", port)
+                return
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def close(self) -> None:
         self.paho.disconnect()
@@ -107,7 +119,7 @@ class Client:
     def subscribe(self, topic: str) -> int:
         return self._answer(self.paho.subscribe(topic, qos=1)[1] or 0)
 
-    def heard(self, topic: str, deadline_s: float = 5.0) -> bool:
+    def heard(self, topic: str, deadline_s: float = 30.0) -> bool:
         deadline = time.monotonic() + deadline_s
         while time.monotonic() < deadline:
             if any(known == topic for known, _ in self.inbox):
@@ -125,5 +137,5 @@ class Client:
 
     def _answer(self, mid: int) -> int:
         with self._news:
-            assert self._news.wait_for(lambda: mid in self.answers, 5), "the broker did not answer"
+            assert self._news.wait_for(lambda: mid in self.answers, 30), "the broker did not answer"
             return self.answers.pop(mid)

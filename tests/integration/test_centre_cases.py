@@ -113,7 +113,7 @@ def test_the_late_will_of_a_dead_connection_does_not_stand(run_centre: None, fre
     """The broker may notice only minutes later that the centre's former connection is dead."""
     will = {"state": "offline", "sess": "of yesterday", "time": "2026-11-22T01:18:03.412Z"}
     here = ("-h", "127.0.0.1", "-p", str(free_port), "-t", "ea/1/host/hq/state")
-    subprocess.run(["mosquitto_pub", *here, "-q", "1", "-r", "-m", json.dumps(will)], check=True, timeout=10)
+    subprocess.run(["mosquitto_pub", *here, "-q", "1", "-r", "-m", json.dumps(will)], check=True, timeout=30)
     command = ["mosquitto_sub", *here, "-q", "1", "-C", "2", "-W", "3"]
     heard = subprocess.run(command, check=False, capture_output=True, text=True, timeout=15).stdout.splitlines()
     assert json.loads(heard[-1])["state"] == "online", heard

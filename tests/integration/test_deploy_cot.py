@@ -162,7 +162,7 @@ def test_a_box_that_does_not_fly_stands_where_it_was_put_and_bad_bytes_do_not_en
     ear = Listener("tcp")
     with adapter(python, site, f"tcp://127.0.0.1:{ear.port}", "--at", "D-2=30.25,120.17") as log:
         client = Client(site.port, site.tls("D-2"), "D-2")
-        assert client.connected.wait(5)
+        assert client.connected.wait(30)
         for body in (b"\xff", b"[]", b"3", b'{"data":null}', b'{"data":{"lat":1,"lon":"x"},"time":"t"}', b"{"):
             client.publish("ea/1/D-2/up/ev/det", body)
             client.publish("ea/1/D-2/up/tele/pos", body)

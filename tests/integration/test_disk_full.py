@@ -108,7 +108,7 @@ async def test_with_ballast_alarms_answers_and_confirmations_go_on_on_a_full_dis
         await outbox.acked(outbox.epoch, max(row.seq for row in rows))
         assert (await outbox.measure()).depth == 0
         filler.unlink()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while outbox.ballast != "held":
                 await asyncio.sleep(0.1)
         assert not (await put_many(outbox, "after", 500))[1]

@@ -123,6 +123,6 @@ async def test_a_cancelled_sound_is_stopped_at_the_drone(dock: fake.Dji, tmp_pat
         await asyncio.sleep(0.01)
     playing.cancel()
     await asyncio.gather(playing, return_exceptions=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while dock.asked[-1] != "speaker_play_stop":
             await asyncio.sleep(0.01)

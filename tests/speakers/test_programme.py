@@ -90,7 +90,7 @@ async def test_what_is_offered_is_scheduled_and_stale_in_time() -> None:
     )
     offered: list[Announcement] = []
     running = asyncio.create_task(programme.run(settings, offered.append, Clock(), lambda: "ID"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not offered:
             await asyncio.sleep(0)
     running.cancel()

@@ -66,7 +66,7 @@ class Paced:
 
     async def step(self) -> None:
         """Let one sleep end, and wait for the next to begin."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.asleep.wait()
             self.asleep.clear()
             self._next.release()

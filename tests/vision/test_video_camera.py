@@ -252,7 +252,7 @@ async def test_a_source_that_gives_no_frame_fails_and_is_not_read_by_two_threads
 
     monkeypatch.setattr(video, "read_frames", read_frames)
     gate.set()  # the disk came back
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             try:
                 assert len(await take(camera, 2)) == 2

@@ -86,7 +86,7 @@ async def test_calls_are_done_in_order_by_one_thread_which_ends_when_closed() ->
     thread = await worker.call(threading.get_ident)
     assert thread == await worker.call(threading.get_ident) != threading.get_ident()
     worker.close(lambda: done.append("last"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while worker.alive:
             await asyncio.sleep(0.01)
     assert done[-1] == "last"
