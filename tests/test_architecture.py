@@ -36,6 +36,7 @@ COMMON = (
     "timequality",
     "weights",
     "sealing",
+    "catalogue",
 )
 CORES = (
     "messages.py",

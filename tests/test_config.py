@@ -73,6 +73,7 @@ url = "carrier-pigeon"
 name = "main"
 type = "onnx"
 threads = "two"
+score = 3.0
 [[camera]]
 name = "gate"
 type = "video"
@@ -107,7 +108,7 @@ def test_ten_faults_are_told_in_one_go_each_with_key_value_and_limit(tmp_path: P
         ("site.lat:", "<= 90", "95.0"),
         ("vehicle.url:", "carrier-pigeon"),
         ("detector[main].threads:", "'two'", "int"),
-        ("detector[main].model:", "required"),
+        ("detector[main].score:", "<= 1", "3.0"),
         ("camera[gate].fpss:", "unknown key", "did you mean `fps`"),
         ("camera[gate].fps:", "<= 120", "900.0"),
         ("camera[gate].type:", "'vidio'", "video, simulated"),

@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot": ("ask", "report a camera's newest picture"),
     "clip": ("ask", "report the last seconds of a camera as a video"),
     "detect": ("detect", "run a detector over pictures"),
-    "models": ("models", "say what a model file is, and why: check"),
+    "models": ("models", "the detectors: list, install, check, bench, remove"),
     "plates": ("plates", "read the licence plates of pictures"),
     "watch": ("watch", "run the whole pipeline over a video, frame by frame"),
     "simulate": ("simulate", "the simulated autopilot as a process of its own"),

@@ -19,8 +19,6 @@ from edge_agent.runtime import DriverError
 if TYPE_CHECKING:
     from edge_agent.vision.detect import Detector
 
-EX_USAGE = 64
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -31,7 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a picture file (turned as its EXIF says), or a directory",
     )
     parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="the detector, an ONNX file (required: none is built in yet)"
+        "--model",
+        type=Path,
+        metavar="FILE|NAME",
+        help="the detector: an ONNX file, or a name of `models list` (default: the built-in person-vehicle)",
     )
     parser.add_argument("--score", type=_unit, default=0.3, metavar="X", help="lowest score, 0..1 (default 0.3)")
     parser.add_argument(
@@ -45,10 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0; 1 where a picture or the model failed; 64 without a model."""
-    if args.model is None:
-        print("edge-agent detect: there is no built-in model yet: give an ONNX file with --model FILE", file=sys.stderr)
-        return EX_USAGE
+    """Exit code 0; 1 where a picture or the model failed."""
     from edge_agent.vision.detect import open_detector
 
     try:

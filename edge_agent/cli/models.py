@@ -1,4 +1,4 @@
-"""`edge-agent models check`: what a model file is, why, and how long it takes for a picture."""
+"""`edge-agent models`: which there are, where they come from, what a file is, and how long a picture takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.cli import catalogue
 from edge_agent.runtime import DriverError
 
 if TYPE_CHECKING:
@@ -19,57 +20,152 @@ SHOWN = 12  # labels of a readable answer
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="say of which family a detector is and why, or what it lacks")
-    check.add_argument(
-        "file", nargs="+", type=Path, metavar="FILE", help="an ONNX file; FILE.toml beside it is read too"
+
+    listing = actions.add_parser("list", help="what came along, what is installed, what is known")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line and model")
+
+    install = actions.add_parser("install", help="download a known model, or take one from a file or directory")
+    install.add_argument(
+        "what", metavar="NAME|FILE|DIR", help="of the list; or a file; or a directory, as of a USB stick"
     )
-    check.add_argument("--threads", type=int, default=1, choices=range(1, 65), metavar="N", help="(default 1)")
-    check.add_argument("--json", action="store_true", help="one JSON object a line and file")
+    install.add_argument(
+        "--from", dest="source", type=Path, metavar="PATH", help="offline: take NAME from this file or directory"
+    )
+    install.add_argument(
+        "--url", metavar="URL", help="take NAME from this address, as of a mirror; its hash stays pinned"
+    )
+    install.add_argument("--name", metavar="NAME", help="how a FILE of your own is called from now on")
+    install.add_argument("--sha256", metavar="HEX", help="what the SHA-256 of a FILE of your own must be")
+    install.add_argument("--accept-licence", metavar="LICENCE", help="needed for copyleft models: AGPL or GPL")
+    install.add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing")
+    install.add_argument("--json", action="store_true", help="one JSON object a line and model")
+
+    check = actions.add_parser("check", help="say of which family a detector is and why, or what it lacks")
+    bench = actions.add_parser("bench", help="measure how long a picture takes, models taking turns")
+    for action in (check, bench):
+        some = "+" if action is check else "*"
+        action.add_argument(
+            "file",
+            nargs=some,
+            metavar="FILE|NAME",
+            help="an ONNX file (FILE.toml beside it is read too), or a model by name",
+        )
+        action.add_argument("--threads", type=int, default=1, choices=range(1, 65), metavar="N", help="(default 1)")
+        action.add_argument("--json", action="store_true", help="one JSON object a line and file")
+    bench.add_argument(
+        "--rounds", type=int, default=30, choices=range(3, 1001), metavar="N", help="pictures each (default 30)"
+    )
+
+    remove = actions.add_parser("remove", help="take an installed model away")
+    remove.add_argument("name", metavar="NAME")
+    remove.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    remove.add_argument("--json", action="store_true", help="a JSON object")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit code 0; 1 where a file is no model that can be used."""
-    good = [_check(file, args) for file in args.file]
-    return 0 if all(good) else 1
+    """Exit code 0; 1 where a file is no model that can be used, cannot be had, or is not the one that is pinned."""
+    try:
+        match args.action:
+            case "list":
+                return catalogue.show(args)
+            case "install":
+                return catalogue.install(args)
+            case "remove":
+                return catalogue.remove(args)
+            case "bench":
+                return _bench(args)
+            case _:
+                good = [_check(file, args) for file in args.file]  # all of them, also after a bad one
+                return 0 if all(good) else 1
+    except DriverError as error:
+        print(f"edge-agent models: {error}", file=sys.stderr)
+        return 1
 
 
-def _check(file: Path, args: argparse.Namespace) -> bool:
+def _check(file: str, args: argparse.Namespace) -> bool:
     from edge_agent.vision.net import Net
 
     try:
-        told = _told(net := Net(file, args.threads), args.threads)
+        told = _told(net := Net(_find(file), args.threads), args.threads)
     except DriverError as error:
-        if args.json:
-            print(json.dumps({"file": str(file), "ok": False, "error": str(error)}, ensure_ascii=False))
-        else:
-            print(error, file=sys.stderr)
+        _refuse(file, error, args)
         return False
     if args.json:
         print(json.dumps(told, ensure_ascii=False))
         return True
     labels = ", ".join(net.labels[:SHOWN]) + (f", ... ({len(net.labels)})" if len(net.labels) > SHOWN else "")
-    form = net.form
     print(f"{file}: {told['format']}, told by {told['why']}")
-    print(f"  input    {told['input']['width']}x{told['input']['height']} {told['input']['dtype']}, {_fed(form)}")
-    print("  outputs  " + ", ".join(f"{name} {tuple(shape)}" for name, shape in told["outputs"].items()))
-    print(f"  labels   {labels}")
+    print(f"  input    {told['input']['width']}x{told['input']['height']} {told['input']['dtype']}, {_fed(net.form)}")
+    print("  outputs  " + ", ".join(f"{_plain(name)} {tuple(shape)}" for name, shape in told["outputs"].items()))
+    print(f"  labels   {_plain(labels)}")
     print(f"  time     {told['ms']:.1f} ms a picture, {args.threads} thread{'s' if args.threads > 1 else ''}")
     if told["licence"]:
-        print(f"  licence  {told['licence']}")
+        print(f"  licence  {_plain(told['licence'])}")
     return True
+
+
+def _bench(args: argparse.Namespace) -> int:
+    """Models take turns, so that a busy machine slows them alike; the first is what the ratios are of."""
+    from edge_agent import weights
+    from edge_agent.catalogue import store
+    from edge_agent.vision.net import Net
+
+    files = args.file or [*weights.names(), *(model.name for model in store.installed())]
+    nets: dict[str, Net] = {}
+    failed = False
+    for file in files:
+        try:
+            nets[file] = Net(_find(file), args.threads)
+        except DriverError as error:
+            if args.file:
+                _refuse(file, error, args)
+                failed = True
+    took = _taking_turns(list(nets.values()), args.rounds)
+    middle = [sorted(times)[len(times) // 2] * 1000 for times in took]
+    for (file, net), ms, times in zip(nets.items(), middle, took, strict=True):
+        told = {
+            "file": file,
+            "format": net.head.family,
+            "input": {"width": net.width, "height": net.height},
+            "bytes": net.file.stat().st_size,
+            "ms": round(ms, 3),
+            "fastest_ms": round(min(times) * 1000, 3),
+            "ratio": round(ms / middle[0], 3),
+            "threads": args.threads,
+            "rounds": args.rounds,
+        }
+        if args.json:
+            print(json.dumps(told, ensure_ascii=False))
+        else:
+            print(
+                f"{file}: {ms:.2f} ms a picture of {net.width}x{net.height} ({told['ratio']:.2f} x), {net.head.family},"
+                f" {told['bytes'] / 1e6:.1f} MB"
+            )
+    return int(failed)
+
+
+def _taking_turns(nets: list[Net], rounds: int) -> list[list[float]]:
+    """Seconds of each picture, a list a net; a line of progress on a terminal."""
+    took: list[list[float]] = [[] for _ in nets]
+    for turn in range(rounds):
+        if sys.stderr.isatty():
+            print(f"\r{turn + 1}/{rounds}\x1b[K", end="", file=sys.stderr, flush=True)
+        for net, times in zip(nets, took, strict=True):
+            picture = _grey(net)
+            began_s = time.perf_counter()
+            net.run(picture)
+            times.append(time.perf_counter() - began_s)
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return took
 
 
 def _told(net: Net, threads: int) -> dict[str, Any]:
     import numpy as np
 
-    shape = (1, net.height, net.width, 3) if net.form.nhwc else (1, 3, net.height, net.width)
-    picture = np.zeros(shape, dtype=net.dtype)
-    took_s = []
-    for _ in range(ROUNDS):
-        began_s = time.perf_counter()
-        net.run(picture)
-        took_s.append(time.perf_counter() - began_s)
+    (took_s,) = _taking_turns([net], ROUNDS)
     return {
         "file": str(net.file),
         "ok": True,
@@ -91,8 +187,37 @@ def _told(net: Net, threads: int) -> dict[str, Any]:
         "nms": net.head.overlapping,
         "ms": round(sorted(took_s)[ROUNDS // 2] * 1000, 2),
         "threads": threads,
-        "licence": net.metadata.get("license", ""),
+        "licence": _licence(net),
     }
+
+
+def _licence(net: Net) -> str:
+    return net.metadata.get("licence") or net.metadata.get("license", "")
+
+
+def _grey(net: Net) -> Any:
+    import numpy as np
+
+    shape = (1, net.height, net.width, 3) if net.form.nhwc else (1, 3, net.height, net.width)
+    return np.zeros(shape, dtype=net.dtype)
+
+
+def _find(file: str) -> Path:
+    from edge_agent.catalogue import store
+
+    return store.resolve(file)
+
+
+def _refuse(file: str, error: DriverError, args: argparse.Namespace) -> None:
+    if args.json:
+        print(json.dumps({"file": file, "ok": False, "error": str(error)}, ensure_ascii=False))
+    else:
+        print(_plain(str(error)), file=sys.stderr)
+
+
+def _plain(text: str, longest: int = 1000) -> str:
+    """What a file says of itself, without what would drive a terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:longest])
 
 
 def _fed(form: Any) -> str:

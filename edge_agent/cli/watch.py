@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,34 @@ from edge_agent import config
 from edge_agent.cli.check import print_json
 from edge_agent.runtime import DriverError
 
+PLAIN = """
+data_dir = "."
+
+[site]
+device = "watch"
+
+[[detector]]
+name = "built-in"
+type = "onnx"
+
+[[camera]]
+name = "video"
+type = "video"
+path = "."
+detector = "built-in"
+"""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("video", type=Path, metavar="VIDEO", help="a video file, or a directory of pictures")
-    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="detector, zones and rules")
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="detector, zones and rules (without it: people and vehicles as tracks, by the built-in detector)",
+    )
     parser.add_argument("--camera", metavar="NAME", help="the [[camera]] whose zones apply (default: the only one)")
     parser.add_argument(
         "--json", action="store_true", help="one JSON line for each track that ended, incident and count"
@@ -27,12 +51,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit 0 at the end of the video, 1 where it cannot be read to its end, 78 on a bad configuration."""
+    if args.config is None:
+        with tempfile.TemporaryDirectory(prefix="edge-agent-watch-") as directory:
+            return _main(
+                args, config.parse(PLAIN, Path(directory) / "agent.toml"), "video", Path("the built-in settings")
+            )
     try:
-        settings = config.load(args.config)
-        camera = _camera(settings, args.camera, args.config)
+        return _main(args, config.load(args.config), args.camera, args.config)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG
+
+
+def _main(args: argparse.Namespace, settings: config.Agent, name: str | None, file: Path) -> int:
+    camera = _camera(settings, name, file)
     try:
         for happening in _watch(settings, camera, args.video, args.pictures):
             print_json(happening) if args.json else print(_readable(happening), flush=True)

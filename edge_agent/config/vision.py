@@ -173,10 +173,13 @@ Camera = VideoCamera | SimulatedCamera | RtspCamera | V4l2Camera | PiCamera
 
 
 class OnnxDetector(Section, frozen=True, tag_field="type", tag="onnx"):
-    """A detector run by ONNX Runtime; `labels` names the classes where the model does not."""
+    """A detector run by ONNX Runtime; `labels` names the classes where the model does not.
+
+    `model`: a file, or the name of a model that came along or was installed; without it `person-vehicle`.
+    """
 
     name: Id
-    model: Path
+    model: Path | None = None
     score: Unit = 0.3
     nms_iou: Unit = 0.5
     threads: Annotated[int, Meta(ge=1, le=64)] = 2

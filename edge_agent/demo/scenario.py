@@ -51,9 +51,10 @@ rrule = "FREQ=DAILY;COUNT=1"
 dtstart = "{dtstart}"
 enabled = {schedule}
 
-[[detector]]                            # on a device: type = "onnx", model = "people.onnx"
+[[detector]]                            # the weights that came along; another: model = "yolox-s", or a file
 name = "eyes"
-type = "simulated"
+type = "onnx"
+threads = 1
 
 [[camera]]                              # on a device: type = "video" and a path
 name = "bank"

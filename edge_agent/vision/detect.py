@@ -12,6 +12,7 @@ from edge_agent.vision.camera import Frame
 
 log = logging.getLogger(__name__)
 
+DEFAULT = "person-vehicle"  # the detector where none is named
 FLOOR = 0.4  # of `score`: detections down to there are given too, to carry tracks through weak frames
 
 
@@ -60,17 +61,19 @@ class OnnxDetector:
     """One ONNX model of any family that `heads.find` knows."""
 
     def __init__(self, section: config.OnnxDetector) -> None:
+        from edge_agent.catalogue import store
         from edge_agent.vision.letterbox import Feeder
         from edge_agent.vision.net import Net
 
         self.name, self.score, self._nms_iou = section.name, section.score, section.nms_iou
-        self._net = Net(section.model, section.threads, section.labels)
+        model = store.resolve(section.model or DEFAULT)
+        self._net = Net(model, section.threads, section.labels)
         self._feeder = Feeder(self._net.width, self._net.height, self._net.form, self._net.dtype)
         self.labels = self._net.labels
         self._wanted = [not section.classes or any(is_a(label, n) for n in section.classes) for label in self.labels]
         if not any(self._wanted):
             raise DriverError(
-                f"{section.model}: none of its labels ({_some(self.labels)}) is one of the classes "
+                f"{model}: none of its labels ({_some(self.labels)}) is one of the classes "
                 f"{', '.join(section.classes)}; set `classes` of detector {self.name}"
             )
 

@@ -14,7 +14,7 @@ from edge_agent.runtime import DriverError
 from edge_agent.vision.coco import COCO, COCO_91
 from edge_agent.vision.heads.find import Model, find_head, names
 from edge_agent.vision.heads.form import Input, Tensor, UnknownLayoutError
-from edge_agent.vision.session import open_session, run
+from edge_agent.vision.session import on_trial, open_session, run
 
 DEFAULT_SIZE = 640  # of models that leave their input size open
 SIDES = (32, 4096)
@@ -64,12 +64,13 @@ class Net:
     def __init__(self, file: Path, threads: int, labels: tuple[str, ...] = ()) -> None:
         self.file = file
         self.sidecar = read_sidecar(file)
-        self.session = open_session(file, threads)
-        self.metadata = {str(k): str(v) for k, v in self.session.get_modelmeta().custom_metadata_map.items()}
-        self.width, self.height, self.dtype, nhwc = self._input()
-        self._rest = self._other_inputs()
-        shape = (1, self.height, self.width, 3) if nhwc else (1, 3, self.height, self.width)
-        probe = self.run(np.full(shape, GREY, dtype=self.dtype))
+        with on_trial(file) as options:
+            self.session = open_session(file, threads)
+            self.metadata = {str(k): str(v) for k, v in self.session.get_modelmeta().custom_metadata_map.items()}
+            self.width, self.height, self.dtype, nhwc = self._input()
+            self._rest = self._other_inputs()
+            shape = (1, self.height, self.width, 3) if nhwc else (1, 3, self.height, self.width)
+            probe = run(self.session, file, np.full(shape, GREY, dtype=self.dtype), self._rest, options)
         model = Model(
             width=self.width,
             height=self.height,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import resource
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,10 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from edge_agent.runtime import DriverError
 
 MAX_MODEL_BYTES = 512 << 20
+MAX_MEMORY_BYTES = 2 << 30  # that a model may ask for while it is loaded and tried
+TRIED_S = 20.0  # that its first picture may take
+_OUT_OF_MEMORY = ("bad_alloc", "Failed to allocate memory")
+_ONE_AT_A_TIME = threading.Lock()  # the limit is the whole process's
 
 _ORT_ERRORS = (  # they share no base class but Exception
     ort_state.EPFail,
@@ -43,18 +50,66 @@ def open_session(file: Path, threads: int) -> ort.InferenceSession:
     options.log_severity_level = 4
     try:
         return ort.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
-    except _ORT_ERRORS as error:
-        raise DriverError(f"{file}: is no ONNX model that can be loaded: {_first_line(error)}") from None
+    except (*_ORT_ERRORS, MemoryError) as error:
+        raise DriverError(f"{file}: is no ONNX model that can be loaded: {_reason(error)}") from None
 
 
-def run(session: ort.InferenceSession, file: Path, tensor: Any, others: Mapping[str, Any] | None = None) -> list[Any]:
+def run(
+    session: ort.InferenceSession,
+    file: Path,
+    tensor: Any,
+    others: Mapping[str, Any] | None = None,
+    options: ort.RunOptions | None = None,
+) -> list[Any]:
     """All outputs for the first input of a model, and `others` by name; raises DriverError naming its file."""
     try:
-        outputs: list[Any] = session.run(None, {session.get_inputs()[0].name: tensor, **(others or {})})
-    except _ORT_ERRORS as error:
-        raise DriverError(f"{file}: the model does not run: {_first_line(error)}") from None
+        outputs: list[Any] = session.run(None, {session.get_inputs()[0].name: tensor, **(others or {})}, options)
+    except (*_ORT_ERRORS, MemoryError) as error:
+        raise DriverError(f"{file}: the model does not run: {_reason(error)}") from None
     return outputs
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+@contextmanager
+def on_trial(file: Path) -> Iterator[ort.RunOptions]:
+    """A model nobody knows yet gets so much memory and, with these options, so much time; raises DriverError.
+
+    A file may be well-formed and still want ten gigabytes, or go round in a loop for ever: on a drone's computer the
+    kernel would end the agent for the one, and nothing would end the other.
+    """
+    options, late = ort.RunOptions(), threading.Event()
+
+    def stop() -> None:
+        late.set()
+        options.terminate = True
+
+    timer = threading.Timer(TRIED_S, stop)
+    timer.daemon = True
+    with _ONE_AT_A_TIME:
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = _mapped_bytes() + MAX_MEMORY_BYTES
+        bounds = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+        timer.start()
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *bounds]), hard))
+            yield options
+        except DriverError:
+            if not late.is_set():
+                raise
+            raise DriverError(
+                f"{file}: its first picture took more than {TRIED_S:g} s: it loops, or is too large"
+            ) from None
+        finally:
+            timer.cancel()
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _mapped_bytes() -> int:
+    """The address space of this process (proc(5), statm: in pages)."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _reason(error: BaseException) -> str:
+    text = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
+        return f"it wants more than {MAX_MEMORY_BYTES >> 20} MiB of memory"
+    return text

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge_agent.cli import main
+from edge_agent.vision.camera.simulated import render
 
 
 @pytest.fixture
@@ -82,9 +83,19 @@ def test_drawings_collide_neither_with_each_other_nor_with_sources(
     assert drawn == ["a.boxes-2.jpg", "a.boxes-3.jpg", "a.boxes.boxes.jpg", "a.boxes.jpg"]
 
 
-def test_without_a_model_it_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["detect", "x.jpg"]) == 64
-    assert "--model FILE" in capsys.readouterr().err
+def test_without_a_model_the_one_that_came_along_sees_people_and_vehicles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels, _ = render("river_bank", 17.0, (1280, 720), 1)
+    (tmp_path / "bank.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    assert main(["detect", str(tmp_path / "bank.png"), "--json"]) == 0
+    seen = {found["label"] for found in json.loads(capsys.readouterr().out)["detections"]}
+    assert seen == {"person", "vehicle"}
+
+
+def test_a_name_that_no_model_has_is_told_with_those_there_are(shots: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(shots), "--model", "no-such-model"]) == 1
+    assert "no model is called no-such-model here (there is: person-vehicle" in capsys.readouterr().err
 
 
 def test_a_model_that_is_none_is_named(shots: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

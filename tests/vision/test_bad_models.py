@@ -1,0 +1,96 @@
+"""Model files that mean harm: they are refused in words, and the process lives on."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_agent.runtime import DriverError
+from edge_agent.vision import session
+from edge_agent.vision.net import Net
+
+
+def write(file: Path, nodes: list[Any], constants: list[Any]) -> Path:
+    """A model of one 64 x 64 picture whose output is `out`."""
+    graph = helper.make_graph(
+        nodes,
+        "harm",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 64, 64))],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        constants,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(file))
+    return file
+
+
+def looping(file: Path) -> Path:
+    """Adds one to the picture, 2^62 times."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["going"], ["going_on"]),
+            helper.make_node("Add", ["sum", "one"], ["more"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, ()),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("going_on", TensorProto.BOOL, ()),
+            helper.make_tensor_value_info("more", TensorProto.FLOAT, None),
+        ],
+        [numpy_helper.from_array(np.float32(1), "one")],
+    )
+    constants = [
+        numpy_helper.from_array(np.array(2**62, dtype=np.int64), "turns"),
+        numpy_helper.from_array(np.array(True), "go"),
+    ]
+    return write(file, [helper.make_node("Loop", ["turns", "go", "images"], ["out"], body=body)], constants)
+
+
+def greedy(file: Path, *, folded: bool) -> Path:
+    """Ten gigabytes of zeros: while it is loaded (`folded`), or when it runs."""
+    shape = numpy_helper.from_array(np.array([1, 10, 1 << 28], dtype=np.int64), "shape")
+    if folded:
+        nodes = [helper.make_node("ConstantOfShape", ["shape"], ["zeros"])]
+    else:
+        nodes = [
+            helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+            helper.make_node("Expand", ["mean", "shape"], ["zeros"]),
+        ]
+    return write(file, [*nodes, helper.make_node("Relu", ["zeros"], ["out"])], [shape])
+
+
+def test_a_model_that_loops_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "TRIED_S", 0.5)
+    with pytest.raises(DriverError, match=r"loop\.onnx.* more than 0\.5 s"):
+        Net(looping(tmp_path / "loop.onnx"), 1)
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_a_model_that_wants_ten_gigabytes_does_not_get_them(tmp_path: Path, folded: bool) -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(DriverError, match=r"huge\.onnx.* wants more than 2048 MiB"):
+        Net(greedy(tmp_path / "huge.onnx", folded=folded), 1)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_model_cut_anywhere_is_refused(tmp_path: Path, make_yolox: Any) -> None:
+    whole = make_yolox(3, {}).read_bytes()
+    for cut in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.onnx").write_bytes(whole[:cut])
+        with pytest.raises(DriverError, match=r"cut\.onnx"):
+            Net(tmp_path / "cut.onnx", 1)
+
+
+@pytest.mark.parametrize("names", ["__import__('os').abort()", "[" * 5000, "{0: 'a', 7: 'b'}", "x" * 200_000])
+def test_metadata_is_never_carried_out(make_yolox: Any, names: str) -> None:
+    with pytest.raises(DriverError, match="`names` is no list of names"):
+        Net(make_yolox(3, {}, metadata={"names": names}), 1)

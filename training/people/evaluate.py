@@ -1,0 +1,100 @@
+"""AP50 with intervals, as the agent would see it: `python -m training.people.evaluate DATA MODEL... [--json FILE]`.
+
+In the project's own environment: pictures go through `edge_agent.vision`, letterbox, suppression and all. A set counts
+for the classes that it labels; sets of one kind are judged together as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_agent import config
+from edge_agent.messages import is_a
+from edge_agent.vision.camera import Frame
+from edge_agent.vision.detect import Detector, open_detector
+from training.people import ap
+
+CLASSES = ("person", "vehicle", "two-wheeler")
+TOGETHER = {
+    "person, street and CCTV sets": ("person", ("cctv_person_224", "coco_person", "coco_val_free", "rail_person")),
+    "vehicle, street and road sets": ("vehicle", ("openimages_vehicles", "atl_highway")),
+    "vehicle, from above": ("vehicle", ("aerial_cars",)),
+    "two-wheeler, street and road sets": ("two-wheeler", ("openimages_vehicles", "atl_highway")),
+}
+LOWEST = 0.01 / 0.4  # of `score`, so that the detector gives what scores 0.01
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("model", nargs="+")
+    parser.add_argument("--sets", nargs="*", help="only these")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    folders = [f for f in sorted(args.data.iterdir()) if (f / "val").is_dir() and (not args.sets or f.name in args.sets)]
+    told = {}
+    for model in args.model:
+        section = config.OnnxDetector(name="judged", model=Path(model), score=LOWEST, threads=1, classes=())
+        told[Path(model).stem] = judge_all(open_detector(section), folders)
+        show(Path(model).stem, told[Path(model).stem])
+    if args.json:
+        args.json.write_text(json.dumps(told, indent=1))
+
+
+def judge_all(detector: Detector, folders: list[Path]) -> dict[str, dict]:
+    """A row a set and class, and a row for each of `TOGETHER` that is complete."""
+    judged: dict[tuple[str, str], list[ap.Judged]] = {}
+    for folder in folders:
+        labelled = [CLASSES[number] for number in json.loads((folder / "set.json").read_text())["labelled_classes"]]
+        for file in sorted((folder / "val" / "images").iterdir()):
+            pixels = cv2.imread(str(file))
+            found = detector.detect(Frame("val", 0, 0.0, 0.0, pixels))
+            truth = read_truth(folder / "val" / "labels" / f"{file.stem}.txt", *pixels.shape[1::-1])
+            for label in labelled:
+                ours = [d for d in found if is_a(d.label, label)]
+                boxes = np.array([d.box for d in ours], dtype=np.float64).reshape(-1, 4)
+                scores = np.array([d.score for d in ours], dtype=np.float64)
+                judged.setdefault((folder.name, label), []).append(ap.judge(boxes, scores, truth[label]))
+    rows = {f"{name}: {label}": row(some) for (name, label), some in judged.items()}
+    for name, (label, sets) in TOGETHER.items():
+        if all((one, label) in judged for one in sets):
+            rows[name] = row([j for one in sets for j in judged[one, label]])
+    return rows
+
+
+def row(judged: list[ap.Judged]) -> dict:
+    there = sum(one.there for one in judged)
+    low, high = ap.interval(judged) if there else (float("nan"),) * 2
+    return {
+        "ap50": round(ap.average_precision(judged), 4),
+        "from": round(low, 4),
+        "to": round(high, 4),
+        "objects": there,
+        "pictures": len(judged),
+    }
+
+
+def read_truth(file: Path, width: int, height: int) -> dict[str, np.ndarray]:
+    """Boxes of each class in pixels, from YOLO's lines."""
+    lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
+    rows = np.array(lines, dtype=np.float64).reshape(-1, 5) * [1, width, height, width, height]
+    boxes = np.concatenate([rows[:, 1:3] - rows[:, 3:] / 2, rows[:, 1:3] + rows[:, 3:] / 2], axis=1)
+    return {label: boxes[rows[:, 0] == number] for number, label in enumerate(CLASSES)}
+
+
+def show(name: str, rows: dict[str, dict]) -> None:
+    print(f"\n{name}\n| set: class | AP50 | 95 % | objects | pictures |\n|---|---|---|---|---|")
+    for title, r in rows.items():
+        if r["objects"]:
+            print(f"| {title} | {r['ap50']:.3f} | {r['from']:.3f} to {r['to']:.3f} | {r['objects']} | {r['pictures']} |")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
