@@ -174,6 +174,8 @@ CORES = (
     "vision/ring.py",
     "vision/camera/liveness.py",
     "vision/tiles.py",
+    "vision/light.py",
+    "vision/load.py",
     "vision/votes.py",
     "vision/track.py",
 )

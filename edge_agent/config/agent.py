@@ -23,7 +23,7 @@ from edge_agent.config.flight import (
 from edge_agent.config.incidents import Clips, Privacy, Rule, Zone
 from edge_agent.config.speakers import Announcements, Speaker, Voice
 from edge_agent.config.uplink import Evidence, Metrics, Mqtt, Operator, Outbox
-from edge_agent.config.vision import Camera, Detector, Plates
+from edge_agent.config.vision import Camera, Detector, Load, Plates
 
 
 class Agent(Section, frozen=True):
@@ -45,6 +45,7 @@ class Agent(Section, frozen=True):
     cameras: tuple[Camera, ...] = field(default=(), name="camera")
     detectors: tuple[Detector, ...] = field(default=(), name="detector")
     plates: Plates = field(default_factory=Plates)
+    load: Load = field(default_factory=Load)
     zones: tuple[Zone, ...] = field(default=(), name="zone")
     rules: tuple[Rule, ...] = field(default=(), name="rule")
     clips: Clips = field(default_factory=Clips)

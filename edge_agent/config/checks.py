@@ -20,7 +20,9 @@ from edge_agent.config.secret import secret_path
 from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, SipSpeaker, Speaker, TuneSpeaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
 from edge_agent.config.vision import (
+    Camera,
     DroneView,
+    PiCamera,
     PointsView,
     RtspCamera,
     SimulatedCamera,
@@ -77,6 +79,10 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         faults.append("site.lat: required with a [vehicle]: it is the take-off place that flights are checked against")
     for camera in config.cameras:
         known(f"camera[{camera.name}].detector", camera.detector, detectors, "detector")
+        faults += [f"camera[{camera.name}]{fault}" for fault in _profile_faults(camera, config.site)]
+        for number, profile in enumerate(camera.profiles):
+            if profile.detector is not None:
+                known(f"camera[{camera.name}].profile[{number}].detector", profile.detector, detectors, "detector")
     for camera in config.cameras:
         if isinstance(camera, RtspCamera) and camera.credentials is not None:
             faults += _secret_faults(f"camera[{camera.name}].credentials", camera.credentials)
@@ -207,6 +213,19 @@ def _view_faults(view: View, *, vehicle: bool) -> list[str]:
             faults.append(".points: give either `points` or the `file` of `edge-agent camera calibrate --points`")
         if 0 < len(view.points) < 4:
             faults.append(f".points: 4 are the least, got {len(view.points)}")
+    return faults
+
+
+def _profile_faults(camera: Camera, site: Site) -> list[str]:
+    """Profiles that exclude each other, or ask of a camera or site what it does not have."""
+    faults = []
+    named = [profile.when for profile in camera.profiles]
+    faults += [f".profile: `{one}` stands {named.count(one)} times" for one in sorted({*named}) if named.count(one) > 1]
+    if camera.light == "sun" and site.lat is None:
+        faults.append(".light: the sun's height needs `lat` and `lon` of [site]")
+    for number, profile in enumerate(camera.profiles):
+        if profile.max_exposure_ms is not None and not isinstance(camera, PiCamera):
+            faults.append(f".profile[{number}].max_exposure_ms: only a camera of type `picamera` can be told")
     return faults
 
 

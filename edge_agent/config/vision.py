@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from edge_agent.config.base import Id, Lat, Lon, Secret, Section, Unit
 
@@ -89,6 +89,29 @@ class PointsView(Optics, frozen=True, kw_only=True, tag_field="type", tag="point
 View = DroneView | PoleView | PointsView
 
 
+Light = Literal["day", "night", "thermal"]
+LightFrom = Literal["auto", "sensor", "picture", "sun", "day", "night", "thermal"]
+
+
+class Profile(Section, frozen=True, kw_only=True):
+    """What is another by day, at night or in thermal pictures; what is left out is as the camera and detector say.
+
+    `max_exposure_ms` limits how much moving things are smeared (`picamera` only): what is too dark gets gain instead.
+    """
+
+    when: Light
+    detector: Id | None = None
+    score: Unit | None = None
+    max_exposure_ms: Annotated[float, Meta(gt=0, le=1000)] | None = None
+
+
+class Load(Section, frozen=True):
+    """A board that is too slow for `min_fps` of each camera, or hotter than `max_temp_c`, leaves out what it must."""
+
+    min_fps: Annotated[float, Meta(gt=0, le=60)] = 2.0
+    max_temp_c: Annotated[float, Meta(ge=40, le=120)] = 80.0
+
+
 class Looked(Section, frozen=True, kw_only=True):
     """What all cameras have in common: whose eyes look at it, where, and when.
 
@@ -101,6 +124,9 @@ class Looked(Section, frozen=True, kw_only=True):
     detector: Id
     motion: Literal["auto", "static", "moving", "off"] = "auto"
     tiles: Tiles | None = None
+    light: LightFrom = "auto"
+    light_after_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0
+    profiles: tuple[Profile, ...] = field(default=(), name="profile")
     view: View | None = None
 
 
@@ -158,13 +184,19 @@ class V4l2Camera(Looked, frozen=True, kw_only=True, tag_field="type", tag="v4l2"
 
 
 class PiCamera(Looked, frozen=True, kw_only=True, tag_field="type", tag="picamera"):
-    """The camera of a Raspberry Pi, by picamera2; `short_exposure` keeps what moves sharp, at the price of noise."""
+    """The camera of a Raspberry Pi, by picamera2; `short_exposure` keeps what moves sharp, at the price of noise.
+
+    Its own scaler makes a copy of each picture, `lores_px` on the longer side (0: none), for detector and motion.
+    """
 
     number: Annotated[int, Meta(ge=0, le=9)] = 0
     width: Annotated[int, Meta(ge=64, le=9152)] = 1920
     height: Annotated[int, Meta(ge=64, le=6944)] = 1080
     fps: MaxFps = 15.0
     short_exposure: bool = True
+    lores_px: Annotated[int, Meta(ge=0, le=2048)] = (
+        640  # longer side of a copy by its own scaler, for the detector; 0: none
+    )
     stall_s: StallS = 5.0
     frozen_s: FrozenS = 30.0
 

@@ -19,7 +19,8 @@ FLOOR = 0.4  # of `score`: detections down to there are given too, to carry trac
 class Detector(Protocol):
     """Finds objects in a frame, blocking; is called from one thread only.
 
-    What it gives below `score` may carry on a track, but is too weak to start one.
+    What it gives below `score` may carry on a track, but is too weak to start one; another score may be set between
+    two frames.
     """
 
     name: str

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from edge_agent import config
 from edge_agent.messages import Box, Track, Tracks, is_a
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.detect import Detector
+from edge_agent.vision.light import LightSwitch, signs_of
+from edge_agent.vision.load import NO_PLATES, ONE_TILE, PLATES_SELDOM, SELDOM
 from edge_agent.vision.look import Looker
 from edge_agent.vision.motion import Motion
 from edge_agent.vision.plates import PlateReader
 from edge_agent.vision.track import Moment, Tracker
 from edge_agent.vision.votes import PlateVotes
 
+Pixels = npt.NDArray[np.uint8]
+
 LORES_PX = 640  # longer side of the smaller copy that motion and detector share
+
+
+class Look(NamedTuple):
+    """What one profile looks with."""
+
+    detector: Detector
+    score: float
+    max_exposure_ms: float | None = None
 
 
 class Eye:
@@ -32,20 +46,28 @@ class Eye:
         reader: PlateReader | None,
         camera: config.Camera,
         zones: Sequence[Box] = (),
+        *,
+        profiles: Mapping[config.Light, Look] | None = None,
+        sun: Callable[[float], float] | None = None,
     ) -> None:
-        self._detector, self._reader = detector, reader
+        self._reader, self._every_s, self._sun = reader, plates.every_s, sun
+        self._looks: dict[config.Light, Look] = {"day": Look(detector, detector.score), **(profiles or {})}
+        self._switch = LightSwitch(camera.light, {*(profiles or ())}, camera.light_after_s)
         self._tracker = Tracker(camera.name, detector.score)
         self._votes = _votes(plates, reader) if reader else None
         self._motion = Motion(camera.motion)
         self._looker = Looker(detector.detect, camera.tiles, zones)
         self._shrinker = Shrinker()
         self.skipped = 0  # frames that were not looked at, because nothing had changed
+        self.step = 0  # of load.STEPS: what is left out
+        self.look = self._looks["day"]
 
     def process(self, frame: Frame) -> Tracks:
         """The tracks after this frame; frames must come in order of `at_s`."""
         height, width = frame.pixels.shape[:2]
         frame = self._shrinker.shrink(frame)
         small = frame.pixels if frame.lores is None else frame.lores
+        self._adapt(frame, small)
         seen = self._motion.see(small, frame.at_s, width / small.shape[1])
         at = Moment(frame.seq, frame.at_s, frame.wall_s, width, height)
         if seen.look or self._tracker.unsure:
@@ -54,9 +76,25 @@ class Eye:
         else:
             self.skipped += 1
             tracks = self._tracker.hold(at)
-        if self._reader is None or self._votes is None:
+        if self._reader is None or self._votes is None or self.step >= NO_PLATES:
             return tracks
         return self._with_plates(frame, tracks, self._reader, self._votes)
+
+    @property
+    def light(self) -> config.Light:
+        """Whose profile is in force."""
+        return self._switch.light
+
+    def _adapt(self, frame: Frame, small: Pixels) -> None:
+        """Look as the light wants it, and as the load allows it."""
+        if self._switch.due(frame.at_s):
+            self._switch.update(frame.at_s, signs_of(small, frame.lux, self._sun(frame.wall_s) if self._sun else None))
+        self.look = self._looks.get(self._switch.light, self._looks["day"])
+        self.look.detector.score = self._tracker.start_score = self.look.score  # other eyes may share the detector
+        self._looker.detect = self.look.detector.detect
+        self._looker.most = 1 if self.step >= ONE_TILE else None
+        if self._votes:
+            self._votes.every_s = self._every_s * (SELDOM if self.step >= PLATES_SELDOM else 1)
 
     def look_at(self, zones: Sequence[Box]) -> None:
         """The zones lie elsewhere from now on (fractions of the picture): tiles follow them. Any thread may say so."""

@@ -20,7 +20,8 @@ class Looker:
     def __init__(
         self, detect: Callable[[Frame], list[Detection]], section: Tiles | None, zones: Sequence[Box] = ()
     ) -> None:
-        self._detect, self._section = detect, section
+        self.detect, self._section = detect, section
+        self.most: int | None = None  # looks a frame that may be taken, whatever the budget
         self.zones = tuple(zones)
         self._turns = tiles.Tiles(section.side_px, section.each, section.full_every) if section else None
         self._cost_s = 0.0  # of one look, as it was lately
@@ -28,7 +29,7 @@ class Looker:
     def look(self, frame: Frame, tracks: Sequence[Box]) -> list[Detection]:
         """What the detector finds in this frame, in pixels of the frame; `tracks` are where objects should be."""
         if self._turns is None or self._section is None:
-            return self._detect(frame)
+            return self.detect(frame)
         height, width = frame.pixels.shape[:2]
         zones = [(x1 * width, y1 * height, x2 * width, y2 * height) for x1, y1, x2, y2 in self.zones]
         regions = self._turns.turn(width, height, tracks, zones, self._affordable())
@@ -37,16 +38,15 @@ class Looker:
     def _affordable(self) -> int:
         """How many looks the budget pays for, one at least."""
         assert self._section
-        if not self._cost_s:
-            return self._section.each
-        return max(1, int(self._section.budget_ms / 1000 / self._cost_s))
+        paid = int(self._section.budget_ms / 1000 / self._cost_s) if self._cost_s else self._section.each
+        return max(1, paid if self.most is None else min(paid, self.most))
 
     def _in(self, region: tiles.Region, frame: Frame) -> list[Detection]:
         began_s = time.perf_counter()
         x, y, right, bottom = region
         height, width = frame.pixels.shape[:2]
         whole = (right - x, bottom - y) == (width, height)
-        found = self._detect(frame if whole else replace(frame, pixels=frame.pixels[y:bottom, x:right], lores=None))
+        found = self.detect(frame if whole else replace(frame, pixels=frame.pixels[y:bottom, x:right], lores=None))
         took_s = time.perf_counter() - began_s
         self._cost_s = MEMORY * self._cost_s + (1 - MEMORY) * took_s if self._cost_s else took_s
         return [

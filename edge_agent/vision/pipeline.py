@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -12,9 +13,12 @@ import cv2
 from edge_agent import config
 from edge_agent.messages import Box, Tracks
 from edge_agent.runtime import Clock, Health, Latest
+from edge_agent.sun import height_deg
 from edge_agent.vision.camera import Camera, Frame, open_camera
 from edge_agent.vision.detect import Detector, open_detector
-from edge_agent.vision.eye import Eye
+from edge_agent.vision.eye import Eye, Look
+from edge_agent.vision.heat import temperature_c
+from edge_agent.vision.load import FEW_FRAMES, SLOW_FPS, STEPS, Load
 from edge_agent.vision.places import box_around
 from edge_agent.vision.plates import PlateReader, open_plate_reader
 from edge_agent.vision.worker import Worker
@@ -39,14 +43,54 @@ def open_vision(
         {section.name: _zones(settings, section) for section in settings.cameras},
         health=health,
         on_tracks=on_tracks,
+        load=settings.load,
+        sun=_sun(settings.site),
     )
 
 
 def open_eye(settings: config.Agent, camera: config.Camera) -> Eye:
     """The way from frame to tracks of one camera of the config, for whoever sets its own pace."""
-    detector = next(section for section in settings.detectors if section.name == camera.detector)
-    reader = _reader(settings.plates)
-    return Eye(open_detector(detector), settings.plates, reader, camera, _zones(settings, camera))
+    sections = {section.name: section for section in settings.detectors}
+    detectors = Detectors({name: partial(open_detector, section) for name, section in sections.items()})
+    sun, zones = _sun(settings.site), _zones(settings, camera)
+    return make_eye(camera, detectors, reader=_reader(settings.plates), plates=settings.plates, zones=zones, sun=sun)
+
+
+class Detectors:
+    """The detectors of a config, each opened once, when it is asked for."""
+
+    def __init__(self, openers: Mapping[str, Callable[[], Detector]]) -> None:
+        self._openers, self._open = openers, dict[str, Detector]()
+
+    def __getitem__(self, name: str) -> Detector:
+        if name not in self._open:
+            self._open[name] = self._openers[name]()
+        return self._open[name]
+
+
+def make_eye(
+    camera: config.Camera,
+    detectors: Detectors,
+    *,
+    reader: PlateReader | None,
+    plates: config.Plates,
+    zones: Sequence[Box],
+    sun: Callable[[float], float] | None,
+) -> Eye:
+    """The eye of one camera, with all its profiles; raises DriverError where one of their models cannot be had."""
+    own, looks = detectors[camera.detector], dict[config.Light, Look]()
+    for profile in camera.profiles:
+        detector = own if profile.detector is None else detectors[profile.detector]
+        score = detector.score if profile.score is None else profile.score
+        looks[profile.when] = Look(detector, score, profile.max_exposure_ms)
+    return Eye(own, plates, reader, camera, zones, profiles=looks, sun=sun)
+
+
+def _sun(site: config.Site) -> Callable[[float], float] | None:
+    """How high the sun stands at the site, by Unix time; None where the site has no place."""
+    if site.lat is None or site.lon is None:
+        return None
+    return partial(height_deg, lat=site.lat, lon=site.lon)
 
 
 def _zones(settings: config.Agent, camera: config.Camera) -> list[Box]:
@@ -64,6 +108,7 @@ class _Seat:
         self.latest = Latest[Frame]()
         self.taken = asyncio.Event()
         self.ended = False
+        self.due_s = float("-inf")  # of the frames' time: earlier ones are left, under load
 
 
 class Vision:
@@ -79,7 +124,10 @@ class Vision:
         *,
         health: Health,
         on_tracks: Callable[[Frame, Tracks], Awaitable[None]],
+        load: config.Load = config.Load(),  # noqa: B008  a frozen value
+        sun: Callable[[float], float] | None = None,
     ) -> None:
+        self._load, self._sun = load, sun
         self._detectors, self._sections, self._plates, self._zones = detectors, sections, plates, dict(zones)
         self._health, self._on_tracks = health, on_tracks
         self._seats: dict[str, list[_Seat]] = {name: [] for name in detectors}
@@ -109,6 +157,8 @@ class Vision:
             seat.camera.name: {
                 "state": seat.camera.state,
                 "drops": dict(seat.camera.drops) | {"busy": seat.latest.dropped},
+                "light": seat.eye.light if seat.eye else None,
+                "left_out": STEPS[1 : seat.eye.step + 1] if seat.eye else (),
             }
             for seats in self._seats.values()
             for seat in seats
@@ -131,10 +181,10 @@ class Vision:
     async def _serve(self, name: str, seats: list[_Seat], bell: asyncio.Event) -> None:
         """Take turns among the cameras; whatever blocks happens in one worker thread."""
         part, waiting = f"detector.{name}", list(seats)
-        worker = Worker(part)
+        worker, load = Worker(part), Load(self._load.min_fps, self._load.max_temp_c)
         try:
             self._health.beat(part, STUCK_S)
-            await worker.call(self._open, name, seats)
+            await worker.call(self._open, seats)
             self._health.rest(part)
             while seat := await _next(waiting, bell):
                 waiting.remove(seat)
@@ -142,24 +192,51 @@ class Vision:
                 frame = await seat.latest.take()
                 seat.taken.set()
                 assert seat.eye
+                if self._spared(seat, frame):
+                    continue
                 self._health.beat(part, STUCK_S)
+                began_s = time.monotonic()
                 tracks = await worker.call(seat.eye.process, frame)
                 self._health.rest(part)
+                seat.camera.max_exposure_ms = seat.eye.look.max_exposure_ms
+                if not seat.camera.every_frame:
+                    self._weigh(load, seats, began_s)
                 self._health.counts[f"{part}.frames"] += 1
                 self._health.counts[f"camera.{seat.camera.name}.still"] = seat.eye.skipped
                 await self._on_tracks(frame, tracks)
         finally:
             worker.close()
 
-    def _open(self, name: str, seats: list[_Seat]) -> None:
+    @staticmethod
+    def _spared(seat: _Seat, frame: Frame) -> bool:
+        """Whether this frame is left out under load."""
+        assert seat.eye
+        if seat.eye.step < FEW_FRAMES or seat.camera.every_frame:
+            return False
+        if seat.due_s - 1 / SLOW_FPS <= frame.at_s < seat.due_s:
+            return True
+        seat.due_s = frame.at_s + 1 / SLOW_FPS
+        return False
+
+    def _weigh(self, load: Load, seats: list[_Seat], began_s: float) -> None:
+        """Count a frame, and look now and then whether the board keeps up."""
+        now = time.monotonic()
+        load.frame(now, now - began_s)
+        if not load.due(now) or not load.judge(now, sum(not seat.ended for seat in seats), temperature_c()):
+            return
+        for seat in seats:
+            assert seat.eye
+            seat.eye.step = load.step
+            self._health.set(f"camera.{seat.camera.name}.load", load.told())
+
+    def _open(self, seats: list[_Seat]) -> None:
         """Load the models, which takes a while, and once: after a failure the cameras keep their tracks."""
         if all(seat.eye for seat in seats):
             return
-        detector = self._detectors[name]()
-        reader = _reader(self._plates)
+        detectors, reader = Detectors(self._detectors), _reader(self._plates)
         for seat in seats:
-            camera = seat.camera.name
-            seat.eye = Eye(detector, self._plates, reader, self._sections[camera], self._zones.get(camera, ()))
+            section, zones = self._sections[seat.camera.name], self._zones.get(seat.camera.name, ())
+            seat.eye = make_eye(section, detectors, reader=reader, plates=self._plates, zones=zones, sun=self._sun)
 
     def _count_drops(self, seat: _Seat) -> None:
         prefix = f"camera.{seat.camera.name}.dropped"

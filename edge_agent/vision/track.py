@@ -62,7 +62,7 @@ class Tracker:
     """Follows the objects of one camera; `start_score` is what a detection needs to start a track."""
 
     def __init__(self, camera: str, start_score: float) -> None:
-        self._camera, self._start_score = camera, start_score
+        self._camera, self.start_score = camera, start_score
         self._kalman = Kalman()
         self._objects: list[_Object] = []  # row by row with the filter
         self._at_s: float | None = None
@@ -127,8 +127,8 @@ class Tracker:
         if not detections:
             return
         found = np.array([d.box for d in detections], dtype=np.float64)
-        strong = [i for i, d in enumerate(detections) if d.score >= self._start_score]
-        weak = [i for i, d in enumerate(detections) if d.score < self._start_score]
+        strong = [i for i, d in enumerate(detections) if d.score >= self.start_score]
+        weak = [i for i, d in enumerate(detections) if d.score < self.start_score]
         confirmed = [row for row, thing in enumerate(self._objects) if thing.id]
         tentative = [row for row, thing in enumerate(self._objects) if not thing.id]
         cost = self._cost(detections, found, at_s)

@@ -21,6 +21,7 @@ from edge_agent import config
 from edge_agent.runtime import DriverError, SystemClock
 from edge_agent.vision.camera import Camera, Frame, open_camera
 from edge_agent.vision.camera.live import LiveCamera, Shot
+from edge_agent.vision.camera.picamera import exposure_us
 
 RNG = np.random.default_rng(1)
 
@@ -197,8 +198,19 @@ async def test_without_picamera2_it_is_said_what_to_install() -> None:
     assert (frames, "apt install python3-picamera2" in why) == ([], True)
 
 
+def test_an_exposure_is_cut_to_its_limit_and_free_again_in_good_light() -> None:
+    assert exposure_us(None, 4000, {"ExposureTime": 9000}) == 0
+    assert exposure_us(4.0, 0, {"ExposureTime": 3000}) == 0
+    assert exposure_us(4.0, 0, {"ExposureTime": 9000}) == 4000
+    assert exposure_us(4.0, 4000, {"ExposureTime": 4000, "AnalogueGain": 6.0}) == 4000
+    assert exposure_us(4.0, 4000, {"ExposureTime": 4000, "AnalogueGain": 1.0}) == 0
+    assert exposure_us(2.0, 4000, {"ExposureTime": 4000, "AnalogueGain": 1.0}) == 2000  # another profile
+
+
 async def test_a_sensors_frame_is_stamped_in_the_middle_of_its_exposure(monkeypatch: Any) -> None:
     stamps: list[float] = []
+    configured: dict[str, Any] = {}
+    told: list[dict[str, Any]] = []
 
     class Sensor:
         """picamera2.Picamera2 as its manual has it: requests with metadata, released by whoever took them."""
@@ -211,8 +223,11 @@ async def test_a_sensors_frame_is_stamped_in_the_middle_of_its_exposure(monkeypa
         def create_video_configuration(self, **facts: Any) -> dict[str, Any]:
             return facts
 
-        def configure(self, _configuration: dict[str, Any]) -> None:
-            pass
+        def configure(self, configuration: dict[str, Any]) -> None:
+            configured.update(configuration)
+
+        def set_controls(self, controls: dict[str, Any]) -> None:
+            told.append(controls)
 
         def start(self) -> None:
             pass
@@ -224,15 +239,24 @@ async def test_a_sensors_frame_is_stamped_in_the_middle_of_its_exposure(monkeypa
             time.sleep(0.005)
             Sensor.held += 1
             stamps.append(time.monotonic() - 0.02)
-            metadata = {"SensorTimestamp": int(stamps[-1] * 1e9), "ExposureTime": 10_000}
+            metadata = {"SensorTimestamp": int(stamps[-1] * 1e9), "ExposureTime": 10_000, "Lux": 3.5}
+            planes = np.full((360 * 3 // 2, 704), 128, np.uint8)  # rows of 640 in a stride of 704
+            planes[:360] = 90
+            arrays = {"main": noise(), "lores": planes}
             return SimpleNamespace(
-                get_metadata=lambda: metadata, make_array=lambda _name: noise(), release=self._release
+                get_metadata=lambda: metadata, make_array=lambda name: arrays[name], release=self._release
             )
 
         def _release(self) -> None:
             Sensor.held -= 1
 
     monkeypatch.setitem(sys.modules, "picamera2", SimpleNamespace(Picamera2=Sensor))
-    frames, _ = await look(open_camera(config.PiCamera(name="c", detector="d"), SystemClock()), count=5)
+    camera = open_camera(config.PiCamera(name="c", detector="d"), SystemClock())
+    camera.max_exposure_ms = 4.0
+    frames, _ = await look(camera, count=5)
     assert [frame.at_s for frame in frames] == pytest.approx([s - 0.005 for s in stamps[:5]], abs=1e-6)
     assert Sensor.held <= 1
+    assert configured["lores"] == {"size": (640, 360), "format": "YUV420"}
+    small = frames[0].lores
+    assert small is not None and small.shape == (360, 640, 3) and abs(int(small.mean()) - 86) < 4  # video range
+    assert frames[0].lux == 3.5 and told == [{"ExposureTime": 4000}]

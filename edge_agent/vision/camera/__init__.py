@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # whoever only passes frames on need not load numpy
 class Frame:
     """One picture, `pixels` (H, W, 3) uint8 BGR; `at_s`/`wall_s` are when it was captured, not when it was decoded.
 
-    `lores` is the whole of it once more, smaller: as the camera's own scaler made it, or whoever needed it first.
+    `lux` is how bright the sensor found it, where it says so. `lores` is the whole of it once more, smaller: as the
+    camera's own scaler made it, or whoever needed it first.
     """
 
     camera: str
@@ -31,6 +32,7 @@ class Frame:
     pixels: npt.NDArray[np.uint8]
     truth: tuple[Detection, ...] | None = None  # what a simulated camera knows to be there
     lores: npt.NDArray[np.uint8] | None = None
+    lux: float | None = None
 
 
 class Camera(Protocol):
@@ -40,6 +42,7 @@ class Camera(Protocol):
     every_frame: bool
     drops: Counter[str]  # frames that were lost on this side, by cause
     state: State
+    max_exposure_ms: float | None  # may be set at any time; who cannot keep to it leaves it
 
     def frames(self) -> AsyncGenerator[Frame, None]:
         """Frames in order of `at_s`; ends where a file ends, raises DriverError where the source fails."""

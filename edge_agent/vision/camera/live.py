@@ -31,6 +31,8 @@ class Shot(NamedTuple):
     stamp_s: float | None
     exact: bool
     pixels: Callable[[], Pixels]  # (H, W, 3) BGR; costs time, so it is called only for what is used
+    lores: Pixels | None = None  # the same, smaller, where the camera's own scaler made one
+    lux: float | None = None
 
 
 Source = Callable[[Counter[str]], Generator[Shot, None, None]]
@@ -55,6 +57,7 @@ class LiveCamera:
     ) -> None:
         self.name, self.drops = name, Counter[str]()
         self.state: State = "back-off"
+        self.max_exposure_ms: float | None = None
         self._what, self._source, self._clock = what, source, clock
         self._connect_s, self._stall_s, self._frozen_s = connect_s, stall_s, frozen_s
         self._period_s = 0.0 if max_fps is None else 1 / max_fps
@@ -86,7 +89,8 @@ class LiveCamera:
                     continue
                 self.state = liveness.state
                 due_s = now + self._period_s * 0.9  # a little early, so that a camera's own rate is not halved
-                yield Frame(self.name, seq, at_s, self._clock.wall() - (now - at_s), pixels)
+                wall_s = self._clock.wall() - (now - at_s)
+                yield Frame(self.name, seq, at_s, wall_s, pixels, lores=shot.lores, lux=shot.lux)
                 seq += 1
         finally:
             self.state = "back-off"

@@ -85,6 +85,7 @@ class SimulatedCamera:
     def __init__(self, section: config.SimulatedCamera, clock: Clock) -> None:
         self.name, self.drops = section.name, Counter[str]()
         self.state: State = "back-off"
+        self.max_exposure_ms: float | None = None
         self._section, self._clock = section, clock
 
     async def frames(self) -> AsyncGenerator[Frame, None]:

@@ -36,6 +36,7 @@ class VideoCamera:
     def __init__(self, section: config.VideoCamera, clock: Clock) -> None:
         self.name, self.every_frame, self.drops = section.name, not section.realtime, Counter[str]()
         self.state: State = "back-off"
+        self.max_exposure_ms: float | None = None
         self._section, self._clock = section, clock
         self._hung: Worker | None = None  # the thread of a read that was given up
 
