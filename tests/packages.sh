@@ -6,6 +6,7 @@ want=""
 video=/usr/share/doc/opencv-doc/examples/data/vtest.avi
 cache=build/opencv-doc
 [ -f "$video" ] || [ -f "$cache$video" ] || want="$want opencv-doc"
+command -v mcopy >/dev/null || want="$want mtools"
 command -v baresip >/dev/null || want="$want baresip-core"
 /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null \
     || want="$want python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good"

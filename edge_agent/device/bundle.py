@@ -1,0 +1,71 @@
+"""What leaves in a support bundle: text without secrets, places in it blurred only where asked. Pure.
+
+Redaction works twice: values of keys whose name says that they are secret, and whatever in any text looks like a
+secret (private keys, passwords in URLs, bearer tokens, claims). What was taken out is counted by kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+HIDDEN = "[redacted]"
+SECRET_NAMES = re.compile(
+    r"(pass(word|wd|phrase)?|secret|token|credential|psk|api_?key|private|claim|signature|\bkey$|_key$)", re.IGNORECASE
+)
+FILE_NAMES = re.compile(
+    r"(_file|public_key)$", re.IGNORECASE
+)  # where a key lies, and keys for everybody, are no secret
+_PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = (
+    (
+        "private key",
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL),
+        HIDDEN,
+    ),
+    ("password in a URL", re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]*(?=@)"), HIDDEN),
+    ("authorization", re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9+/=_.~-]{8,}"), r"\1 " + HIDDEN),
+    ("claim", re.compile(r"(?i)\bEA1:[^\s\"']+"), HIDDEN),
+    ("claim", re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){4}[0-9A-HJKMNP-TV-Z]{4}\b"), HIDDEN),
+    (
+        "password",
+        re.compile(
+            r"(?i)\b((?:pass(?:word|wd|phrase)?|psk|secret|token|api_?key)[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)"
+        ),
+        r"\1" + HIDDEN,
+    ),
+)
+
+
+def redact(text: str, known: frozenset[str] = frozenset(), taken: Counter[str] | None = None) -> str:
+    """This text without what looks like a secret, nor any of the secrets that are `known` on this device."""
+    counts = Counter[str]() if taken is None else taken
+    for secret in sorted(known, key=len, reverse=True):
+        if len(secret) >= 4 and secret in text:  # shorter ones would hide half of every word
+            counts["a secret of this device"] += text.count(secret)
+            text = text.replace(secret, HIDDEN)
+    for kind, pattern, put in _PATTERNS:
+        text, number = pattern.subn(put, text)
+        counts[kind] += number
+    return text
+
+
+def redact_table(value: Any, taken: Counter[str], name: str = "") -> Any:
+    """A configuration without its secrets; the files and credentials that hold them may be named."""
+    match value:
+        case dict():
+            return {key: redact_table(item, taken, str(key)) for key, item in value.items()}
+        case list() | tuple():
+            return [redact_table(item, taken, name) for item in value]
+        case str() if SECRET_NAMES.search(name) and not FILE_NAMES.search(name) and not is_place(value):
+            taken["secret of the configuration"] += 1
+            return HIDDEN
+        case str():
+            return redact(value, taken=taken)
+        case _:
+            return value
+
+
+def is_place(text: str) -> bool:
+    """Whether a secret's value is only the file or the credential that holds it."""
+    return text.startswith(("/", "credential:", "./", "../")) or bool(re.fullmatch(r"[\w.-]+\.(key|pem|crt|txt)", text))
