@@ -213,7 +213,7 @@ def part(found: dict[str, Any]) -> str:
     lines = [
         "## Plate models",
         "",
-        "Real pictures, none of them trained on; one thread; shares with 95 % Wilson intervals. `make bench-plate-models`.",
+        "Real pictures, none trained on; one thread; shares with 95 % Wilson intervals (`make bench-plate-models`).",
         "",
         "| reader | crops read exactly | of them not 皖 | plates of photographs | told though not there"
         " | plate-free pictures with a plate told | ms a crop | MB |",

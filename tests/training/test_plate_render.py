@@ -1,14 +1,15 @@
 """The plate renderer: the same seed gives the same picture, every kind is a plate by the agent's own grammar."""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("PIL", reason="the renderer takes glyphs from fonts through Pillow")
-if not Path("/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc").exists():
-    pytest.skip("fonts-noto-cjk is not installed", allow_module_level=True)
+from training.plates import glyphs
+
+if missing := [file.name for file, _ in (*glyphs.CHINESE_FONTS, *glyphs.LATIN_FONTS) if not file.exists()]:
+    pytest.skip(f"fonts are not installed: {', '.join(missing)} (tests/packages.sh)", allow_module_level=True)
 
 from edge_agent.vision import plate_types
 from training.plates.crops import HEIGHT, WIDTH, render_crop

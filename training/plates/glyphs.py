@@ -1,7 +1,8 @@
 """The shapes of plate characters as coverage masks: letters and digits drawn with strokes, or taken from fonts.
 
 The strokes are ours, drawn after the proportions of GA 36-2018 (45 by 90 mm, strokes of 10 mm); Chinese characters
-and the other cuts of letters come from the Debian packages fonts-noto-cjk and fonts-dejavu-core.
+and the other cuts of letters come from the Debian packages fonts-noto-cjk, fonts-wqy-zenhei, fonts-wqy-microhei and
+fonts-dejavu-core.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ SPECIAL = "学警挂试港澳使领应急民航"
 DIGITS, LETTERS = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 NOTO = Path("/usr/share/fonts/opentype/noto")
+WQY = Path("/usr/share/fonts/truetype/wqy")
 DEJAVU = Path("/usr/share/fonts/truetype/dejavu")
 CHINESE_FONTS = (  # file, index of the simplified-Chinese face within the collection
     (NOTO / "NotoSansCJK-Regular.ttc", 2),
     (NOTO / "NotoSansCJK-Bold.ttc", 2),
+    (WQY / "wqy-zenhei.ttc", 0),
+    (WQY / "wqy-microhei.ttc", 0),
 )
 LATIN_FONTS = (
     (DEJAVU / "DejaVuSans.ttf", 0),
@@ -34,7 +38,8 @@ LATIN_FONTS = (
 )
 STROKES = 4  # weights in which the drawn letters come, before fonts
 LATIN_STYLES = STROKES + len(LATIN_FONTS)
-CHINESE_STYLES = 2 * len(CHINESE_FONTS)  # as they are, and thinned or thickened
+LEANS = (1.0, 0.8, 1.25)  # how the left part of a Chinese character shares the width with the right
+CHINESE_STYLES = 2 * len(CHINESE_FONTS) * len(LEANS)  # as they are, and thinned or thickened
 
 BOX_WIDTH, BOX_HEIGHT = 180, 360  # pixels: four a millimetre of the 45 by 90 mm that a character has
 _LEFT, _RIGHT, _TOP, _BOTTOM, _MIDDLE = 5.0, 40.0, 5.0, 85.0, 44.0
@@ -66,7 +71,7 @@ def _strokes() -> dict[str, list[list[tuple[float, float]]]]:
         "0": [_stadium(top, bottom)],
         "1": [[(12, 18), (23, top), (23, bottom)]],
         "2": [[*_arc(22.5, 23, 17.5, 18, 180, 360), (38, 34), (left, bottom), (right, bottom)]],
-        "3": [[*_arc(21, 24, 17, 19, 195, 420), (18, 43)], [(18, 43), *_arc(21, 64, 19, 21, -65, 165)]],
+        "3": [[(left + 1, top), (right - 2, top), (19, 38), *_arc(22, 61, 18, 24, -80, 160)]],
         "4": [[(27, top), (left - 1, 64), (right + 2, 64)], [(31, 40), (31, bottom)]],
         "5": [[(37, top), (9, top), (7, 42), *_arc(22, 60, 18, 25, -140, 150)]],
         "6": [[(28, top), (10, 45), *_arc(22.5, 63, 17.5, 22, 200, 560)]],
@@ -104,6 +109,7 @@ def _strokes() -> dict[str, list[list[tuple[float, float]]]]:
 
 STROKE_LINES = _strokes()
 OTHER_LINES = {  # as some stamps have them
+    "3": [[(_LEFT, _TOP), (_RIGHT - 1, _TOP), (22, 36), *_arc(22, 60, 17.5, 25, -75, 170)]],
     "1": [[(22.5, _TOP), (22.5, _BOTTOM)]],
     "A": [[(_LEFT - 1, _BOTTOM), (17, _TOP), (28, _TOP), (_RIGHT + 1, _BOTTOM)], [(10, 64), (35, 64)]],
     "M": [[(_LEFT, _BOTTOM), (_LEFT, _TOP), (22.5, 46), (_RIGHT, _TOP), (_RIGHT, _BOTTOM)]],
@@ -136,8 +142,14 @@ def _latin(character: str, style: int) -> Mask:
 
 @lru_cache(maxsize=256)
 def _chinese(character: str, style: int) -> Mask:
+    style, lean = divmod(style, len(LEANS))
     file, index = CHINESE_FONTS[style % len(CHINESE_FONTS)]
     mask = _from_font(character, file, index, 1.0)
+    if LEANS[lean] != 1.0:
+        columns = BOX_WIDTH * np.linspace(0, 1, BOX_WIDTH) ** LEANS[lean]
+        x = np.tile(columns.astype(np.float32), (BOX_HEIGHT, 1))
+        y = np.tile(np.arange(BOX_HEIGHT, dtype=np.float32)[:, None], (1, BOX_WIDTH))
+        mask = np.asarray(cv2.remap(mask, x, y, cv2.INTER_LINEAR), dtype=np.uint8)
     if style < len(CHINESE_FONTS):
         return mask
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
