@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -29,6 +31,7 @@ FIND_SCORE, IOU = 0.3, 0.5
 MAX_PLATES = 20  # of one picture
 MARGIN = 0.025  # of the crop, around the corners: as in training
 LEAST_PX = 8  # the height of a crop that can say anything
+MAX_SIDE = 1024  # of what a reader takes: more is no crop of a plate
 LENGTHS = (7, 8)  # of Chinese plates
 LEAST = 0.001  # chances below it are nobody's
 
@@ -43,19 +46,27 @@ class Text(NamedTuple):
 class PlateText:
     """The reader's network: crops of any size become chances."""
 
-    def __init__(self, threads: int) -> None:
-        self._file = weights.path("plate-reader")
-        self._session = open_session(self._file, threads)
+    def __init__(self, file: Path, threads: int) -> None:
+        self._file, self._session = file, open_session(file, threads)
         told = self._session.get_modelmeta().custom_metadata_map
         try:
             self._characters = msgspec.json.decode(told.get("labels", ""), type=list[str])
             self._colors = msgspec.json.decode(told.get("colors", ""), type=list[str])
         except msgspec.MsgspecError as error:
             raise DriverError(f"{self._file}: its metadata name no characters and colours: {error}") from None
-        shapes = [list(output.shape[1:]) for output in self._session.get_outputs()]
-        if [shape[-1:] for shape in shapes] != [[len(self._characters)], [len(self._colors)]]:
-            raise DriverError(f"{self._file}: gives {shapes}, not {len(self._characters)} characters and the colours")
-        self._height, self._width = (int(side) for side in self._session.get_inputs()[0].shape[2:])
+        match [list(value.shape) for value in (*self._session.get_inputs(), *self._session.get_outputs())]:
+            case [[_, 3, int(high), int(wide)], [_, int(places), int(characters)], [_, int(colors)]] if (
+                LEAST_PX <= high <= MAX_SIDE
+                and LEAST_PX <= wide <= MAX_SIDE
+                and max(LENGTHS) <= places <= MAX_SIDE
+                and [characters, colors] == [len(self._characters), len(self._colors)]
+            ):
+                self._height, self._width = high, wide
+            case shapes:
+                raise DriverError(
+                    f"{file}: is no plate reader: its tensors are {shapes}; it must take (N, 3, H, W) and give "
+                    f"(N, places, {len(self._characters)}) for its labels and (N, {len(self._colors)}) for its colors"
+                )
 
     def read(self, pixels: Pixels, corners: Sequence[Corners]) -> list[Text]:
         """What stands between each four corners of a BGR picture."""
@@ -94,7 +105,7 @@ class OwnPlates:
         self.types = plate_types.of_countries(countries)
         self._finder = Net(weights.path("plate-detector"), threads, ())
         self._feeder = Feeder(self._finder.width, self._finder.height, self._finder.form, self._finder.dtype)
-        self._text = PlateText(threads)
+        self._text = PlateText(weights.path("plate-reader"), threads)
 
     def read(self, frame: Frame, box: Box) -> Read | None:
         """The plate within a vehicle's box that reads best, in frame pixels; None where nothing reads as a plate."""
@@ -117,7 +128,10 @@ class OwnPlates:
         if min(pixels.shape[:2]) < 16:
             return []
         corners = self._corners(pixels)
-        reads = [self._plate(t, quad) for t, quad in zip(self._text.read(pixels, corners), corners, strict=True)]
+        reads = [
+            make_plate(t, quad, self.types, self.calibration)
+            for t, quad in zip(self._text.read(pixels, corners), corners, strict=True)
+        ]
         return sorted((read for read in reads if read), key=lambda read: -read.plate.confidence)
 
     def read_crop(self, pixels: Pixels) -> Read | None:
@@ -128,7 +142,7 @@ class OwnPlates:
         rim = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
         wide = rim + (rim - rim.mean(axis=0)) * (2 * MARGIN / (1 - 2 * MARGIN)) * -1  # the whole crop is read
         [text] = self._text.read(pixels, [wide])
-        read = self._plate(text, rim)
+        read = make_plate(text, rim, self.types, self.calibration)
         return read._replace(quality=quality(pixels, read.plate.corners)) if read else None
 
     def _corners(self, pixels: Pixels) -> list[Corners]:
@@ -140,31 +154,33 @@ class OwnPlates:
         quads = letterbox.to_frame(found.corners[order])
         return [quad for quad in quads if np.isfinite(quad).all() and _is_plate(quad)]
 
-    def _plate(self, text: Text, corners: Corners) -> Read | None:
-        """What the grammar makes of the chances; None where it is no plate."""
-        color = max(text.colors, key=lambda name: text.colors[name])
-        nothing = text.colors.get("none", 0.0)
-        best: plate_types.Decoded | None = None
-        for length in LENGTHS:
-            rest = [place.get("", 0.0) for place in text.places[length:]]
-            if min(rest, default=1.0) < plate_types.MIN_CHANCE:
-                continue
-            decoded = plate_types.decode(text.places[:length], self.types, None if color == "none" else color)
-            if decoded is not None and (best is None or decoded.fit > best.fit):
-                best = decoded
-        if best is None:
-            return None
-        (x1, y1), (x2, y2) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-        plate = Plate(
-            text=best.text,
-            confidence=self.calibration.confidence(best.log_chance) * (1 - nothing),
-            box=(x1, y1, x2, y2),
-            country=best.type.country,
-            type=best.type.id,
-            color=color if color in best.type.colors else best.type.colors[0],  # text says more than light
-            corners=tuple((float(x), float(y)) for x, y in corners),
-        )
-        return Read(plate, best.places, None if color == "none" else color, 1.0)
+
+def make_plate(
+    text: Text, corners: Corners, types: Sequence[plate_types.Type], calibration: Calibration
+) -> Read | None:
+    """What the grammar makes of the chances; None where it is no plate."""
+    color = max(text.colors, key=lambda name: text.colors[name])
+    nothing = text.colors.get("none", 0.0)
+    decoded: list[tuple[float, plate_types.Decoded]] = []
+    for length in LENGTHS:
+        over = min((place.get("", 0.0) for place in text.places[length:]), default=1.0)  # that nothing follows
+        if over >= plate_types.MIN_CHANCE:
+            found = plate_types.decode(text.places[:length], types, None if color == "none" else color)
+            decoded += [(found.fit + math.log(over), found)] if found else []
+    if not decoded:
+        return None
+    best = max(decoded, key=lambda one: one[0])[1]
+    (x1, y1), (x2, y2) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    plate = Plate(
+        text=best.text,
+        confidence=calibration.confidence(best.log_chance) * (1 - nothing),
+        box=(x1, y1, x2, y2),
+        country=best.type.country,
+        type=best.type.id,
+        color=color if color in best.type.colors else best.type.colors[0],  # text says more than light
+        corners=tuple((float(x), float(y)) for x, y in corners),
+    )
+    return Read(plate, best.places, None if color == "none" else color, 1.0)
 
 
 def _is_plate(quad: Corners) -> bool:

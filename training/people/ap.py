@@ -59,8 +59,6 @@ def average_precision(judged: Sequence[Judged]) -> float:
 def interval(judged: Sequence[Judged], rounds: int = 300, seed: int = 0) -> tuple[float, float]:
     """95 % of the average precisions of pictures drawn anew with replacement."""
     rng = np.random.default_rng(seed)
-    drawn = [
-        average_precision([judged[i] for i in rng.integers(0, len(judged), len(judged))]) for _ in range(rounds)
-    ]
+    drawn = [average_precision([judged[i] for i in rng.integers(0, len(judged), len(judged))]) for _ in range(rounds)]
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return float(low), float(high)

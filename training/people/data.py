@@ -113,7 +113,10 @@ class Mixer:
         sx, sy = scale * stretch, scale / stretch
         # where the picture's middle goes: so that the rectangle stays mostly filled
         room_x, room_y = (right - left) - width * sx, (bottom - top) - height * sy
-        at_x, at_y = left + rng.uniform(min(room_x, 0), max(room_x, 0)), top + rng.uniform(min(room_y, 0), max(room_y, 0))
+        at_x, at_y = (
+            left + rng.uniform(min(room_x, 0), max(room_x, 0)),
+            top + rng.uniform(min(room_y, 0), max(room_y, 0)),
+        )
         if whole and scale == fits and self._look_side == self._side:
             at_x, at_y = 0.0, 0.0
         matrix = np.array([[sx, 0, at_x - left], [0, sy, at_y - top]], np.float64)

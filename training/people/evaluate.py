@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", help="only these")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    folders = [f for f in sorted(args.data.iterdir()) if (f / "val").is_dir() and (not args.sets or f.name in args.sets)]
+    folders = [
+        f for f in sorted(args.data.iterdir()) if (f / "val").is_dir() and (not args.sets or f.name in args.sets)
+    ]
     told = {}
     for model in args.model:
         section = config.OnnxDetector(name="judged", model=Path(model), score=LOWEST, threads=1, classes=())
@@ -92,7 +94,9 @@ def show(name: str, rows: dict[str, dict]) -> None:
     print(f"\n{name}\n| set: class | AP50 | 95 % | objects | pictures |\n|---|---|---|---|---|")
     for title, r in rows.items():
         if r["objects"]:
-            print(f"| {title} | {r['ap50']:.3f} | {r['from']:.3f} to {r['to']:.3f} | {r['objects']} | {r['pictures']} |")
+            print(
+                f"| {title} | {r['ap50']:.3f} | {r['from']:.3f} to {r['to']:.3f} | {r['objects']} | {r['pictures']} |"
+            )
     sys.stdout.flush()
 
 

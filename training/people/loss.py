@@ -35,7 +35,9 @@ def log_score(rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assign(boxes: Tensor, logs: Tensor, truth: Tensor, centres: Tensor, strides: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def assign(
+    boxes: Tensor, logs: Tensor, truth: Tensor, centres: Tensor, strides: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """For one picture: cells that answer, the object of each, its IoU. `truth`: rows class, x1, y1, x2, y2."""
     middle, reach = (truth[:, 1:3] + truth[:, 3:5]) / 2, REACH * strides
     near = ((centres[:, None] - middle[None]).abs() <= reach[:, None]).all(2)  # (cells, objects)

@@ -19,7 +19,7 @@ import torch
 
 from training.people import ap
 from training.people.data import MASK_PX, Mixer, Picture, fill, letterbox, read_set
-from training.people.loss import loss, log_score
+from training.people.loss import log_score, loss
 from training.people.net import CLASSES, Nano, decode, from_coco, grid
 
 
@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--filled", type=Path, help="what a teacher found: lines of `edge-agent detect --json`")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, help="fewer, for a smoke run")
-    parser.add_argument("--minutes", type=float, default=1e9, help="the schedule ends by then, whatever the machine's pace")
+    parser.add_argument(
+        "--minutes", type=float, default=1e9, help="the schedule ends by then, whatever the machine's pace"
+    )
     args = parser.parse_args()
     settings = tomllib.loads(args.config.read_text())
     run(settings, args)
@@ -73,7 +75,11 @@ def run(settings: dict, args: argparse.Namespace) -> None:
             break
         if gone > settings["plain_from"]:
             mixer.mosaics = 0.0
-        rate = settings["lr"] * min(1.0, (step + 1) / settings["warmup"]) * (0.02 + 0.98 * (1 + math.cos(math.pi * gone)) / 2)
+        rate = (
+            settings["lr"]
+            * min(1.0, (step + 1) / settings["warmup"])
+            * (0.02 + 0.98 * (1 + math.cos(math.pi * gone)) / 2)
+        )
         for group in optimiser.param_groups:
             group["lr"] = rate
         pixels, truths, masks = zip(*(mixer.draw() for _ in range(batch)), strict=True)
@@ -92,7 +98,10 @@ def run(settings: dict, args: argparse.Namespace) -> None:
                 a.lerp_(b, 1 - keep)
         sums += (float(cls.detach()), float(box.detach()))
         if step % 50 == 0:
-            say(log, {"step": step, "lr": rate, "cls": sums[0] / 50, "box": sums[1] / 50, "s": time.monotonic() - began_s})
+            say(
+                log,
+                {"step": step, "lr": rate, "cls": sums[0] / 50, "box": sums[1] / 50, "s": time.monotonic() - began_s},
+            )
             sums[:] = 0
         if step % settings["look"] == 0 or step == steps:
             best = look(mean, val, look_side, log, args.out, step, best)
@@ -124,7 +133,10 @@ def evaluate(net: Nano, val: dict[str, list[Picture]], side: int) -> dict[str, d
         for picture in pictures:
             canvas, scale = letterbox(picture.pixels, side)
             rows = net(torch.from_numpy(canvas)[None].permute(0, 3, 1, 2).float())[0]
-            scores, boxes = log_score(rows).exp().numpy(), decode(rows, cells, strides).numpy().astype(np.float64) / scale
+            scores, boxes = (
+                log_score(rows).exp().numpy(),
+                decode(rows, cells, strides).numpy().astype(np.float64) / scale,
+            )
             for number, label in enumerate(CLASSES):
                 if not picture.labelled >> number & 1:
                     continue
@@ -134,7 +146,9 @@ def evaluate(net: Nano, val: dict[str, list[Picture]], side: int) -> dict[str, d
                 judged.setdefault(label, []).append(
                     ap.judge(boxes[keep], scores[keep, number].astype(np.float64), truth)
                 )
-        told[name] = {label: round(ap.average_precision(j), 4) for label, j in judged.items() if any(o.there for o in j)}
+        told[name] = {
+            label: round(ap.average_precision(j), 4) for label, j in judged.items() if any(o.there for o in j)
+        }
     return told
 
 
@@ -175,7 +189,7 @@ def draw_curves(out: Path) -> None:
     for key in ("cls", "box"):
         left.plot([o["step"] for o in paid], [o[key] for o in paid], label=key)
     left.set(xlabel="step", title="loss"), left.legend()
-    for name, values in (looks[-1]["ap50"].items() if looks else ()):
+    for name, values in looks[-1]["ap50"].items() if looks else ():
         for label in values:
             right.plot([o["step"] for o in looks], [o["ap50"][name][label] for o in looks], label=f"{name} {label}")
     right.set(xlabel="step", title="AP50 on the validation splits", ylim=(0, 1)), right.legend(fontsize=6)

@@ -1,0 +1,128 @@
+"""Our own plate reader: what its chances become, and files that are no such model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_agent import weights
+from edge_agent.runtime import DriverError
+from edge_agent.vision import plate_types
+from edge_agent.vision.plates_own import OwnPlates, PlateText, Text, make_plate
+from edge_agent.vision.votes import Calibration
+
+CN, PLAIN = plate_types.of_countries(("CN",)), Calibration()
+CORNERS = np.array([[10, 20], [110, 22], [112, 60], [9, 57]], float)
+LABELS, COLORS = ("", "京", "A", "1"), ("blue", "none")
+
+
+def text(places: list[dict[str, float]], **colors: float) -> Text:
+    return Text(tuple(places) + ({"": 0.99},) * (8 - len(places)), colors)
+
+
+def spelt(plate: str, chance: float = 0.97) -> list[dict[str, float]]:
+    return [{character: chance} for character in plate]
+
+
+def test_chances_become_a_plate_with_kind_colour_and_corners() -> None:
+    read = make_plate(text(spelt("京A12345"), blue=0.9, none=0.02), CORNERS, CN, PLAIN)
+    assert read
+    assert (read.plate.text, read.plate.type, read.plate.color) == ("京A12345", "small", "blue")
+    assert read.plate.box == (9, 20, 112, 60)
+    assert read.plate.corners[2] == (112, 60)
+    assert 0.5 < read.plate.confidence < 0.97
+
+
+def test_eight_characters_are_a_new_energy_plate_and_a_doubtful_eighth_is_left_out() -> None:
+    eight = make_plate(text(spelt("粤BD12345"), green=0.9, none=0.0), CORNERS, CN, PLAIN)
+    assert eight and (eight.plate.text, eight.plate.type) == ("粤BD12345", "nev_small")
+    doubtful = Text((*spelt("京A12345"), {"": 0.8, "1": 0.2}), {"blue": 0.9, "none": 0.0})
+    seven = make_plate(doubtful, CORNERS, CN, PLAIN)
+    assert seven and seven.plate.text == "京A12345"
+
+
+def test_what_the_reader_calls_no_plate_is_told_with_little_confidence_and_gibberish_not_at_all() -> None:
+    doubted = make_plate(text(spelt("京A12345"), blue=0.1, none=0.9), CORNERS, CN, PLAIN)
+    assert doubted and doubted.plate.confidence < 0.1
+    assert make_plate(text(spelt("138京津"), white=0.9, none=0.0), CORNERS, CN, PLAIN) is None
+    assert make_plate(text([], none=1.0), CORNERS, CN, PLAIN) is None
+
+
+def reader(
+    file: Path, metadata: dict[str, str], taken: tuple[int | str, ...] = ("n", 3, 40, 128), characters: int = 4
+) -> Path:
+    """A model that gives the same chances for any crops."""
+    constants = [
+        numpy_helper.from_array(np.full((1, 8, characters), 1 / characters, np.float32), "text"),
+        numpy_helper.from_array(np.full((1, 2), 0.5, np.float32), "color"),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["text"], ["characters"]), helper.make_node("Identity", ["color"], ["colors"])],
+        "reader",
+        [helper.make_tensor_value_info("crops", TensorProto.FLOAT, taken)],
+        [
+            helper.make_tensor_value_info("characters", TensorProto.FLOAT, (1, 8, characters)),
+            helper.make_tensor_value_info("colors", TensorProto.FLOAT, (1, 2)),
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, metadata)
+    onnx.save(model, str(file))
+    return file
+
+
+GOOD = {"labels": json.dumps(LABELS), "colors": json.dumps(COLORS)}
+
+
+def test_chances_are_named_by_the_metadata(tmp_path: Path) -> None:
+    [told] = PlateText(reader(tmp_path / "r.onnx", GOOD), 1).read(np.zeros((60, 200, 3), np.uint8), [CORNERS])
+    assert len(told.places) == 8
+    assert told.places[0] == dict.fromkeys(LABELS, 0.25)
+    assert told.colors == {"blue": 0.5, "none": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "taken", "characters", "word"),
+    [
+        ({}, ("n", 3, 40, 128), 4, "name no characters"),
+        ({"labels": "__import__('os')", "colors": "[]"}, ("n", 3, 40, 128), 4, "name no characters"),
+        ({"labels": "[1, 2, 3, 4]", "colors": "[]"}, ("n", 3, 40, 128), 4, "name no characters"),
+        (GOOD, ("n", 3, 40, 128), 5, "is no plate reader"),
+        (GOOD, ("n", 1, 40, 128), 4, "is no plate reader"),
+        (GOOD, ("n", 3, 100_000, 100_000), 4, "is no plate reader"),
+        (GOOD, ("n", 3, "h", "w"), 4, "is no plate reader"),
+    ],
+)
+def test_a_file_that_is_no_plate_reader_is_refused_in_words(
+    tmp_path: Path, metadata: dict[str, str], taken: tuple[int | str, ...], characters: int, word: str
+) -> None:
+    with pytest.raises(DriverError, match=word):
+        PlateText(reader(tmp_path / "r.onnx", metadata, taken, characters), 1)
+
+
+def test_a_file_cut_short_is_refused_in_words(tmp_path: Path) -> None:
+    whole = reader(tmp_path / "r.onnx", GOOD).read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DriverError, match=r"cut\.onnx"):
+        PlateText(tmp_path / "cut.onnx", 1)
+
+
+def test_plates_of_other_countries_are_left_to_the_reader_that_knows_them() -> None:
+    with pytest.raises(DriverError, match="rapidocr"):
+        OwnPlates(1, ("CN", "GB"))
+
+
+@pytest.mark.skipif("plate-reader" not in weights.names(), reason="the weights are not there yet")
+def test_the_models_that_come_along_say_what_they_are() -> None:
+    assert weights.path("plate-reader").stat().st_size <= 3_000_000
+    assert weights.path("plate-detector").stat().st_size <= 2_000_000
+    plates = OwnPlates(1)
+    assert plates.find(np.full((200, 300, 3), 128, np.uint8)) == []
+    assert plates.find(np.zeros((1, 1, 3), np.uint8)) == []
+    assert plates.read_crop(np.zeros((1, 1, 3), np.uint8)) is None
