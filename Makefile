@@ -54,7 +54,13 @@ build/training/ready: training/requirements.txt | $(UV)
 	@$(UV) pip install --quiet --python build/training/bin/python $(if $(TORCH),--torch-backend $(TORCH)) -r $<
 	@touch $@
 
-train-smoke: train-smoke-plates ## each training for a moment, on the CPU, to see that it runs (2 minutes)
+train-smoke: train-smoke-plates train-smoke-people ## each training for a moment, on the CPU, to see that it runs (2 minutes)
+
+train-smoke-people: build/training/ready setup-dev  # on drawn pictures alone, from nothing: it learns little
+	@$(BIN)/python -m training.people.rendered build/smoke/sets/rendered_scene 40
+	@build/training/bin/python -m training.people.train training/people/smoke.toml --data build/smoke/sets --out build/smoke/person-vehicle --minutes 0.5
+	@build/training/bin/python -m training.people.export build/smoke/person-vehicle/last.pt training/people/smoke.toml build/smoke/person-vehicle.onnx
+	@$(BIN)/edge-agent models check build/smoke/person-vehicle.onnx
 
 train-smoke-plates: build/training/ready
 	@build/training/bin/python -m training.plates.train_reader --out build/smoke/plate-reader --steps 60 --every 30 --minutes 0.7
@@ -124,4 +130,4 @@ $(UV):
 
 export ARDUCOPTER
 
-.PHONY: train-smoke train-smoke-plates bench-plate-models check-types check-flight check-rest help demo test test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract
+.PHONY: train-smoke train-smoke-people train-smoke-plates bench-plate-models check-types check-flight check-rest help demo test test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract

@@ -49,7 +49,7 @@ def average_precision(judged: Sequence[Judged]) -> float:
     if not there:
         return float("nan")
     scores = np.concatenate([one.scores for one in judged])
-    hits = np.concatenate([one.hits for one in judged])[np.argsort(-scores, kind="stable")]
+    hits = np.concatenate([one.hits for one in judged]).astype(bool)[np.argsort(-scores, kind="stable")]
     found = np.cumsum(hits)
     precision = found / np.arange(1, len(hits) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]

@@ -77,7 +77,7 @@ class Mixer:
         self._names = list(sets)
         shares = np.array([weights[name] for name in self._names])
         self._shares = shares / shares.sum()
-        self.mosaics, self.thermal = 0.5, False
+        self.mosaics, self.thermal, self.scales = 0.5, False, (0.7, 1.5)
 
     def draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng, side = self.rng, self._side
@@ -106,17 +106,15 @@ class Mixer:
         left, top, right, bottom = (int(v) for v in place)
         height, width = picture.pixels.shape[:2]
         fits = self._look_side / max(height, width)
-        scale = fits * (rng.uniform(0.7, 1.5) if whole else rng.uniform(0.4, 1.1))
+        scale = fits * (rng.uniform(*self.scales) if whole else rng.uniform(0.4, 1.1))
         if whole and rng.random() < 0.35:
             scale = fits  # as it will be looked at
         stretch = rng.uniform(0.9, 1.1)
         sx, sy = scale * stretch, scale / stretch
         # where the picture's middle goes: so that the rectangle stays mostly filled
         room_x, room_y = (right - left) - width * sx, (bottom - top) - height * sy
-        at_x, at_y = (
-            left + rng.uniform(min(room_x, 0), max(room_x, 0)),
-            top + rng.uniform(min(room_y, 0), max(room_y, 0)),
-        )
+        at_x = left + rng.uniform(min(room_x, 0), max(room_x, 0))
+        at_y = top + rng.uniform(min(room_y, 0), max(room_y, 0))
         if whole and scale == fits and self._look_side == self._side:
             at_x, at_y = 0.0, 0.0
         matrix = np.array([[sx, 0, at_x - left], [0, sy, at_y - top]], np.float64)

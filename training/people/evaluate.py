@@ -37,9 +37,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", help="only these")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    folders = [
-        f for f in sorted(args.data.iterdir()) if (f / "val").is_dir() and (not args.sets or f.name in args.sets)
-    ]
+    named = [folder for folder in sorted(args.data.iterdir()) if not args.sets or folder.name in args.sets]
+    folders = [folder for folder in named if (folder / "val").is_dir()]
     told = {}
     for model in args.model:
         section = config.OnnxDetector(name="judged", model=Path(model), score=LOWEST, threads=1, classes=())
@@ -92,11 +91,10 @@ def read_truth(file: Path, width: int, height: int) -> dict[str, np.ndarray]:
 
 def show(name: str, rows: dict[str, dict]) -> None:
     print(f"\n{name}\n| set: class | AP50 | 95 % | objects | pictures |\n|---|---|---|---|---|")
-    for title, r in rows.items():
-        if r["objects"]:
-            print(
-                f"| {title} | {r['ap50']:.3f} | {r['from']:.3f} to {r['to']:.3f} | {r['objects']} | {r['pictures']} |"
-            )
+    for title, told in rows.items():
+        if told["objects"]:
+            where = f"{told['from']:.3f} to {told['to']:.3f}"
+            print(f"| {title} | {told['ap50']:.3f} | {where} | {told['objects']} | {told['pictures']} |")
     sys.stdout.flush()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from training.people.net import CLASSES, decode
 
@@ -31,7 +31,7 @@ def paired(a: Tensor, b: Tensor) -> Tensor:
 
 def log_score(rows: Tensor) -> Tensor:
     """The logarithm of objectness times class."""
-    return F.logsigmoid(rows[..., 4:5]) + F.logsigmoid(rows[..., 5:])
+    return functional.logsigmoid(rows[..., 4:5]) + functional.logsigmoid(rows[..., 5:])
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 STRIDES = (8, 16, 32)
 CLASSES = ("person", "vehicle", "two-wheeler")
@@ -27,7 +27,7 @@ class Conv(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(self.conv(x))
+        return functional.silu(self.conv(x))
 
 
 def separable(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -70,7 +70,7 @@ class Spp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         within = [self.first(x)]
         for _ in range(3):  # 5 of 5 are 9, 5 of 9 are 13
-            within.append(F.max_pool2d(within[-1], 5, 1, 2))
+            within.append(functional.max_pool2d(within[-1], 5, 1, 2))
         return self.last(torch.cat(within, 1))
 
 
@@ -115,9 +115,9 @@ class Nano(nn.Module):
         p3 = self.dark3(self.dark2(self.stem(x)))
         p4 = self.dark4(p3)
         p5 = self.lateral5(self.dark5(p4))
-        up = self.merge4(torch.cat([F.interpolate(p5, scale_factor=2.0), p4], 1))
+        up = self.merge4(torch.cat([functional.interpolate(p5, scale_factor=2.0), p4], 1))
         p4 = self.lateral4(up)
-        n3 = self.merge3(torch.cat([F.interpolate(p4, scale_factor=2.0), p3], 1))
+        n3 = self.merge3(torch.cat([functional.interpolate(p4, scale_factor=2.0), p3], 1))
         n4 = self.join4(torch.cat([self.down3(n3), p4], 1))
         n5 = self.join5(torch.cat([self.down4(n4), p5], 1))
         return [branch(level) for branch, level in zip(self.branches, (n3, n4, n5), strict=True)]
@@ -180,9 +180,8 @@ def lift(net: Nano, onnx_file: Path) -> None:
     for hook in hooks:
         hook.remove()
     assert len(ours) == len(theirs), (len(ours), len(theirs))
-    for conv, (weight, bias) in zip(ours, theirs, strict=True):
-        if conv is net.stem.conv:
-            weight = unfocused(weight)
+    for conv, (published, bias) in zip(ours, theirs, strict=True):
+        weight = unfocused(published) if conv is net.stem.conv else published
         assert tuple(conv.weight.shape) == weight.shape, (conv, weight.shape)
         conv.weight.data, conv.bias.data = torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy())
 

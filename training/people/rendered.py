@@ -1,7 +1,7 @@
 """The simulated camera's scene as a set of training pictures, so that the demo is seen and not told.
 
-`python -m training.people.rendered DIR` in the project's own environment (it draws by `edge_agent.vision.camera`);
-seeds below 1000 are never drawn for training: they are what the agent and its tests are shown.
+`python -m training.people.rendered DIR [COUNT]` in the project's own environment (the agent draws); seeds
+below 1000 are never drawn for training: they are what the agent and its tests are shown.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ SIZE = (640, 360)
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder, train = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 400
     rng = np.random.default_rng(1)
-    for part, count in (("train", 400), ("val", 60)):
+    for part, count in (("train", train), ("val", train * 3 // 20)):
         for kind in ("images", "labels"):
             (folder / part / kind).mkdir(parents=True, exist_ok=True)
         for number in range(count):

@@ -27,14 +27,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="the folder of sets")
-    parser.add_argument("--start", type=Path, required=True, help="yolox_nano ONNX, or a .pt of an earlier run")
+    parser.add_argument("--start", type=Path, help="yolox_nano ONNX, or a .pt of an earlier run; else from nothing")
     parser.add_argument("--more", type=Path, nargs="*", default=[], help="further set folders, as of rendered.py")
     parser.add_argument("--filled", type=Path, help="what a teacher found: lines of `edge-agent detect --json`")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, help="fewer, for a smoke run")
-    parser.add_argument(
-        "--minutes", type=float, default=1e9, help="the schedule ends by then, whatever the machine's pace"
-    )
+    parser.add_argument("--minutes", type=float, default=1e9, help="the schedule ends by then")
     args = parser.parse_args()
     settings = tomllib.loads(args.config.read_text())
     run(settings, args)
@@ -55,10 +53,8 @@ def run(settings: dict, args: argparse.Namespace) -> None:
     look_side = settings.get("look_side", side)
     mixer = Mixer(train, weights, side, seed, look_side)
     mixer.mosaics, mixer.thermal = settings["mosaics"], settings.get("thermal", False)
-    net = Nano() if args.start.suffix == ".pt" else from_coco(args.start)
-    if args.start.suffix == ".pt":
-        net.load_state_dict(torch.load(args.start))
-    net = net.to(memory_format=torch.channels_last)
+    mixer.scales = tuple(settings.get("scales", mixer.scales))
+    net = begin(args.start).to(memory_format=torch.channels_last)
     mean = copy.deepcopy(net)
     for part in settings.get("frozen", ()):
         net.get_submodule(part).requires_grad_(False)
@@ -75,11 +71,8 @@ def run(settings: dict, args: argparse.Namespace) -> None:
             break
         if gone > settings["plain_from"]:
             mixer.mosaics = 0.0
-        rate = (
-            settings["lr"]
-            * min(1.0, (step + 1) / settings["warmup"])
-            * (0.02 + 0.98 * (1 + math.cos(math.pi * gone)) / 2)
-        )
+        cosine = 0.02 + 0.98 * (1 + math.cos(math.pi * gone)) / 2
+        rate = settings["lr"] * min(1.0, (step + 1) / settings["warmup"]) * cosine
         for group in optimiser.param_groups:
             group["lr"] = rate
         pixels, truths, masks = zip(*(mixer.draw() for _ in range(batch)), strict=True)
@@ -98,16 +91,24 @@ def run(settings: dict, args: argparse.Namespace) -> None:
                 a.lerp_(b, 1 - keep)
         sums += (float(cls.detach()), float(box.detach()))
         if step % 50 == 0:
-            say(
-                log,
-                {"step": step, "lr": rate, "cls": sums[0] / 50, "box": sums[1] / 50, "s": time.monotonic() - began_s},
-            )
+            paid = {"cls": sums[0] / 50, "box": sums[1] / 50}
+            say(log, {"step": step, "lr": rate, **paid, "s": time.monotonic() - began_s})
             sums[:] = 0
         if step % settings["look"] == 0 or step == steps:
             best = look(mean, val, look_side, log, args.out, step, best)
     look(mean, val, look_side, log, args.out, step, best)
     log.close()
     draw_curves(args.out)
+
+
+def begin(start: Path | None) -> Nano:
+    """A net from YOLOX's file, from an earlier run, or from nothing."""
+    if start is not None and start.suffix == ".onnx":
+        return from_coco(start)
+    net = Nano()
+    if start is not None:
+        net.load_state_dict(torch.load(start))
+    return net
 
 
 def look(net: Nano, val: dict[str, list[Picture]], side: int, log, out: Path, step: int, best: float) -> float:
@@ -133,10 +134,8 @@ def evaluate(net: Nano, val: dict[str, list[Picture]], side: int) -> dict[str, d
         for picture in pictures:
             canvas, scale = letterbox(picture.pixels, side)
             rows = net(torch.from_numpy(canvas)[None].permute(0, 3, 1, 2).float())[0]
-            scores, boxes = (
-                log_score(rows).exp().numpy(),
-                decode(rows, cells, strides).numpy().astype(np.float64) / scale,
-            )
+            scores = log_score(rows).exp().numpy()
+            boxes = decode(rows, cells, strides).numpy().astype(np.float64) / scale
             for number, label in enumerate(CLASSES):
                 if not picture.labelled >> number & 1:
                     continue
@@ -146,9 +145,8 @@ def evaluate(net: Nano, val: dict[str, list[Picture]], side: int) -> dict[str, d
                 judged.setdefault(label, []).append(
                     ap.judge(boxes[keep], scores[keep, number].astype(np.float64), truth)
                 )
-        told[name] = {
-            label: round(ap.average_precision(j), 4) for label, j in judged.items() if any(o.there for o in j)
-        }
+        there = {label: some for label, some in judged.items() if any(one.there for one in some)}
+        told[name] = {label: round(ap.average_precision(some), 4) for label, some in there.items()}
     return told
 
 
