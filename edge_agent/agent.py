@@ -24,6 +24,7 @@ from edge_agent.desired import Wishes
 from edge_agent.desk import Desk, shortfall
 from edge_agent.device import board, clocks
 from edge_agent.device.identity import copied
+from edge_agent.dossier import Dossiers
 from edge_agent.keys import device_key, public_text
 from edge_agent.messages import (
     Announcement,
@@ -245,6 +246,9 @@ class Agent:
         self.lists = HotLists(self.data_dir, audit=self.audit, wall=self.clock.wall)
         self.rules = Rules(self.settings.zones, self.settings.rules, lists=self.lists, time_zone=self.zone)
         self.witness = Witness(self.data_dir, self.settings.privacy, audit=self.audit, **common)
+        self.dossiers = Dossiers(
+            self.data_dir, lambda: self.settings, witness=self.witness, books=self.evidence, audit=self.audit, **common
+        )
         self.clips: Clips | None = None
         self.vision: Vision | None = None
         self.places: Places | None = None
@@ -261,6 +265,7 @@ class Agent:
         seal_to = self.settings.privacy.seal_to
         self.clips = Clips(self.data_dir, self.settings.clips, on_clip=self.on_clip, seal_to=seal_to, **common)
         self.parts += [("clips", self.clips.run), ("originals", self.witness.run), ("hot lists", self._keep_lists)]
+        self.parts.append(("sets", self.dossiers.run))
         self.vision = vision = open_vision(
             self.settings, clock=self.clock, health=self.health, on_tracks=self.on_tracks
         )
@@ -362,7 +367,8 @@ class Agent:
             self.announcer.left(f"{tracks.camera}/{gone.id}")
         for tally in self.rules.count(tracks):
             await self.on_tally(tally)
-        for found in self.rules.update(tracks):
+        incidents = self.rules.update(tracks)
+        for found in incidents:
             rule = self._rule(found)
             blur, why = self.settings.privacy.blur and rule.blur, self.evidence.refuses()
             incident, thumb, why = await self.witness.shoot(found, frame, tracks, blur=blur, why=why)
@@ -370,6 +376,7 @@ class Agent:
             await self.evidence.take(incident, why)
             if self.clips and why is None:
                 self.clips.around(incident, rule, blur=blur)
+        await self.dossiers.take(incidents, self.rules.shots(), frame, tracks)
 
     async def on_tally(self, tally: Tally) -> None:
         """A count's interval is over."""
@@ -377,6 +384,7 @@ class Agent:
 
     async def on_clip(self, wanted: Wanted, found: Video | str) -> None:
         """A clip was cut, or cannot be: report it, and tell whoever asked for it."""
+        await self.dossiers.filmed(wanted.id, found)
         if isinstance(found, Video):
             incident = None if wanted.by else wanted.id
             clip = Clipped(
@@ -474,6 +482,7 @@ class Agent:
         """One announcement ended on one speaker."""
         log.info("spoken on %s: %s, %s (%s)", spoken.speaker, spoken.text, spoken.outcome, spoken.proof)
         await self.report("voice", spoken, wall_s=spoken.wall_s)
+        await self.dossiers.spoken(spoken)
         if (short := shortfall(spoken)) is not None:
             await self.report("fault", Fault(part=f"speaker {spoken.speaker}", reason=short))
         await self.desk.spoken(spoken)

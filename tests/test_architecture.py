@@ -131,6 +131,7 @@ CORES = (
     "incidents/listed.py",
     "incidents/watch.py",
     "incidents/stays.py",
+    "incidents/shots.py",
     "incidents/crowds.py",
     "incidents/passages.py",
     "incidents/tallies.py",

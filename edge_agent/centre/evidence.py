@@ -235,8 +235,8 @@ class EvidenceServer:
         def act() -> Receipt | None:
             if found := self._find_receipt(device, file.sha256):
                 return found
-            suffix = Path(file.id).suffix.lower()
-            whole = self._path(device, file.sha256, suffix if suffix in SUFFIXES else ".bin")
+            suffix = Path(file.id).suffix.lower() if file.kind != "manifest" else ".manifest"
+            whole = self._path(device, file.sha256, suffix if suffix in (*SUFFIXES, ".manifest") else ".bin")
             part, info = (self._path(device, file.sha256, end) for end in (".part", ".info"))
             if part.exists():
                 with part.open("rb") as data:

@@ -54,7 +54,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "zones": ("zones", "draw the zones of a configuration over a frame"),
     "hotlist": ("hotlist", "the plates to look out for: import, list, expire, check"),
     "audit": ("auditing", "who looked up or changed what on this device: look, and verify the chain"),
-    "evidence": ("evidence", "the originals on this device: list, hold, release, delete"),
+    "evidence": ("evidence", "the originals on this device: list, show, verify, hold, release, delete, purge"),
     "contract": ("contract", "write the contract's documents: JSON Schema, AsyncAPI 3, HTML"),
     "centre": ("centre", "a small centre: stores what devices report, then acknowledges"),
 }

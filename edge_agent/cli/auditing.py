@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge_agent import config
-from edge_agent.cli.ask import EX_UNAVAILABLE, find_data_dir
+from edge_agent.cli import where
 from edge_agent.cli.check import print_json
 from edge_agent.runtime import DriverError
 
@@ -25,29 +23,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verify.add_argument("--public-key", metavar="KEY", help="of the device, in base64 (default: its own key file)")
     tail = verbs.add_parser("tail", help="the newest records")
     tail.add_argument("-n", type=int, default=20, metavar="COUNT", help="how many (default: 20)")
-    for verb in (verify, tail):
-        where = verb.add_mutually_exclusive_group()
-        where.add_argument("-c", "--config", type=Path, metavar="FILE", help="the agent's configuration")
-        where.add_argument("--data-dir", type=Path, metavar="DIR", help="or its data directory")
-        verb.add_argument("--json", action="store_true", help="print JSON")
+    where.add_options((verify, tail))
 
 
 def main(args: argparse.Namespace) -> int:
     """Exit 0; 1 where `verify` finds a fault; 69 where there is no log; 78 on a bad config."""
     from edge_agent.audit import NAME, Audit
 
-    try:
-        data_dir = find_data_dir(args)
+    def act(data_dir: Path) -> int:
         if not (data_dir / NAME).is_file():
             raise DriverError(f"{data_dir / NAME}: there is no audit log; nothing was looked up or changed here yet")
         log = Audit(data_dir)
         return _tail(log, args) if args.verb == "tail" else _verify(log, args)
-    except config.ConfigError as error:
-        print(error, file=sys.stderr)
-        return config.EX_CONFIG
-    except DriverError as error:
-        print(error, file=sys.stderr)
-        return EX_UNAVAILABLE
+
+    return where.call(act, args)
 
 
 def _tail(log: Audit, args: argparse.Namespace) -> int:

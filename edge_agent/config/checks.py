@@ -15,7 +15,7 @@ from edge_agent.calendar import rule_fault
 from edge_agent.config.agent import Agent
 from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
-from edge_agent.config.incidents import Count, HotListed, LineCrossing, PlateSeen, Respond, Zone
+from edge_agent.config.incidents import Count, Dwell, HotListed, LineCrossing, PhotoSet, PlateSeen, Respond, Zone
 from edge_agent.config.secret import secret_path
 from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, SipSpeaker, Speaker, TuneSpeaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
@@ -113,6 +113,8 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             known(f"rule[{rule.id}].zone", rule.zone, zones, "zone")
         if isinstance(rule, HotListed | PlateSeen) and not config.plates.enabled:
             faults.append(f"plates.enabled: rule[{rule.id}] needs plates to be read: set it to true")
+        if isinstance(rule, Dwell) and rule.evidence is not None:
+            faults += [f"rule[{rule.id}].evidence{fault}" for fault in _set_faults(rule.evidence)]
         for name in rule.speakers:
             known(f"rule[{rule.id}].speakers", name, spoken_to, "speaker")
         for number, rung in enumerate(rule.ladder):
@@ -227,6 +229,14 @@ def _profile_faults(camera: Camera, site: Site) -> list[str]:
         if profile.max_exposure_ms is not None and not isinstance(camera, PiCamera):
             faults.append(f".profile[{number}].max_exposure_ms: only a camera of type `picamera` can be told")
     return faults
+
+
+def _set_faults(wanted: PhotoSet) -> list[str]:
+    """An evidence set whose photographs do not fit into its grace."""
+    needed_s = (wanted.photos - 1) * wanted.every_s
+    if needed_s <= wanted.grace_s:
+        return []
+    return [f".grace_s: {wanted.photos} photographs every {wanted.every_s:g} s take {needed_s:g} s, which is longer"]
 
 
 def _count_faults(rule: Count) -> list[str]:

@@ -76,6 +76,18 @@ class ForbiddenZone(RuleSection, frozen=True, kw_only=True, tag_field="type", ta
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
 
 
+class PhotoSet(Section, frozen=True):
+    """What is kept of a stay so that it can be shown to have been one: photographs, from rest to exit, in one manifest.
+
+    At the entry, when the rule fires, then every `every_s` (at least `photos` in all), and at the exit, or when
+    `grace_s` after the rule fired are over.
+    """
+
+    photos: Annotated[int, Meta(ge=2, le=50)] = 2
+    every_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
+    grace_s: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
+
+
 class Dwell(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="dwell"):
     """Fires when one of `classes` stays in the zone, within `radius` of its own size, for `after_s`."""
 
@@ -85,6 +97,7 @@ class Dwell(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="dwell
     radius: Annotated[float, Meta(gt=0, le=10)] = 0.5
     min_score: Unit = 0.0
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
+    evidence: PhotoSet | None = None
 
 
 class Loitering(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="loitering"):

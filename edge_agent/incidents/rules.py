@@ -15,6 +15,7 @@ from edge_agent.incidents.crowds import CrowdWatch
 from edge_agent.incidents.lines import LineWatch
 from edge_agent.incidents.listed import HotWatch, Lists
 from edge_agent.incidents.passages import PlateWatch
+from edge_agent.incidents.shots import Shot, ShotPlan
 from edge_agent.incidents.stays import StayWatch
 from edge_agent.incidents.tallies import TallyWatch
 from edge_agent.incidents.watch import Found, Watch
@@ -51,17 +52,29 @@ class Rules:
         self._tallies = [TallyWatch(rule, by_name[rule.zone] if rule.zone else None) for rule in counts]
         watches = (_watch(rule, by_name, lists) for rule in rules if not isinstance(rule, config.Count))
         self._watches: list[Watch[Any]] = [watch for watch in watches if watch is not None]
+        photographed = [rule for rule in rules if isinstance(rule, config.Dwell) and rule.evidence is not None]
+        self._plans = {rule.id: ShotPlan(rule) for rule in photographed}
+        self._shots: list[Shot] = []
         self._rng = rng or random.Random()
         self._time_zone = time_zone
 
     def update(self, tracks: Tracks) -> list[Incident]:
         """Judge one frame; returns what fired in it, without pictures."""
-        return [
-            self._incident(watch, found, tracks)
-            for watch in self._watches
-            if watch.camera in (None, tracks.camera) and self._holds(watch.rule, tracks)
-            for found in watch.update(_visible(watch, tracks))
-        ]
+        incidents: list[Incident] = []
+        for watch in self._watches:
+            if watch.camera not in (None, tracks.camera) or not self._holds(watch.rule, tracks):
+                continue
+            found = [(one.stay, self._incident(watch, one, tracks)) for one in watch.update(_visible(watch, tracks))]
+            incidents += [incident for _, incident in found]
+            if isinstance(watch, StayWatch) and (plan := self._plans.get(watch.rule.id)) is not None:
+                told = {stay: incident.id for stay, incident in found if stay is not None}
+                self._shots += plan.update(tracks, watch.stays, told)
+        return incidents
+
+    def shots(self) -> list[Shot]:
+        """The photographs that are due in the frame that was judged last, for the sets of evidence."""
+        shots, self._shots = self._shots, []
+        return shots
 
     def count(self, tracks: Tracks) -> list[Tally]:
         """Count in one frame; returns the intervals that ended before it."""
@@ -122,6 +135,7 @@ class Rules:
             direction=found.direction,
             count=found.count,
             place=track.place,
+            gap_s=found.gap_s,
         )
 
 

@@ -15,6 +15,7 @@ One event gives one incident, and a second person is not swallowed by the first:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from edge_agent import config
@@ -62,6 +63,8 @@ class Stay:
     spot: Spot
     plate: Plate | None
     own_s: float  # as `began_s`, of this very track
+    name: int  # of the stay: a track that takes it over keeps it
+    gap_s: float = 0.0  # the longest time within it that nobody saw the object
     done: bool = False  # this stay has fired, itself or as the track that it took over from
     past: _Past | None = None  # the firing whose cool-down it is under
     heir_of: Key | None = None
@@ -72,6 +75,7 @@ class StayWatch(Watch[StayRule]):
 
     def __init__(self, rule: StayRule, zone: config.Zone) -> None:
         super().__init__(rule, zone)
+        self._count = 0
         self._gap_s, self._near, self._around = _PATIENCE[type(rule)]
         self._radius: float | None = None
         if isinstance(rule, config.Dwell):
@@ -81,6 +85,11 @@ class StayWatch(Watch[StayRule]):
     def _forget(self) -> None:
         self._stays: dict[Key, Stay] = {}
         self._pasts: list[_Past] = []
+
+    @property
+    def stays(self) -> Iterable[Stay]:
+        """Who is in the zone, or was until lately; a stay that is over is no longer among them."""
+        return self._stays.values()
 
     def update(self, tracks: Tracks) -> list[Found]:
         """Whose stay became long enough in this frame."""
@@ -102,7 +111,8 @@ class StayWatch(Watch[StayRule]):
         for key in standing:
             if key not in self._stays:
                 self._begin(key, seen[key], seen, now)
-        return [Found(seen[key], self._stays[key].began_s) for key in standing if self._fires(key, seen[key], now)]
+        fired = [(seen[key], self._stays[key]) for key in standing if self._fires(key, seen[key], now)]
+        return [Found(track, stay.began_s, gap_s=stay.gap_s, stay=stay.name) for track, stay in fired]
 
     def _go_on(self, key: Key, track: Track | None, standing: bool, now: float) -> None:
         """Carry a stay on, or end it."""
@@ -114,6 +124,7 @@ class StayWatch(Watch[StayRule]):
         stay.plate = track.plate or stay.plate
         moved = self._moved(stay, track, now)
         if standing and not moved:
+            stay.gap_s = max(stay.gap_s, now - stay.last_s)
             stay.last_s, stay.spot = now, spot_of(track)
         elif now - stay.last_s >= FLICKER_S or (moved and now - stay.began_s < SETTLE_S):
             self._end(key)
@@ -134,16 +145,21 @@ class StayWatch(Watch[StayRule]):
             spot=spot_of(track),
             plate=track.plate,
             own_s=now,
+            name=self._next(),
         )
         self._stays[key] = stay
         if (same := self._lost(stay, seen, self._near)) is not None:
             stay.began_s, stay.anchor, stay.done, stay.past = same.began_s, same.anchor, same.done, same.past
-            stay.heir_of = same.key
+            stay.heir_of, stay.name, stay.gap_s = same.key, same.name, max(same.gap_s, now - same.last_s)
         elif (past := self._claim(stay)) is not None:
             self._pasts.remove(past)
             stay.past = past
         elif (maybe := self._lost(stay, seen, self._around)) is not None:
             stay.past, stay.heir_of = maybe.past, maybe.key
+
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
 
     def _lost(self, stay: Stay, seen: dict[Key, Track], within: float) -> Stay | None:
         """The stay that a new track may go on with: unseen now, last seen before it, of its group, the nearest."""
@@ -175,6 +191,7 @@ class StayWatch(Watch[StayRule]):
         if stay.done and stay.past is not None and stay.past.key == stay.key:
             return  # it has fired itself
         stay.began_s, stay.anchor, stay.done, stay.past = stay.own_s, stay.spot, False, None
+        stay.name, stay.gap_s = self._next(), 0.0
 
     def _end(self, key: Key) -> None:
         stay = self._stays.pop(key)

@@ -27,6 +27,8 @@ class Found(Struct, frozen=True):
     hit: Hit | None = None
     direction: Direction | None = None
     count: int | None = None
+    gap_s: float | None = None  # the longest time within it that nobody saw the object
+    stay: int | None = None  # the name of the stay that it is
 
 
 class Watch(ABC, Generic[R]):

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 MIB = 1024 * 1024
 TIDY_S = 30.0
-FOLDERS = ("incidents", "snapshots", "clips")  # where originals are written
+FOLDERS = ("incidents", "snapshots", "clips", "sets")  # where originals are written
 PICTURES = (".jpg", ".jpeg", ".png")
 
 
@@ -293,7 +293,8 @@ class Evidence:
             return *_digest(path), path.stat().st_mtime
 
         sha256, size, wall_s = await self.on_disk(look)
-        kind = "picture" if path.suffix.lower() in PICTURES else "clip"
+        suffix = path.suffix.lower()
+        kind = "picture" if suffix in PICTURES else "manifest" if suffix == ".json" else "clip"
         await self.keep(path, kind=kind, incident=path.name[:26], sha256=sha256, bytes=size, wall_s=wall_s)
 
     async def _tell(self, item: Item, state: EvidenceState) -> None:

@@ -54,5 +54,5 @@ def due(
 
 
 def _order(file: Kept) -> tuple[bool, bool, float]:
-    """Received before not, clips (and whatever else is large) before pictures, oldest first."""
-    return (not file.received, file.kind == "picture", file.wall_s)
+    """Received before not, clips (and whatever else is large) before pictures and manifests, oldest first."""
+    return (not file.received, file.kind in ("picture", "manifest"), file.wall_s)

@@ -34,7 +34,7 @@ Pixels = npt.NDArray[np.uint8]
 def write_picture(directory: Path, name: str, frame: Frame, boxes: Iterable[tuple[Box, str]]) -> Picture:
     """`directory/name.jpg`: the whole frame with captioned boxes; on disk when this returns; raises DriverError."""
     pixels = draw_boxes(frame.pixels, boxes)
-    data = _jpeg(pixels, QUALITY)
+    data = jpeg(pixels, QUALITY)
     file = directory / f"{name}.jpg"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def write_sealed(directory: Path, name: str, frame: Frame, recipient: str) -> No
     file = directory / f"{name}.jpg{SUFFIX}"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_durably(file, seal(_jpeg(frame.pixels, QUALITY), recipient))
+        write_durably(file, seal(jpeg(frame.pixels, QUALITY), recipient))
     except OSError as error:
         raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
 
@@ -77,7 +77,7 @@ def thumbnail(frame: Frame, box: Box, max_bytes: int = 24 * 1024) -> bytes:
             (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale))),
             interpolation=cv2.INTER_AREA,
         )
-        data = _jpeg(np.asarray(small, dtype=np.uint8), quality)
+        data = jpeg(np.asarray(small, dtype=np.uint8), quality)
         if len(data) <= max_bytes or side < 16:
             return data
         side, quality = side * 0.8, max(quality - 10, 40)
@@ -148,7 +148,8 @@ def write_durably(file: Path, data: bytes) -> None:
         os.close(directory)
 
 
-def _jpeg(pixels: Pixels, quality: int) -> bytes:
+def jpeg(pixels: Pixels, quality: int = QUALITY) -> bytes:
+    """A picture as JPEG; raises DriverError for one that cannot be."""
     done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise DriverError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be encoded as JPEG")

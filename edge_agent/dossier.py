@@ -1,0 +1,344 @@
+"""Sets of evidence for who stayed too long: photographs, plate, warnings, clip and exit in one signed manifest.
+
+While a set is open its facts are in a draft on the disk, written anew at each change; a restart closes it as
+"interrupted" with what it has. What could not be kept is named in the manifest, never left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from edge_agent import config, keys, manifest
+from edge_agent.audit import Audit
+from edge_agent.files import write_durably
+from edge_agent.incidents.shots import Shot
+from edge_agent.messages import Incident, Plate, Spoken, Tracks, Video
+from edge_agent.runtime import Clock, DriverError, Health
+from edge_agent.timequality import time_quality
+from edge_agent.topics import rfc3339
+from edge_agent.witness import Witness
+
+if TYPE_CHECKING:
+    from edge_agent.vision.camera import Frame
+
+log = logging.getLogger(__name__)
+
+FOLDER, HEAD = "sets", ".head"
+LOOK_S = 1.0
+CLIP_S = 60.0  # how long a set that is over waits for its clip
+PLATE_MARGIN = 0.15  # of the plate's width, around it
+HELD_QUALITY = 95
+
+
+class Books(Protocol):
+    """Who takes charge of files: uploads them, and deletes them by rule."""
+
+    async def keep(self, path: Path, *, kind: str, incident: str, sha256: str, bytes: int, wall_s: float) -> None: ...
+    def refuses(self) -> str | None: ...
+
+
+class Draft(msgspec.Struct, kw_only=True):
+    """A set that is open; what ends up in the manifest is `body`."""
+
+    incident: str
+    body: dict[str, Any]
+    blur: bool
+    clip: bool  # one is awaited
+    photos: int = 0
+    plate: float = 0.0  # confidence of the crop that is kept
+    over_s: float | None = None  # Unix time of its end
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The entry of a stay that may become a set."""
+
+    jpeg: bytes
+    frame: Frame  # without its pixels
+    tracks: Tracks
+    shot: Shot
+
+
+class Dossiers:
+    """`take` what the rules want photographed, hear of warnings and clips; `run` closes sets, under `supervise`."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        settings: Callable[[], config.Agent],
+        *,
+        witness: Witness,
+        books: Books,
+        audit: Audit,
+        clock: Clock,
+        health: Health,
+    ) -> None:
+        self._data_dir, self._dir = data_dir, data_dir / FOLDER
+        self._settings, self._witness, self._books = settings, witness, books
+        self._audit, self._clock, self._health = audit, clock, health
+        self._held: dict[tuple[str, int], _Held] = {}
+        self._open: dict[str, Draft] = {}
+
+    # --- what happens ---------------------------------------------------------------------------------------------
+
+    async def take(self, incidents: Iterable[Incident], shots: Iterable[Shot], frame: Frame, tracks: Tracks) -> None:
+        """The photographs that are due in this frame; a disk that fails is a fault, and stands in the manifest."""
+        found = {incident.id: incident for incident in incidents}
+        for shot in shots:
+            try:
+                await self._take(found.get(shot.incident or ""), shot, frame, tracks)
+            except DriverError as error:
+                self._health.failed("sets", error)
+
+    async def _take(self, fired: Incident | None, shot: Shot, frame: Frame, tracks: Tracks) -> None:
+        if shot.incident is None:
+            await self._hold(shot, frame, tracks)
+            return
+        if fired is not None and fired.id not in self._open:
+            await self._begin(fired, shot)
+        if (draft := self._open.get(shot.incident)) is not None:
+            await self._shoot(draft, shot, frame, tracks)
+
+    async def spoken(self, spoken: Spoken) -> None:
+        """A warning ended on one speaker."""
+        if (draft := self._open.get(spoken.incident or "")) is None:
+            return
+        facts = {name: getattr(spoken, name) for name in ("announcement", "speaker", "text", "outcome", "proof", "by")}
+        more = {"time": rfc3339(spoken.wall_s), "refusal": str(spoken.refusal) if spoken.refusal else None}
+        draft.body["warnings"].append(facts | more)
+        await self._save(draft)
+
+    async def filmed(self, incident: str, found: Video | str) -> None:
+        """The clip around the incident, or why there is none."""
+        if (draft := self._open.get(incident)) is None:
+            return
+        draft.clip = False
+        if isinstance(found, Video):
+            facts = {"role": "clip", "name": Path(found.path).name, "sha256": found.sha256, "bytes": found.bytes}
+            times = {"time": rfc3339(found.began_s), "lasts_s": found.lasts_s}
+            draft.body["files"].append(facts | times)
+        else:
+            draft.body["missing"].append({"role": "clip", "why": found})
+        await self._save(draft)
+
+    # --- kept -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Close what is over, until cancelled; first of all what an earlier run left open."""
+        await asyncio.to_thread(self._recover)
+        while True:
+            for draft in [draft for draft in self._open.values() if self._is_over(draft)]:
+                await self._close(draft)
+            await self._clock.sleep(LOOK_S)
+
+    def _is_over(self, draft: Draft) -> bool:
+        if draft.over_s is None:
+            return False
+        return not draft.clip or self._clock.wall() - draft.over_s > CLIP_S
+
+    def _recover(self) -> None:
+        for file in sorted(self._dir.glob(".*.draft")):
+            try:
+                draft = msgspec.json.decode(file.read_bytes(), type=Draft)
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+                log.error("%s: %s; its files are kept, without a manifest", file, error)
+                file.replace(file.with_suffix(".damaged"))
+                continue
+            if draft.incident in self._open:
+                continue
+            if draft.over_s is None:
+                draft.over_s = self._clock.wall()
+                draft.body |= {"outcome": "interrupted", "ended": None}
+            if draft.clip:
+                draft.clip = False  # what was to be cut was in memory
+                draft.body["missing"].append({"role": "clip", "why": "the agent stopped before it was cut"})
+            self._open[draft.incident] = draft
+
+    async def _hold(self, shot: Shot, frame: Frame, tracks: Tracks) -> None:
+        if shot.role == "over":
+            self._held.pop(shot.stay, None)
+            return
+        import numpy as np
+
+        jpeg = await asyncio.to_thread(_encoded, frame, HELD_QUALITY)
+        self._held[shot.stay] = _Held(jpeg, replace(frame, pixels=np.empty((0, 0, 3), np.uint8)), tracks, shot)
+
+    async def _begin(self, incident: Incident, shot: Shot) -> None:
+        settings = self._settings()
+        rule = next(rule for rule in settings.rules if rule.id == incident.rule)
+        facts = {"incident": "id", "rule": "rule", "kind": "kind", "camera": "camera", "zone": "zone", "label": "label"}
+        body = {name: getattr(incident, of) for name, of in facts.items()} | {
+            "device": settings.site.device,
+            "site": settings.site.name,
+            "org": settings.site.org,
+            "purpose": settings.site.purpose,
+            "entered": rfc3339(incident.began_s),
+            "fired": rfc3339(incident.wall_s),
+            "place": msgspec.to_builtins(incident.place),
+            "plate": _plate_facts(incident.plate),
+            "time_quality": msgspec.to_builtins(time_quality()),
+            "warnings": [],
+            "files": [],
+            "missing": [],
+        }
+        films = settings.clips.seconds > 0 and rule.clip_before_s + rule.clip_after_s > 0
+        blur = settings.privacy.blur and rule.blur
+        draft = self._open[incident.id] = Draft(incident=incident.id, body=body, blur=blur, clip=films)
+        held = self._held.pop(shot.stay, None)
+        if held is None:
+            why = "nobody knew yet that it would stay: too many stood in the zone"
+            draft.body["missing"].append({"role": "entry", "why": why})
+        else:
+            frame = await asyncio.to_thread(_decoded, held.jpeg, held.frame)
+            await self._shoot(draft, held.shot, frame, held.tracks)
+
+    async def _shoot(self, draft: Draft, shot: Shot, frame: Frame, tracks: Tracks) -> None:
+        """One photograph, and the plate where it is read better than before."""
+        draft.photos += shot.role == "photo"
+        role = f"photo{draft.photos}" if shot.role == "photo" else str(shot.role)
+        track = shot.track
+        try:
+            if (why := self._books.refuses()) is not None:
+                raise DriverError(why)
+            name, subject = f"{draft.incident}.{role}", track.id if track else -1
+            picture = await self._witness.photograph(name, frame, tracks, subject, blur=draft.blur)
+            facts: dict[str, Any] = {"role": role, "name": f"{name}.jpg", "time": rfc3339(frame.wall_s)}
+            facts |= {"sha256": picture.sha256, "bytes": picture.bytes, "seen": track is not None}
+            if track is not None:
+                facts |= {"box": [round(edge, 1) for edge in track.box], "moved": round(shot.moved, 3)}
+                facts |= {"track": track.id, "place": msgspec.to_builtins(track.place)}
+            draft.body["files"].append(facts)
+            await self._keep(draft, facts, frame.wall_s)
+            if track is not None and track.plate is not None:
+                await self._crop(draft, frame, track.plate, track.box)
+        except DriverError as error:
+            self._health.failed("sets", error)
+            draft.body["missing"].append({"role": role, "why": str(error)})
+        if shot.role in ("exit", "stayed"):
+            left = shot.role == "exit"
+            draft.over_s = self._clock.wall()
+            draft.body |= {"outcome": "left" if left else "stayed", "ended": rfc3339(frame.wall_s)}
+            draft.body["gap_s"] = round(shot.gap_s, 3)
+        await self._save(draft)
+
+    async def _crop(self, draft: Draft, frame: Frame, plate: Plate, box: tuple[float, float, float, float]) -> None:
+        """The plate's best shot: it stands where it was read, as long as that is on the vehicle still."""
+        x1, y1, x2, y2 = plate.box
+        on_it = box[0] <= (x1 + x2) / 2 <= box[2] and box[1] <= (y1 + y2) / 2 <= box[3]
+        if not on_it or plate.confidence <= draft.plate:
+            return
+        data = await asyncio.to_thread(_cropped, frame, plate)
+        if data is None:
+            return
+        name = f"{draft.incident}.plate{round(plate.confidence * 1000)}.jpg"  # one that was uploaded is never changed
+        sha256 = hashlib.sha256(data).hexdigest()
+        await asyncio.to_thread(_write, self._dir / name, data)
+        draft.plate, draft.body["plate"] = plate.confidence, _plate_facts(plate)
+        facts = {"role": "plate", "name": name, "sha256": sha256, "bytes": len(data), "time": rfc3339(frame.wall_s)}
+        draft.body["files"].append(facts)
+        await self._keep(draft, facts, frame.wall_s)
+
+    async def _close(self, draft: Draft) -> None:
+        """Sign it, on disk first, and hand it over."""
+        if draft.clip:
+            draft.body["missing"].append({"role": "clip", "why": "was not cut in time"})
+        file = self._dir / f"{draft.incident}{manifest.SUFFIX}"
+        data = await asyncio.to_thread(self._sign, draft, file)
+        facts = {"role": "manifest", "name": file.name, "bytes": len(data)}
+        await self._keep(draft, facts | {"sha256": hashlib.sha256(data).hexdigest()}, self._clock.wall())
+        del self._open[draft.incident]
+        log.info("evidence set %s is closed: %s", draft.incident, draft.body.get("outcome"))
+
+    def _sign(self, draft: Draft, file: Path) -> bytes:
+        seq, prev = head(self._dir)
+        body = draft.body | {"closed": rfc3339(self._clock.wall())}
+        found = manifest.signed(body, seq=seq + 1, prev=prev, key=keys.device_key(self._data_dir))
+        data = json.dumps(found, ensure_ascii=False, indent=1).encode()
+        _write(file, data)
+        _write(self._dir / HEAD, json.dumps({"seq": seq + 1, "hash": found["hash"]}).encode())
+        facts = {"incident": draft.incident, "number": seq + 1, "hash": found["hash"]}
+        self._audit.append([("set.signed", "agent", facts)])
+        (self._dir / f".{draft.incident}.draft").unlink(missing_ok=True)
+        return data
+
+    async def _keep(self, draft: Draft, facts: Mapping[str, Any], wall_s: float) -> None:
+        """Hand a file over to the books, by what the manifest says of it."""
+        name, kind = facts["name"], "manifest" if facts["role"] == "manifest" else "picture"
+        sha256, size = facts["sha256"], facts["bytes"]
+        await self._books.keep(
+            self._dir / name, kind=kind, incident=draft.incident, sha256=sha256, bytes=size, wall_s=wall_s
+        )
+
+    async def _save(self, draft: Draft) -> None:
+        try:
+            await asyncio.to_thread(_write, self._dir / f".{draft.incident}.draft", msgspec.json.encode(draft))
+        except DriverError as error:
+            self._health.failed("sets", error)
+        else:
+            self._health.set("sets", "running")
+
+
+def head(directory: Path) -> tuple[int, str]:
+    """Number and hash of the newest manifest of a device; a manifest that a kill left without its head counts."""
+    seq, digest = 0, manifest.START
+    try:
+        found = json.loads((directory / HEAD).read_bytes())
+        seq, digest = int(found["seq"]), str(found["hash"])
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.error("%s: %s; the manifests themselves tell where it stood", directory / HEAD, error)
+    for file in directory.glob(f"*{manifest.SUFFIX}"):
+        one = manifest.read(file)
+        if int(one["seq"]) > seq:
+            seq, digest = int(one["seq"]), str(one["hash"])
+    return seq, digest
+
+
+def _plate_facts(plate: Plate | None) -> dict[str, Any] | None:
+    if plate is None:
+        return None
+    names = ("text", "confidence", "votes", "country", "type", "color")
+    return {name: getattr(plate, name) for name in names}
+
+
+def _write(file: Path, data: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(file, data)
+    except OSError as error:
+        raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def _encoded(frame: Frame, quality: int) -> bytes:
+    from edge_agent.vision.record import jpeg
+
+    return jpeg(frame.pixels, quality)
+
+
+def _decoded(data: bytes, frame: Frame) -> Frame:
+    import cv2
+    import numpy as np
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return replace(frame, pixels=np.asarray(pixels, dtype=np.uint8))
+
+
+def _cropped(frame: Frame, plate: Plate) -> bytes | None:
+    from edge_agent.vision.record import jpeg
+
+    height, width = frame.pixels.shape[:2]
+    x1, y1, x2, y2 = plate.box
+    margin = PLATE_MARGIN * (x2 - x1)
+    left, top = max(0, int(x1 - margin)), max(0, int(y1 - margin))
+    right, bottom = min(width, int(x2 + margin) + 1), min(height, int(y2 + margin) + 1)
+    return jpeg(frame.pixels[top:bottom, left:right], HELD_QUALITY) if right > left and bottom > top else None

@@ -1,0 +1,105 @@
+"""When to photograph who stays where it must not: at entry, when the rule fires, at intervals, at exit. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from edge_agent import config
+from edge_agent.incidents.stays import SETTLE_S, Stay
+from edge_agent.incidents.watch import EPSILON_S, Key, key_of
+from edge_agent.incidents.zones import Spot, apart, spot_of
+from edge_agent.messages import Track, Tracks
+
+MAX_STAYS = 16  # whose entry is held in memory; of more, those who came first
+
+Role = Literal["entry", "photo", "exit", "stayed"]
+
+
+class Shot(Struct, frozen=True, kw_only=True):
+    """A photograph of a stay, from the frame that was judged; `exit` and `stayed` (beyond the grace) are its last.
+
+    The entry of a stay that ends before its rule fires is to be thrown away: that is `over`.
+    """
+
+    role: Role | Literal["over"]
+    stay: tuple[str, int]  # rule, name of the stay
+    incident: str | None  # none before the rule fired
+    track: Track | None  # none where it is not seen
+    moved: float  # since the entry, in sizes of the object
+    entered_s: float  # the frames' time at which the stay began
+    gap_s: float
+
+
+class _Open(Struct):
+    """A stay that is photographed."""
+
+    entry: Spot
+    entered_s: float
+    key: Key
+    incident: str | None = None
+    fired_s: float = 0.0
+    next_s: float = 0.0
+    photos: int = 0
+    gap_s: float = 0.0
+    closed: bool = False
+
+
+class ShotPlan:
+    """The photographs of one rule."""
+
+    def __init__(self, rule: config.Dwell) -> None:
+        assert rule.evidence is not None
+        self._id, self._wanted = rule.id, rule.evidence
+        self._open: dict[int, _Open] = {}
+
+    def update(self, tracks: Tracks, stays: Iterable[Stay], fired: Mapping[int, str]) -> list[Shot]:
+        """What to photograph in this frame; `fired` names the incidents of the stays whose rule fired in it."""
+        now, shots = tracks.at_s, list[Shot]()
+        seen = {key_of(track): track for track in tracks.tracks if track.seen}
+        here: dict[int, tuple[Stay, Track | None]] = {}
+        for stay in stays:
+            track = seen.get(stay.key)
+            if stay.name not in here or track is not None:
+                here[stay.name] = stay, track
+        for name, (stay, track) in here.items():
+            shots += self._go_on(name, stay, track, fired.get(name), now)
+        for name in [name for name in self._open if name not in here]:
+            one = self._open.pop(name)
+            if not one.closed:
+                shots.append(self._shot("exit" if one.incident else "over", name, one, seen.get(one.key)))
+        return shots
+
+    def _go_on(self, name: int, stay: Stay, track: Track | None, incident: str | None, now: float) -> list[Shot]:
+        shots, one = list[Shot](), self._open.get(name)
+        if one is None:
+            rests = now - stay.began_s >= SETTLE_S or incident is not None
+            if track is None or not rests or len(self._open) >= MAX_STAYS:
+                return []
+            one = self._open[name] = _Open(spot_of(track), stay.began_s, stay.key)
+            shots.append(self._shot("entry", name, one, track))
+        one.key, one.gap_s = stay.key, max(one.gap_s, stay.gap_s)
+        if incident is not None and one.incident is None:
+            one.incident, one.fired_s, one.next_s = incident, now, now
+        if one.incident is None or one.closed:
+            return shots
+        if track is not None and now >= one.next_s - EPSILON_S:
+            one.photos, one.next_s = one.photos + 1, now + self._wanted.every_s
+            shots.append(self._shot("photo", name, one, track))
+        elif now - one.fired_s >= self._wanted.grace_s and one.photos >= self._wanted.photos:
+            one.closed = True
+            shots.append(self._shot("stayed", name, one, track))
+        return shots
+
+    def _shot(self, role: Role | Literal["over"], name: int, one: _Open, track: Track | None) -> Shot:
+        return Shot(
+            role=role,
+            stay=(self._id, name),
+            incident=one.incident,
+            track=track,
+            moved=apart(one.entry, spot_of(track)) if track is not None else 0.0,
+            entered_s=one.entered_s,
+            gap_s=one.gap_s,
+        )

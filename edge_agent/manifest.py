@@ -1,0 +1,125 @@
+"""Manifests of evidence: what belongs together by its hashes, chained to the device's last one, signed by its key.
+
+A manifest is a JSON object with `seq`, `prev` (the `hash` of the device's manifest before; 64 zeros before the first),
+`public_key`, `hash` (SHA-256 of RFC 8785 of all but `hash` and `sig`) and `sig` (the device key's Ed25519 signature of
+those 64 hex digits). Pure, but for the reading of files that are checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from edge_agent import keys
+from edge_agent.canonical import canonical_json, shallow
+from edge_agent.runtime import DriverError
+
+START = "0" * 64
+SUFFIX = ".manifest.json"
+TYPE = "edge-agent.evidence-set.1"
+MAX_BYTES = 4 << 20
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """What a look at one manifest and its files found; it holds where `faults` is empty."""
+
+    file: str
+    incident: str | None
+    seq: int | None
+    files: int  # that are here and are those that were signed
+    faults: tuple[str, ...]
+
+
+def signed(body: dict[str, Any], *, seq: int, prev: str, key: keys.Ed25519PrivateKey) -> dict[str, Any]:
+    """The manifest of a body; ValueError for what JSON has no form for."""
+    whole = body | {"type": TYPE, "seq": seq, "prev": prev, "public_key": keys.public_text(key)}
+    digest = _hash(whole)
+    return whole | {"hash": digest, "sig": keys.sign(key, digest.encode())}
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A manifest as it stands in a file; raises DriverError for what is none."""
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise DriverError(f"{file}: is larger than any manifest")
+        found = json.loads(file.read_bytes())
+    except OSError as error:
+        raise DriverError(f"{file}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise DriverError(f"{file}: is no manifest: {error}") from None
+    if not isinstance(found, dict) or found.get("type") != TYPE or not shallow(found):
+        raise DriverError(f"{file}: is no manifest: its type is not {TYPE}")
+    return found
+
+
+def check(file: Path, public_key: str | None = None, folders: Sequence[Path] = ()) -> Checked:
+    """Signature and hashes of one manifest; its files are looked for beside it and in `folders`, by name or by hash.
+
+    Without `public_key` the key is the manifest's own, which proves only that nothing was changed since. Raises
+    DriverError for what is no manifest.
+    """
+    found = read(file)
+    faults, held = list[str](), 0
+    body = {name: value for name, value in found.items() if name not in ("hash", "sig")}
+    try:
+        if _hash(body) != found["hash"]:
+            faults.append("was changed: its hash is another")
+        if public_key is not None and found["public_key"] != public_key:
+            faults.append("names another device's key")
+        if not keys.verify(public_key or found["public_key"], found["sig"], found["hash"].encode()):
+            faults.append("is not signed by this device's key")
+        for one in found["files"]:
+            fault = _file_fault(one, file, folders)
+            faults += [f"{one['name']}: {fault}"] if fault else []
+            held += fault is None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        faults.append(f"is no manifest: {type(error).__name__} {error}")
+    seq, incident = found.get("seq"), found.get("incident")
+    return Checked(
+        file=file.name,
+        incident=incident if isinstance(incident, str) else None,
+        seq=seq if isinstance(seq, int) else None,
+        files=held,
+        faults=tuple(faults),
+    )
+
+
+def chain_faults(manifests: Sequence[dict[str, Any]]) -> list[str]:
+    """What is missing between manifests of one device, which may begin anywhere; each is taken as checked by itself."""
+    ordered = sorted(manifests, key=lambda one: int(one.get("seq", 0)))
+    faults = []
+    for before, after in pairwise(ordered):
+        if after["seq"] == before["seq"]:
+            faults.append(f"manifest {after['seq']} is there twice, for {before['incident']} and {after['incident']}")
+        elif after["seq"] == before["seq"] + 1 and after["prev"] != before["hash"]:
+            faults.append(f"manifest {after['seq']} does not follow manifest {before['seq']}: one was exchanged")
+        elif after["seq"] > before["seq"] + 1:
+            faults.append(f"manifests {before['seq'] + 1} to {after['seq'] - 1} are not here")
+    return faults
+
+
+def _file_fault(one: dict[str, Any], manifest: Path, folders: Sequence[Path]) -> str | None:
+    name, wanted = str(one["name"]), str(one["sha256"])
+    if Path(name).name != name or not name:
+        return "is no name of a file"
+    suffix = Path(name).suffix
+    places = [folder / each for folder in (manifest.parent, *folders) for each in (name, wanted + suffix)]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        return "is not here"
+    try:
+        with file.open("rb") as data:
+            digest = hashlib.file_digest(data, "sha256").hexdigest()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None if digest == wanted else "was changed: its hash is another"
+
+
+def _hash(body: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(body)).hexdigest()

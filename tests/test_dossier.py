@@ -1,0 +1,217 @@
+"""A parked car's set of evidence: one signed manifest, closed also by a restart, any change seen."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_agent import config, keys, manifest
+from edge_agent.audit import Audit
+from edge_agent.cli import main
+from edge_agent.dossier import Dossiers
+from edge_agent.incidents.rules import Rules
+from edge_agent.messages import Plate, Spoken, Track, Tracks, Video
+from edge_agent.runtime import DriverError, Health, SystemClock
+from edge_agent.vision.camera import Frame
+from edge_agent.witness import Witness
+
+KERB = config.Zone(name="kerb", camera="c", polygon=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)))
+RULE = config.Dwell(
+    id="p", zone="kerb", after_s=4.0, evidence=config.PhotoSet(photos=2, every_s=2.0, grace_s=60.0)
+)  # fmt: skip
+PIXELS = np.random.default_rng(5).integers(0, 255, (90, 160, 3)).astype(np.uint8)
+
+
+class Books:
+    """Remembers what it was to take charge of."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[str, str]] = {}
+        self.why: str | None = None
+
+    async def keep(self, path: Path, *, kind: str, incident: str, sha256: str, bytes: int, wall_s: float) -> None:
+        assert path.stat().st_size == bytes
+        self.kept[path.name] = kind, incident
+
+    def refuses(self) -> str | None:
+        return self.why
+
+
+class World:
+    """A directory, its parts, and a car that stands from 0 s on."""
+
+    def __init__(self, directory: Path, **privacy: Any) -> None:
+        self.dir, self.books, self.clock = directory, Books(), SystemClock()
+        health = Health(self.clock)
+        settings = config.Agent(
+            site=config.Site(device="d"),
+            data_dir=directory,
+            zones=(KERB,),
+            rules=(RULE,),
+            privacy=config.Privacy(**privacy),
+        )
+        audit = Audit(directory)
+        self.rules = Rules(settings.zones, settings.rules)
+        common: dict[str, Any] = {"audit": audit, "clock": self.clock, "health": health}
+        witness = Witness(directory, settings.privacy, **common)
+        self.sets = Dossiers(directory, lambda: settings, witness=witness, books=self.books, **common)
+
+    async def see(self, t: float, *, there: bool = True) -> None:
+        plate = Plate(text="京A12345", confidence=0.8 + t / 100, box=(40, 60, 60, 66), votes=3)
+        car = Track(id=1, label="car", score=0.9, box=(20, 20, 100, 70), first_s=0.0, last_s=t, hits=9, plate=plate)
+        tracks = Tracks(
+            camera="c", seq=int(t * 2), at_s=t, wall_s=1e9 + t, width=160, height=90, tracks=(car,) if there else ()
+        )
+        fired = self.rules.update(tracks)
+        await self.sets.take(fired, self.rules.shots(), Frame("c", int(t * 2), t, 1e9 + t, PIXELS), tracks)
+
+    async def closed(self) -> dict[str, Any]:
+        """What the manifest says once the part has run."""
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            part = group.create_task(self.sets.run())
+            while not (found := list((self.dir / "sets").glob("*.manifest.json"))):
+                await asyncio.sleep(0.01)
+            while (self.dir / "sets" / f".{found[0].name[:26]}.draft").exists() or len(self.books.kept) < 1:
+                await asyncio.sleep(0.01)
+            part.cancel()
+        return manifest.read(sorted(found)[-1])
+
+
+@pytest.fixture
+async def parked(tmp_path: Path) -> AsyncGenerator[World, None]:
+    """A car that stood, was warned, was filmed, and left."""
+    world = World(tmp_path)
+    for n in range(14):
+        await world.see(n / 2)
+    incident = next(iter(world.sets._open))
+    said = {"cls": "rule", "proof": "delivered", "outcome": "delivered", "text": "Please drive on.", "by": "rule:p"}
+    await world.sets.spoken(Spoken(announcement="a", speaker="horn", wall_s=1e9 + 5, incident=incident, **said))  # type: ignore[arg-type]
+    clip = tmp_path / "clips" / f"{incident}.mp4"
+    clip.parent.mkdir()
+    clip.write_bytes(b"a clip")
+    sha256 = hashlib.sha256(b"a clip").hexdigest()
+    video = Video(path=str(clip), sha256=sha256, bytes=6, width=1, height=1, frames=9, began_s=1e9, lasts_s=20.0)
+    await world.sets.filmed(incident, video)
+    for n in range(14, 30):
+        await world.see(n / 2, there=False)
+    yield world
+
+
+async def test_a_parked_car_leaves_one_signed_set_with_all_that_shows_it(parked: World, tmp_path: Path) -> None:
+    found = await parked.closed()
+    roles = [one["role"] for one in found["files"]]
+    assert roles == ["entry", "plate", "photo1", "plate", "photo2", "plate", "clip", "exit"]
+    assert found["missing"] == []
+    assert (found["outcome"], found["seq"], found["prev"]) == ("left", 1, manifest.START)
+    assert found["plate"]["text"] == "京A12345"
+    assert found["warnings"][0]["text"] == "Please drive on."
+    assert found["time_quality"]["src"] in ("ntp", "gps", "unsynchronised")
+    times = [one["time"] for one in found["files"] if one["role"].startswith("photo")]
+    assert times == ["2001-09-09T01:46:44.000Z", "2001-09-09T01:46:46.000Z"]  # 1e9 s and 4, and 2 later
+    file = next((tmp_path / "sets").glob("*.manifest.json"))
+    public = keys.public_text(keys.load(tmp_path / "device.key"))
+    checked = manifest.check(file, public, [tmp_path / "clips"])
+    assert checked.faults == ()
+    assert checked.files == 8
+    assert parked.books.kept[file.name] == ("manifest", found["incident"])
+    assert Audit(tmp_path).tail(1)[0]["facts"]["hash"] == found["hash"]
+    assert not list((tmp_path / "sets").glob(".*.draft"))
+
+
+@pytest.mark.parametrize("victim", ["photo1.jpg", "exit.jpg", ".mp4"])
+async def test_verify_finds_any_file_that_was_changed_or_taken_away(
+    parked: World, tmp_path: Path, victim: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await parked.closed()
+    verify = ["evidence", "verify", "--data-dir", str(tmp_path), "--json"]
+    assert main(verify) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+    file = next(file for folder in ("sets", "clips") for file in (tmp_path / folder).glob(f"*{victim}"))
+    file.write_bytes(file.read_bytes() + b"x")
+    assert main(verify) == 1
+    assert "was changed" in capsys.readouterr().out
+    file.unlink()
+    assert main(verify) == 1
+    assert "is not here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["entered", "outcome", "warnings", "plate", "seq", "files"])
+async def test_no_fact_of_a_manifest_can_be_changed_without_the_key(parked: World, tmp_path: Path, key: str) -> None:
+    found = await parked.closed()
+    file = next((tmp_path / "sets").glob("*.manifest.json"))
+    changed = found | {key: found[key][1:] if isinstance(found[key], list | str) else None}
+    file.write_text(json.dumps(changed))
+    assert manifest.check(file, None, [tmp_path / "clips"]).faults
+    other = keys.make(tmp_path / "other.key")
+    body = {name: value for name, value in changed.items() if name not in ("hash", "sig", "seq", "prev", "public_key")}
+    file.write_text(json.dumps(manifest.signed(body, seq=1, prev=manifest.START, key=other)))
+    public = keys.public_text(keys.load(tmp_path / "device.key"))
+    assert "names another device's key" in manifest.check(file, public, [tmp_path / "clips"]).faults
+
+
+async def test_a_restart_closes_what_it_finds_open_and_says_so(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for n in range(10):
+        await world.see(n / 2)
+    found = await World(tmp_path).closed()
+    assert found["outcome"] == "interrupted"
+    assert [one["role"] for one in found["files"]] == ["entry", "plate", "photo1", "plate"]
+    assert found["missing"] == [{"role": "clip", "why": "the agent stopped before it was cut"}]
+
+
+async def test_what_could_not_be_kept_is_named(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for n in range(8):
+        await world.see(n / 2)
+    world.books.why = "9 MiB of the disk are free"
+    for n in range(8, 10):
+        await world.see(n / 2)
+    draft = next(iter(world.sets._open.values()))
+    assert {(one["role"], one["why"]) for one in draft.body["missing"]} == {
+        ("entry", "9 MiB of the disk are free"),
+        ("photo1", "9 MiB of the disk are free"),
+    }
+
+
+def test_a_chain_with_a_hole_or_an_exchanged_link_says_which() -> None:
+    def one(seq: int, prev: str) -> dict[str, Any]:
+        return {"seq": seq, "prev": prev, "hash": f"h{seq}", "incident": f"i{seq}"}
+
+    whole = [one(1, "0"), one(2, "h1"), one(3, "h2")]
+    assert manifest.chain_faults(whole) == []
+    assert manifest.chain_faults([whole[0], whole[2]]) == ["manifests 2 to 2 are not here"]
+    assert "does not follow manifest 2" in manifest.chain_faults([*whole[:2], one(3, "hx")])[0]
+    assert "is there twice" in manifest.chain_faults([*whole, one(3, "h2")])[0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"type": "other"}', "[" * 100_000])
+def test_what_is_no_manifest_is_said_to_be_none(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "x.manifest.json"
+    file.write_text(text)
+    with pytest.raises(DriverError, match="is no manifest"):
+        manifest.check(file)
+
+
+def test_a_manifest_that_names_a_file_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    key = keys.make(tmp_path / "k")
+    body = {"incident": "i", "files": [{"name": "../k", "sha256": "0"}]}
+    file = tmp_path / "x.manifest.json"
+    file.write_text(json.dumps(manifest.signed(body, seq=1, prev=manifest.START, key=key)))
+    assert manifest.check(file).faults == ("../k: is no name of a file",)
+
+
+async def test_show_tells_a_set_in_words(parked: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from edge_agent.uplink.evidence_store import EvidenceStore
+
+    found = await parked.closed()
+    EvidenceStore(tmp_path / "evidence.db").close()
+    assert main(["evidence", "show", found["incident"], "--data-dir", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "plate 京A12345, 3 votes" in told
+    assert "warned 2001-09-09T01:46:45.000Z on horn: Please drive on. (delivered)" in told
+    assert main(["evidence", "show", "nobody", "--data-dir", str(tmp_path)]) == 69
