@@ -34,6 +34,7 @@ from edge_agent.messages import Dispatch, Refusal, Telemetry
 from edge_agent.plans.model import Fence
 
 LISTEN_S = 3.0  # heartbeats are heard for so long before anything is decided
+OURS_LISTEN_S = 1.0  # of a vehicle in the air whose mission, as read back, is the one of our open run
 SCHEDULE_S = 1.0
 RECALLABLE = phases.BEFORE_ARMING | phases.IN_FLIGHT | {Phase.ARMING, Phase.STARTING}
 RESUMABLE = frozenset({Phase.PAUSED, Phase.YIELDED})
@@ -386,12 +387,12 @@ class Commander:
     def _settled(self, now: float) -> bool:
         """Whether enough was heard to say what this flight is: listen first, then decide."""
         link = self.link
-        if link.first_heard_s is None or now - link.first_heard_s < LISTEN_S or link.landed is None:
+        if link.first_heard_s is None or link.landed is None or not link.located:
             return False
-        if not link.located:
+        flies = link.armed and not link.landed and self.logbook.run is not None
+        if flies and not self.aboard.settled:
             return False
-        in_air = link.armed and not link.landed
-        return not (in_air and self.logbook.run is not None) or self.aboard.settled
+        return now - link.first_heard_s >= (OURS_LISTEN_S if flies and self.aboard.ours else LISTEN_S)
 
     def _fits(self, run: Run, total: int | None) -> bool:
         return total is None or total in run.totals() or self._elsewhere.task is not None

@@ -536,6 +536,27 @@ def test_it_listens_for_three_seconds_before_it_decides(world):
     assert world.now - began >= 3
 
 
+def test_in_the_air_a_mission_read_back_as_ours_says_enough_after_one_second(world):
+    world.fly()
+    world.until("route")
+    world.start()
+    world.until("attaching")
+    began = world.now
+    world.until("route")
+    assert 1 <= world.now - began < 2.5
+
+
+def test_in_the_air_a_mission_that_is_not_ours_is_listened_to_for_longer(world):
+    world.fly()
+    world.until("route")
+    world.autopilot.state.items.pop(4)
+    world.start()
+    world.until("attaching")
+    began = world.now
+    world.until("yielded")
+    assert world.now - began >= 3
+
+
 def test_a_mission_that_is_not_the_one_sent_is_sent_again_and_then_the_run_fails(world):
     world.fly()
     for _ in range(3):

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from edge_agent import config, geo, response
 from edge_agent.flight import route, scene
-from edge_agent.messages import Dispatch, Refusal
+from edge_agent.messages import Dispatch, Fix, Refusal
 from tests.flight.conftest import LAT, LON
 from tests.flight.test_dispatch import ends, order, send, take_off
 
@@ -121,6 +121,16 @@ def test_a_rule_says_where_how_high_and_how_long():
     found = response.order(wanted, "01J")
     assert found == Dispatch(lat=LAT, lon=LON, alt_m=25.0, hover_s=40.0, orbit_m=12.0, incident="01J")
     assert response.order(structs.replace(wanted, fly="hover"), "01J").orbit_m == 0
+
+
+@pytest.mark.parametrize(("major_m", "named", "at"), [
+    (50.0, None, 31.0), (50.1, None, None), (50.1, 30.0, 30.0), (3.0, 30.0, 31.0),
+])  # fmt: skip
+def test_the_place_is_the_one_that_was_seen_where_that_is_good_enough(major_m, named, at):
+    seen = Fix(lat=31.0, lon=LON, major_m=major_m, minor_m=1.0, azimuth_deg=0.0, method="drone", height_ref="home")
+    wanted = config.Respond(lat=named, lon=None if named is None else LON, worst_m=50.0)
+    found = response.order(wanted, "01J", seen)
+    assert (found.lat if isinstance(found, Dispatch) else None) == at
 
 
 def test_the_corners_of_an_orbit_hold_all_of_it():
