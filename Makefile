@@ -48,6 +48,9 @@ bench-flight: setup-dev build/bench/mavsdk ## the link's figures beside mavutil 
 bench-plate-models: setup-dev ## our plate models beside RapidOCR (MEDIA=DIR with labelled pictures; MODELS=DIR PLATE_FREE=DIR for more)
 	@$(BIN)/python bench/plate_models.py --media $(MEDIA) $(if $(MODELS),--models $(MODELS)) $(if $(PLATE_FREE),--plate-free $(PLATE_FREE)) $(ARGS)
 
+bench-detectors: setup-dev ## our detectors beside public ones (DATA=DIR with the training sets; MODELS=DIR with ONNX files)
+	@$(BIN)/python bench/detectors.py --data $(DATA) $(if $(MODELS),--models $(MODELS)) $(ARGS)
+
 # `make train-smoke TORCH=cpu` takes PyTorch's own CPU build, which is smaller; without it PyPI's, which runs as well.
 build/training/ready: training/requirements.txt | $(UV)
 	@$(UV) venv --quiet --clear --python $(PYTHON) build/training
@@ -130,4 +133,4 @@ $(UV):
 
 export ARDUCOPTER
 
-.PHONY: train-smoke train-smoke-people train-smoke-plates bench-plate-models check-types check-flight check-rest help demo test test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract
+.PHONY: train-smoke train-smoke-people train-smoke-plates bench-plate-models bench-detectors check-types check-flight check-rest help demo test test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract

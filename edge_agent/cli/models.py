@@ -122,7 +122,7 @@ def _bench(args: argparse.Namespace) -> int:
             if args.file:
                 _refuse(file, error, args)
                 failed = True
-    took = _taking_turns(list(nets.values()), args.rounds)
+    took = taking_turns(list(nets.values()), args.rounds)
     middle = [sorted(times)[len(times) // 2] * 1000 for times in took]
     for (file, net), ms, times in zip(nets.items(), middle, took, strict=True):
         told = {
@@ -146,7 +146,7 @@ def _bench(args: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _taking_turns(nets: list[Net], rounds: int) -> list[list[float]]:
+def taking_turns(nets: list[Net], rounds: int) -> list[list[float]]:
     """Seconds of each picture, a list a net; a line of progress on a terminal."""
     took: list[list[float]] = [[] for _ in nets]
     for turn in range(rounds):
@@ -165,7 +165,7 @@ def _taking_turns(nets: list[Net], rounds: int) -> list[list[float]]:
 def _told(net: Net, threads: int) -> dict[str, Any]:
     import numpy as np
 
-    (took_s,) = _taking_turns([net], ROUNDS)
+    (took_s,) = taking_turns([net], ROUNDS)
     return {
         "file": str(net.file),
         "ok": True,
