@@ -16,7 +16,12 @@ SYSUSERS = shutil.which("systemd-sysusers")
 
 
 # What each of the daily services may expose at most, in tenths, beside 1.3 for the agent.
-LIMITS = {"edge-agent-retention.service": 2, "edge-agent-drift.service": 2}
+LIMITS = {
+    "edge-agent-retention.service": 2,
+    "edge-agent-drift.service": 2,
+    "edge-agent-renew.service": 11,  # it speaks with the CA
+    "edge-agent-time.service": 28,  # it may set the clock
+}
 
 
 def setting(name: str) -> list[str]:
@@ -46,9 +51,8 @@ def test_systemd_finds_no_fault_in_the_units_and_no_more_exposure_than_is_said(t
         for program in ("/opt/edge-agent/current/bin/edge-agent", "/opt/edge-agent/guard"):
             text = text.replace(program, "/bin/true")
         (tmp_path / file.name).write_text(text, encoding="utf-8")
-    units = [
-        str(tmp_path / name) for name in (UNIT.name, *LIMITS, "edge-agent-drift.timer", "edge-agent-retention.timer")
-    ]
+    timers = [f"edge-agent-{what}.timer" for what in ("drift", "retention", "renew")]
+    units = [str(tmp_path / name) for name in (UNIT.name, *LIMITS, *timers)]
     line = [ANALYZE, "verify", "--recursive-errors=no", *units]
     found = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
     assert found.returncode == 0, found.stderr

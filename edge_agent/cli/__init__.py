@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "look the whole device over: what is wrong, why it matters, and the fix"),
     "enrol": ("enrol", "become a device of the fleet by a claim; renew the certificate; say how it stands"),
     "fleet": ("fleet", "new devices on the bench: configuration, claim, card, label"),
+    "support-bundle": ("bundle", "logs, configuration and records for whoever helps, without secrets"),
     "wipe": ("wipe", "delete what identifies this device and what it recorded, with a certificate of deletion"),
     "time": ("clock", "what time it is and who says so; set the clock before anything speaks TLS"),
     "demo": ("demo", "a patrol, seen, spoken and reported, in about a minute, on this machine alone"),

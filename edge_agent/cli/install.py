@@ -216,7 +216,7 @@ def _uninstall(args: argparse.Namespace, ground: Ground) -> int:
     live = _is_live(ground)
     if live:
         _refuse_if_armed()
-        for words in (("stop", "edge-agent-retention.timer", "edge-agent-drift.timer"), ("stop", "edge-agent.service")):
+        for words in (("stop", *layout.TIMERS), ("stop", "edge-agent.service")):
             _try(Command(("systemctl", *words), ""))
     stays = installing.uninstall(ground, _say)
     kept = installing.forget(ground, args.purge)

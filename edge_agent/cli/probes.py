@@ -134,32 +134,33 @@ async def _ask_speaker(section: config.Speaker, settings: config.Agent) -> str |
 
 def _models(found: Senses, settings: config.Agent) -> None:
     """Load each model and time it; how many ms its cameras leave for a frame."""
-    from edge_agent.vision.net import Net
+    from edge_agent.vision.detect import open_detector
 
     found.models = {}
     for one in settings.detectors:
         if not isinstance(one, config.OnnxDetector):
             continue
         try:
-            net = Net(one.model, one.threads)
-            found.model_ms[one.name] = _time(net)
+            found.model_ms[one.name] = _time(open_detector(one))
             found.models[one.name] = None
         except DriverError as error:
             found.models[one.name] = str(error)
-        rates = [getattr(camera, "max_fps", None) or getattr(camera, "fps", None) for camera in settings.cameras
-                 if camera.detector == one.name]  # fmt: skip
+        theirs = [camera for camera in settings.cameras if camera.detector == one.name]
+        rates = [getattr(camera, "max_fps", None) or getattr(camera, "fps", None) for camera in theirs]
         if total := sum(rate for rate in rates if rate):
             found.wanted_ms[one.name] = 1000.0 / total
 
 
-def _time(net: Any) -> float:
-    """Milliseconds a picture: the best of three, after one to warm up."""
+def _time(detector: Any) -> float:
+    """Milliseconds a frame of 1280 x 720, all of it: the best of three, after one to warm up."""
     import numpy as np
 
-    shape = (1, net.height, net.width, 3) if net.form.nhwc else (1, 3, net.height, net.width)
-    picture, took_s = np.zeros(shape, dtype=net.dtype), []
+    from edge_agent.vision.camera import Frame
+
+    frame = Frame(camera="doctor", seq=0, at_s=0.0, wall_s=0.0, pixels=np.zeros((720, 1280, 3), np.uint8))
+    took_s = []
     for _ in range(4):
         began_s = time.perf_counter()
-        net.run(picture)
+        detector.detect(frame)
         took_s.append(time.perf_counter() - began_s)
     return min(took_s[1:]) * 1000

@@ -1,4 +1,4 @@
-"""What leaves in a support bundle: text without secrets, places in it blurred only where asked. Pure.
+"""What leaves in a support bundle: text without secrets. Pure.
 
 Redaction works twice: values of keys whose name says that they are secret, and whatever in any text looks like a
 secret (private keys, passwords in URLs, bearer tokens, claims). What was taken out is counted by kind.
@@ -6,6 +6,7 @@ secret (private keys, passwords in URLs, bearer tokens, claims). What was taken 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from typing import Any
@@ -50,20 +51,34 @@ def redact(text: str, known: frozenset[str] = frozenset(), taken: Counter[str] |
     return text
 
 
-def redact_table(value: Any, taken: Counter[str], name: str = "") -> Any:
-    """A configuration without its secrets; the files and credentials that hold them may be named."""
+def redact_table(value: Any, known: frozenset[str], taken: Counter[str], name: str = "") -> Any:
+    """A table without its secrets, by the names of its keys and by their looks; files that hold them may be named."""
     match value:
         case dict():
-            return {key: redact_table(item, taken, str(key)) for key, item in value.items()}
+            return {key: redact_table(item, known, taken, str(key)) for key, item in value.items()}
         case list() | tuple():
-            return [redact_table(item, taken, name) for item in value]
+            return [redact_table(item, known, taken, name) for item in value]
         case str() if SECRET_NAMES.search(name) and not FILE_NAMES.search(name) and not is_place(value):
-            taken["secret of the configuration"] += 1
+            taken["value of a secret name"] += 1
             return HIDDEN
         case str():
-            return redact(value, taken=taken)
+            return redact(value, known, taken)
         case _:
             return value
+
+
+def redact_json(text: str, known: frozenset[str], taken: Counter[str]) -> str:
+    """JSON, or a JSON object a line, redacted within its strings, so that it still reads; else as any text."""
+    try:
+        return json.dumps(redact_table(json.loads(text), known, taken), indent=1, ensure_ascii=False) + "\n"
+    except ValueError:
+        lines = []
+    for line in text.splitlines():
+        try:
+            lines.append(json.dumps(redact_table(json.loads(line), known, taken), ensure_ascii=False))
+        except ValueError:
+            lines.append(redact(line, known, taken))
+    return "\n".join(lines) + "\n"
 
 
 def is_place(text: str) -> bool:

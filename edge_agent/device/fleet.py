@@ -167,7 +167,7 @@ if [ ! -x /opt/edge-agent/bootstrap/bin/edge-agent ]; then
     /opt/edge-agent/bootstrap/bin/pip install --quiet --find-links "$here" {shlex.quote(bench.package)} || exit 1
 fi
 agent=/opt/edge-agent/bootstrap/bin/edge-agent
-"$agent" install || exit 1
+"$agent" install --no-start || exit 1
 tries=0
 until "$agent" enrol --claim "$(cat "$here/claim")"; do
     code=$?

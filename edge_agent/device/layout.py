@@ -18,7 +18,10 @@ ENABLED = {
     "edge-agent-settled.service": "edge-agent.service.wants",
     "edge-agent-retention.timer": "timers.target.wants",
     "edge-agent-drift.timer": "timers.target.wants",
+    "edge-agent-renew.timer": "timers.target.wants",
+    "edge-agent-time.service": "sysinit.target.wants",
 }
+TIMERS = tuple(unit for unit in ENABLED if unit.endswith(".timer"))
 # The console on the UART and the getty behind it would talk into the autopilot. ttyAMA10 is the Pi 5's debug port.
 CONSOLES = (r"console=(serial0|ttyAMA0|ttyS0)(,\d+\w*)?",)
 MASKED = ("serial-getty@ttyAMA0.service", "serial-getty@ttyS0.service", "serial-getty@serial0.service")
@@ -111,7 +114,7 @@ def steps(found: Machine, shipped: Callable[[str], str]) -> list[Step]:
         made += [Link(f"{UNITS}/{unit}", "/dev/null") for unit in MASKED]
         made.append(Link(f"{UNITS}/hciuart.service", "/dev/null"))
     made.append(File(f"{BASE}/guard", shipped("systemd/guard"), 0o755))
-    units = (*ENABLED, "edge-agent-retention.service", "edge-agent-drift.service")
+    units = (*ENABLED, *(unit.replace(".timer", ".service") for unit in TIMERS))
     made += [File(f"{UNITS}/{unit}", shipped(f"systemd/{unit}")) for unit in sorted(units)]
     made += [Link(f"{UNITS}/{wants}/{unit}", f"{UNITS}/{unit}") for unit, wants in ENABLED.items()]
     made.append(Link("/usr/local/bin/edge-agent", f"{CURRENT}/bin/edge-agent"))
@@ -134,7 +137,7 @@ def wake(found: Machine) -> list[Command]:
         Command(("udevadm", "control", "--reload"), "udev reads the rules"),
         Command(("udevadm", "trigger", "--subsystem-match=tty"), "names for what is plugged in"),
         Command(("systemctl", "try-restart", "systemd-journald.service"), "the journal in memory"),
-        Command(("systemctl", "start", "edge-agent-retention.timer", "edge-agent-drift.timer"), "the daily timers"),
+        Command(("systemctl", "start", *TIMERS), "the daily timers"),
     ]
     if found.network_manager:
         made.append(Command(("systemctl", "try-reload-or-restart", "NetworkManager.service"), "Wi-Fi without sleep"))
