@@ -170,6 +170,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     hit: Hit | None = None
     direction: Literal["to_left", "to_right"] | None = None  # of a crossing, from the line's first end to its second
     count: int | None = None  # of a crowd: how many there are; `track` is who was first seen, `box` goes around all
+    per_m2: float | None = None  # of a crowd in a zone whose size is known
     place: Fix | None = None
     gap_s: float | None = None  # of a stay: the longest time within it that nobody saw the object
 

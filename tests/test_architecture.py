@@ -177,6 +177,7 @@ CORES = (
     "vision/ring.py",
     "vision/camera/liveness.py",
     "vision/tiles.py",
+    "vision/anchors.py",
     "vision/light.py",
     "vision/load.py",
     "vision/votes.py",

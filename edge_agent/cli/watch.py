@@ -102,7 +102,7 @@ def _watch(
     frames, drops = 0, Counter[str]()
     failure: DriverError | None = None
     try:
-        for frame in _with_progress(read_frames(video, camera=camera.name, fps=fps, drops=drops)):
+        for frame in map(eye.veil, _with_progress(read_frames(video, camera=camera.name, fps=fps, drops=drops))):
             frames += 1
             tracks = places.locate(eye.process(frame))
             for track in tracks.ended:

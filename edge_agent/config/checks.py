@@ -15,7 +15,7 @@ from edge_agent.calendar import rule_fault
 from edge_agent.config.agent import Agent
 from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
-from edge_agent.config.incidents import Count, Dwell, HotListed, LineCrossing, PhotoSet, PlateSeen, Respond, Zone
+from edge_agent.config.incidents import Count, Crowd, Dwell, HotListed, LineCrossing, PhotoSet, PlateSeen, Respond, Zone
 from edge_agent.config.secret import secret_path
 from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, SipSpeaker, Speaker, TuneSpeaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
@@ -107,6 +107,8 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
                 known(f"rule[{rule.id}].camera", rule.camera, cameras, "camera")
             if rule.line is not None and rule.line[0] == rule.line[1]:
                 faults.append(f"rule[{rule.id}].line: its ends are the same place")
+        if isinstance(rule, Crowd):
+            faults += [f"rule[{rule.id}]{fault}" for fault in _crowd_faults(rule, config)]
         if isinstance(rule, Count):
             faults += [f"rule[{rule.id}]{fault}" for fault in _count_faults(rule)]
         if not isinstance(rule, LineCrossing) and rule.zone is not None:
@@ -225,6 +227,9 @@ def _profile_faults(camera: Camera, site: Site) -> list[str]:
     faults += [f".profile: `{one}` stands {named.count(one)} times" for one in sorted({*named}) if named.count(one) > 1]
     if camera.light == "sun" and site.lat is None:
         faults.append(".light: the sun's height needs `lat` and `lon` of [site]")
+    for number, mask in enumerate(camera.masks):
+        if geo.crosses_itself(mask.polygon):
+            faults.append(f".mask[{number}].polygon: its edges cross each other")
     for number, profile in enumerate(camera.profiles):
         if profile.max_exposure_ms is not None and not isinstance(camera, PiCamera):
             faults.append(f".profile[{number}].max_exposure_ms: only a camera of type `picamera` can be told")
@@ -237,6 +242,16 @@ def _set_faults(wanted: PhotoSet) -> list[str]:
     if needed_s <= wanted.grace_s:
         return []
     return [f".grace_s: {wanted.photos} photographs every {wanted.every_s:g} s take {needed_s:g} s, which is longer"]
+
+
+def _crowd_faults(rule: Crowd, config: Agent) -> list[str]:
+    """A crowd that nothing says the size of."""
+    if rule.count is None and rule.per_m2 is None:
+        return [": one of `count` and `per_m2` is required"]
+    zone = next((zone for zone in config.zones if zone.name == rule.zone), None)
+    if rule.per_m2 is not None and rule.area_m2 is None and zone is not None and not zone.map:
+        return [f".area_m2: required with `per_m2`: zone[{zone.name}] is drawn in the picture, not on the map"]
+    return []
 
 
 def _count_faults(rule: Count) -> list[str]:

@@ -111,10 +111,15 @@ class Loitering(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="l
 
 
 class Crowd(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="crowd"):
-    """Fires when at least `count` of `classes` are in the zone at once for `after_s`."""
+    """Fires when at least `count` of `classes`, or `per_m2` of them, are in the zone at once for `after_s`.
+
+    A zone on the map has its area; of one that is drawn in the picture `area_m2` tells it.
+    """
 
     zone: Id
-    count: Annotated[int, Meta(ge=2, le=1000)]
+    count: Annotated[int, Meta(ge=2, le=1000)] | None = None
+    per_m2: Annotated[float, Meta(gt=0, le=10)] | None = None
+    area_m2: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person",)
     after_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     min_score: Unit = 0.0

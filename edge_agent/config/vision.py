@@ -105,6 +105,16 @@ class Profile(Section, frozen=True, kw_only=True):
     max_exposure_ms: Annotated[float, Meta(gt=0, le=1000)] | None = None
 
 
+class Mask(Section, frozen=True, kw_only=True):
+    """A part of the picture, in fractions of it, where nothing that is found is believed.
+
+    With `hide` it is painted over before anybody looks: no picture, clip or original ever shows it.
+    """
+
+    polygon: Annotated[tuple[tuple[Unit, Unit], ...], Meta(min_length=3, max_length=200)]
+    hide: bool = False
+
+
 class Load(Section, frozen=True):
     """A board that is too slow for `min_fps` of each camera, or hotter than `max_temp_c`, leaves out what it must."""
 
@@ -127,6 +137,8 @@ class Looked(Section, frozen=True, kw_only=True):
     light: LightFrom = "auto"
     light_after_s: Annotated[float, Meta(ge=0, le=3600)] = 60.0
     profiles: tuple[Profile, ...] = field(default=(), name="profile")
+    masks: tuple[Mask, ...] = field(default=(), name="mask")
+    anchored: bool = False
     view: View | None = None
 
 

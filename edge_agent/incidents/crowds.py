@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from edge_agent import config
+from edge_agent import config, geo
 from edge_agent.incidents.watch import EPSILON_S, Found, Watch, is_evidence
 from edge_agent.messages import Track, Tracks
 
@@ -16,7 +16,20 @@ class CrowdWatch(Watch[config.Crowd]):
 
     def __init__(self, rule: config.Crowd, zone: config.Zone) -> None:
         super().__init__(rule, zone)
+        self._area_m2 = rule.area_m2 or _area_m2(zone)
         self._forget()
+
+    def move(self, zone: config.Zone) -> None:
+        """The zone has other corners from now on, and perhaps another size."""
+        super().move(zone)
+        self._area_m2 = self.rule.area_m2 or _area_m2(zone)
+
+    def _many(self, count: int) -> bool:
+        """Whether so many are a crowd, by their number or by how close they stand."""
+        rule = self.rule
+        if rule.count is not None and count >= rule.count:
+            return True
+        return rule.per_m2 is not None and count >= 2 and self._area_m2 > 0 and count >= rule.per_m2 * self._area_m2
 
     def _forget(self) -> None:
         self._fired_s = float("-inf")
@@ -39,14 +52,25 @@ class CrowdWatch(Watch[config.Crowd]):
         ]
         if now - self._last_s > DIP_S:
             self._disperse()
-        if len(there) < rule.count:
+        if not self._many(len(there)):
             return []
         self._since_s = now if self._since_s is None else self._since_s
         self._last_s = now
         if self._told or now - self._since_s < rule.after_s - EPSILON_S or now - self._fired_s < rule.cool_down_s:
             return []
         self._told, self._fired_s = True, now
-        return [Found(_as_one(there), self._since_s, count=len(there))]
+        return [Found(_as_one(there), self._since_s, count=len(there), per_m2=self._density(len(there)))]
+
+    def _density(self, count: int) -> float | None:
+        return count / self._area_m2 if self._area_m2 else None
+
+
+def _area_m2(zone: config.Zone) -> float:
+    """Of a zone on the map; 0 where it is drawn in the picture."""
+    if not zone.map:
+        return 0.0
+    lat0, lon0 = zone.map[0]
+    return geo.area([geo.to_local(lat, lon, lat0, lon0) for lat, lon in zone.map])
 
 
 def _as_one(there: list[Track]) -> Track:

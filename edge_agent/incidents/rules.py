@@ -134,6 +134,7 @@ class Rules:
             hit=found.hit,
             direction=found.direction,
             count=found.count,
+            per_m2=found.per_m2,
             place=track.place,
             gap_s=found.gap_s,
         )

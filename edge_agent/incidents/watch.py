@@ -29,6 +29,7 @@ class Found(Struct, frozen=True):
     count: int | None = None
     gap_s: float | None = None  # the longest time within it that nobody saw the object
     stay: int | None = None  # the name of the stay that it is
+    per_m2: float | None = None
 
 
 class Watch(ABC, Generic[R]):

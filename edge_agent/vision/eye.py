@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from edge_agent import config
 from edge_agent.messages import Box, Track, Tracks, is_a
+from edge_agent.vision.anchors import ViewWatch
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.detect import Detector
 from edge_agent.vision.light import LightSwitch, signs_of
 from edge_agent.vision.load import NO_PLATES, ONE_TILE, PLATES_SELDOM, SELDOM
 from edge_agent.vision.look import Looker
+from edge_agent.vision.masks import Masks
 from edge_agent.vision.motion import Motion
 from edge_agent.vision.plates import PlateReader
 from edge_agent.vision.track import Moment, Tracker
@@ -52,18 +54,20 @@ class Eye:
     ) -> None:
         self._reader, self._every_s, self._sun = reader, plates.every_s, sun
         self._looks: dict[config.Light, Look] = {"day": Look(detector, detector.score), **(profiles or {})}
-        self._switch = LightSwitch(camera.light, {*(profiles or ())}, camera.light_after_s)
+        known: set[config.Light] = {*(profiles or ())} | ({"night"} if camera.anchored else set())
+        self._switch = LightSwitch(camera.light, known, camera.light_after_s)
         self._tracker = Tracker(camera.name, detector.score)
         self._votes = _votes(plates, reader) if reader else None
         self._motion = Motion(camera.motion)
         self._looker = Looker(detector.detect, camera.tiles, zones)
-        self._shrinker = Shrinker()
+        self._shrinker, self._masks = Shrinker(), Masks(camera.masks)
+        self.view = ViewWatch() if camera.anchored else None
         self.skipped = 0  # frames that were not looked at, because nothing had changed
         self.step = 0  # of load.STEPS: what is left out
         self.look = self._looks["day"]
 
     def process(self, frame: Frame) -> Tracks:
-        """The tracks after this frame; frames must come in order of `at_s`."""
+        """The tracks after this frame, which `veil` gave; frames must come in order of `at_s`."""
         height, width = frame.pixels.shape[:2]
         frame = self._shrinker.shrink(frame)
         small = frame.pixels if frame.lores is None else frame.lores
@@ -71,7 +75,7 @@ class Eye:
         seen = self._motion.see(small, frame.at_s, width / small.shape[1])
         at = Moment(frame.seq, frame.at_s, frame.wall_s, width, height)
         if seen.look or self._tracker.unsure:
-            found = self._looker.look(frame, self._tracker.boxes())
+            found = self._masks.believed(self._looker.look(frame, self._tracker.boxes()), width, height)
             tracks = self._tracker.update(found, at, seen.affine)
         else:
             self.skipped += 1
@@ -79,6 +83,10 @@ class Eye:
         if self._reader is None or self._votes is None or self.step >= NO_PLATES:
             return tracks
         return self._with_plates(frame, tracks, self._reader, self._votes)
+
+    def veil(self, frame: Frame) -> Frame:
+        """The frame as anybody may see it: what masks hide is painted over."""
+        return self._masks.veil(frame)
 
     @property
     def light(self) -> config.Light:
@@ -89,6 +97,8 @@ class Eye:
         """Look as the light wants it, and as the load allows it."""
         if self._switch.due(frame.at_s):
             self._switch.update(frame.at_s, signs_of(small, frame.lux, self._sun(frame.wall_s) if self._sun else None))
+        if self.view and self.view.due(frame.at_s):
+            self.view.update(frame.at_s, small, self._switch.light)
         self.look = self._looks.get(self._switch.light, self._looks["day"])
         self.look.detector.score = self._tracker.start_score = self.look.score  # other eyes may share the detector
         self._looker.detect = self.look.detector.detect

@@ -196,13 +196,16 @@ class Vision:
                     continue
                 self._health.beat(part, STUCK_S)
                 began_s = time.monotonic()
-                tracks = await worker.call(seat.eye.process, frame)
+                frame, tracks = await worker.call(_see, seat.eye, frame)
                 self._health.rest(part)
                 seat.camera.max_exposure_ms = seat.eye.look.max_exposure_ms
                 if not seat.camera.every_frame:
                     self._weigh(load, seats, began_s)
                 self._health.counts[f"{part}.frames"] += 1
                 self._health.counts[f"camera.{seat.camera.name}.still"] = seat.eye.skipped
+                if seat.eye.view:
+                    fault = seat.eye.view.fault
+                    self._health.set(f"camera.{seat.camera.name}.view", f"degraded: {fault}" if fault else "running")
                 await self._on_tracks(frame, tracks)
         finally:
             worker.close()
@@ -242,6 +245,12 @@ class Vision:
         prefix = f"camera.{seat.camera.name}.dropped"
         for cause, count in {**seat.camera.drops, "busy": seat.latest.dropped}.items():
             self._health.counts[f"{prefix}.{cause}"] = count
+
+
+def _see(eye: Eye, frame: Frame) -> tuple[Frame, Tracks]:
+    """The frame as anybody may see it, and what the eye finds in it."""
+    veiled = eye.veil(frame)
+    return veiled, eye.process(veiled)
 
 
 def _reader(plates: config.Plates) -> PlateReader | None:

@@ -105,6 +105,18 @@ def test_a_crowd_that_gathers_anew_is_told_after_the_cool_down() -> None:
     assert [one.at_s for one in found] == [5.0, 65.0]
 
 
+@pytest.mark.parametrize(("area_m2", "fires"), [(5.0, True), (20.0, False)])
+def test_so_many_on_so_few_square_metres_are_a_crowd(area_m2: float, fires: bool) -> None:
+    dense = config.Crowd(id="r", zone="square", per_m2=0.5, area_m2=area_m2, after_s=5)
+    found = play(dense, lambda _: people(3), until=30)
+    assert [(one.count, one.per_m2) for one in found] == ([(3, 3 / area_m2)] if fires else [])
+
+
+def test_one_alone_on_a_small_place_is_no_crowd() -> None:
+    dense = config.Crowd(id="r", zone="square", per_m2=0.5, area_m2=1.0, after_s=5)
+    assert play(dense, lambda _: people(1), until=30) == []
+
+
 def test_nobody_knows_of_a_crowd_while_the_camera_was_blind() -> None:
     rules = Rules([SQUARE], [CROWD], random.Random(1))
     assert play(CROWD, lambda _: people(3), until=4, rules=rules) == []
@@ -253,7 +265,8 @@ polygon = [[0, 0], [1, 0], [1, 1]]
 
 
 def test_the_rules_of_the_document_are_a_configuration(tmp_path: Path) -> None:
-    rules = "".join(re.findall(r"```toml\n(.*?)```", DOC.read_text(), re.S))
+    blocks = re.findall(r"```toml\n(.*?)```", DOC.read_text(), re.S)
+    rules = "".join(block for block in blocks if block.startswith("[[rule]]"))
     found = config.parse(HEAD + "[plates]\nenabled = true\n" + rules, tmp_path / "a.toml").rules
     assert {type(rule) for rule in found} == set(config.Rule.__args__)
     with pytest.raises(config.ConfigError, match=r"plates.enabled: rule\[passing\] needs plates"):
