@@ -177,7 +177,6 @@ CORES = (
     "vision/ring.py",
     "vision/camera/liveness.py",
     "vision/tiles.py",
-    "vision/anchors.py",
     "vision/light.py",
     "vision/load.py",
     "vision/votes.py",

@@ -1,4 +1,4 @@
-"""Does a fixed camera still look where it did? Small patches of its first picture are looked for in later ones. Pure.
+"""Does a fixed camera still look where it did? Small patches of its first picture are looked for in later ones.
 
 Patches are compared by normalised correlation, which light and contrast do not change much. Where most are found, but
 elsewhere, the camera was moved, and zones drawn in its picture no longer lie where they were drawn; where hardly any is
