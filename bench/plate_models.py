@@ -176,11 +176,12 @@ def main() -> None:
     parser.add_argument("--media", type=Path, required=True)
     parser.add_argument("--models", type=Path)
     parser.add_argument("--plate-free", type=Path)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only each Nth crop and plate-free picture")
     parser.add_argument("--json", type=Path, default=Path("build/plate-models.json"))
     args = parser.parse_args()
     cv2.setNumThreads(1)
     truth = json.loads((args.media / "ground_truth.json").read_text())
-    free = sorted(args.plate_free.glob("*.jpg")) if args.plate_free else []
+    free = sorted(args.plate_free.glob("*.jpg"))[:: args.every] if args.plate_free else []
     found: dict[str, Any] = {"readers": {}, "detectors": {}}
     for name, (opened, megabytes) in readers().items():
         try:
@@ -190,7 +191,7 @@ def main() -> None:
             continue
         found["readers"][name] = {
             "mb": megabytes,
-            "crops": crops_read(reader, args.media, truth["crops"]),
+            "crops": crops_read(reader, args.media, truth["crops"][:: args.every]),
             "scenes": scenes_read(reader, args.media, truth),
             "false": false_plates(reader, free),
         }

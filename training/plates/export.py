@@ -15,6 +15,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
+from training.people.export import halve
 from training.plates.crops import HEIGHT, WIDTH
 from training.plates.detector import PlateDetectorNet
 from training.plates.measure import INPUT_SIDE
@@ -53,7 +54,7 @@ def export(net: nn.Module, shape: tuple[int, ...], inputs: str, outputs: list[st
 
 def describe(file: Path, told: dict[str, str]) -> None:
     """Put what the model is into its metadata."""
-    model = onnx.load(str(file))
+    model = halve(onnx.load(str(file)))
     del model.metadata_props[:]
     for key, value in told.items():
         model.metadata_props.add(key=key, value=value)

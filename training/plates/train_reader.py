@@ -24,6 +24,7 @@ from training.plates.reader import CLASSES, GROUNDS, PlateReaderNet
 from training.run import Run
 
 INDEX = {character: number for number, character in enumerate(CLASSES)}
+GIBBERISH, PLAIN_FROM = 0.45, 0.8  # the share of such crops, and the progress from which there are none
 VALIDATION_SEED, VALIDATION_CROPS = 999_983, 256
 
 
@@ -97,7 +98,7 @@ def main() -> None:
     rendered = [render_crop(np.random.default_rng([VALIDATION_SEED, i]), pictures) for i in range(VALIDATION_CROPS)]
     real = real_crops(args.crops) if args.crops else []
     text_loss, ground_loss = nn.CrossEntropyLoss(label_smoothing=0.02, reduction="none"), nn.CrossEntropyLoss()
-    heed = torch.tensor([2.0, *[1.0] * (LONGEST - 1)])  # the province is the hardest: one of 31, with many strokes
+    heed = torch.tensor([3.0, *[1.0] * (LONGEST - 1)])  # the province is the hardest: one of 31, with many strokes
     began = time.monotonic()
     losses: list[float] = []
     for step in range(args.steps):
@@ -108,7 +109,7 @@ def main() -> None:
             group["lr"] = args.rate * min(1, (step + 1) / 150) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
         first = step * args.batch
         generators = (np.random.default_rng([args.seed, first + i]) for i in range(args.batch))
-        crops = [render_crop(rng, pictures, gibberish=0.5 * (1 - progress)) for rng in generators]
+        crops = [render_crop(rng, pictures, gibberish=GIBBERISH if progress < PLAIN_FROM else 0.0) for rng in generators]
         wanted_text, wanted_ground = targets(crops)
         net.train()
         with torch.autocast("cpu", torch.bfloat16):
