@@ -90,6 +90,8 @@ def _check(file: str, args: argparse.Namespace) -> bool:
     try:
         told = _told(net := Net(_find(file), args.threads), args.threads)
     except DriverError as error:
+        if _check_reader(file, args):
+            return True
         _refuse(file, error, args)
         return False
     if args.json:
@@ -103,6 +105,46 @@ def _check(file: str, args: argparse.Namespace) -> bool:
     print(f"  time     {told['ms']:.1f} ms a picture, {args.threads} thread{'s' if args.threads > 1 else ''}")
     if told["licence"]:
         print(f"  licence  {_plain(told['licence'])}")
+    return True
+
+
+def _check_reader(file: str, args: argparse.Namespace) -> bool:
+    """Tell of a file that is a plate reader and no detector; False, and nothing is told, where it is neither."""
+    import numpy as np
+
+    from edge_agent.vision.plates_own import PlateText
+
+    try:
+        reader = PlateText(path := _find(file), args.threads)
+        crop = np.zeros((reader.height, reader.width, 3), dtype=np.uint8)
+        corners = np.array([[0, 0], [reader.width, 0], [reader.width, reader.height], [0, reader.height]], float)
+        took_s = []
+        for _ in range(ROUNDS):
+            began_s = time.perf_counter()
+            reader.read(crop, [corners])
+            took_s.append(time.perf_counter() - began_s)
+    except DriverError:
+        return False
+    told = {
+        "file": str(path),
+        "ok": True,
+        "format": "plate-reader",
+        "why": "labels and colors in its metadata",
+        "input": {"width": reader.width, "height": reader.height, "dtype": "float32", "layout": "nchw", "color": "bgr"},
+        "labels": reader.labels,
+        "colors": reader.colors,
+        "ms": round(sorted(took_s)[ROUNDS // 2] * 1000, 2),
+        "threads": args.threads,
+        "licence": reader.metadata.get("licence", ""),
+    }
+    if args.json:
+        print(json.dumps(told, ensure_ascii=False))
+        return True
+    print(f"{file}: plate-reader, told by {told['why']}")
+    print(f"  input    crops of {reader.width}x{reader.height} float32, BGR, stretched")
+    print(f"  labels   {_plain(''.join(reader.labels))}; grounds {_plain(', '.join(reader.colors))}")
+    print(f"  time     {told['ms']:.1f} ms a crop, {args.threads} thread{'s' if args.threads > 1 else ''}")
+    print(f"  licence  {_plain(told['licence'])}")
     return True
 
 

@@ -48,10 +48,10 @@ class PlateText:
 
     def __init__(self, file: Path, threads: int) -> None:
         self._file, self._session = file, open_session(file, threads)
-        told = self._session.get_modelmeta().custom_metadata_map
+        self.metadata = told = dict(self._session.get_modelmeta().custom_metadata_map)
         try:
-            self._characters = msgspec.json.decode(told.get("labels", ""), type=list[str])
-            self._colors = msgspec.json.decode(told.get("colors", ""), type=list[str])
+            self.labels = msgspec.json.decode(told.get("labels", ""), type=list[str])
+            self.colors = msgspec.json.decode(told.get("colors", ""), type=list[str])
         except msgspec.MsgspecError as error:
             raise DriverError(f"{self._file}: its metadata name no characters and colours: {error}") from None
         match [list(value.shape) for value in (*self._session.get_inputs(), *self._session.get_outputs())]:
@@ -59,13 +59,13 @@ class PlateText:
                 LEAST_PX <= high <= MAX_SIDE
                 and LEAST_PX <= wide <= MAX_SIDE
                 and max(LENGTHS) <= places <= MAX_SIDE
-                and [characters, colors] == [len(self._characters), len(self._colors)]
+                and [characters, colors] == [len(self.labels), len(self.colors)]
             ):
-                self._height, self._width = high, wide
+                self.height, self.width = high, wide
             case shapes:
                 raise DriverError(
                     f"{file}: is no plate reader: its tensors are {shapes}; it must take (N, 3, H, W) and give "
-                    f"(N, places, {len(self._characters)}) for its labels and (N, {len(self._colors)}) for its colors"
+                    f"(N, places, {len(self.labels)}) for its labels and (N, {len(self.colors)}) for its colors"
                 )
 
     def read(self, pixels: Pixels, corners: Sequence[Corners]) -> list[Text]:
@@ -77,17 +77,17 @@ class PlateText:
         return [self._text(places, grounds) for places, grounds in zip(characters, colors, strict=True)]
 
     def _cut(self, pixels: Pixels, quad: Corners) -> Pixels:
-        x, y = self._width * MARGIN, self._height * MARGIN
-        inside = np.array([[x, y], [self._width - x, y], [self._width - x, self._height - y], [x, self._height - y]])
+        x, y = self.width * MARGIN, self.height * MARGIN
+        inside = np.array([[x, y], [self.width - x, y], [self.width - x, self.height - y], [x, self.height - y]])
         matrix = cv2.getPerspectiveTransform(quad.astype(np.float32), inside.astype(np.float32))
-        size = (self._width, self._height)
+        size = (self.width, self.height)
         cut = cv2.warpPerspective(pixels, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(cut, dtype=np.uint8)
 
     def _text(self, places: npt.NDArray[Any], grounds: npt.NDArray[Any]) -> Text:
         return Text(
-            tuple({self._characters[i]: float(row[i]) for i in np.flatnonzero(row > LEAST)} for row in places),
-            dict(zip(self._colors, grounds.tolist(), strict=True)),
+            tuple({self.labels[i]: float(row[i]) for i in np.flatnonzero(row > LEAST)} for row in places),
+            dict(zip(self.colors, grounds.tolist(), strict=True)),
         )
 
 
