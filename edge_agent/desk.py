@@ -60,8 +60,8 @@ KEPT_RUNS = 100  # announcements whose end may still be asked for
 class Pilot(Protocol):
     """What the desk asks of the flight."""
 
-    def fly(self, route_id: str, by: str, *, from_breakpoint: bool = ...) -> str | Refusal: ...
-    def dispatch(self, order: Dispatch, by: str) -> str | Refusal: ...
+    def fly(self, route_id: str, by: str, *, from_breakpoint: bool = ..., rehearse: bool = ...) -> str | Refusal: ...
+    def dispatch(self, order: Dispatch, by: str, *, rehearse: bool = ...) -> str | Refusal: ...
     def extend(self, hover_s: float) -> Refusal | None: ...
     def recall(self, by: str) -> Refusal | None: ...
     def land(self, by: str) -> Refusal | None: ...
@@ -207,10 +207,10 @@ class Desk:
     def _steer(self, pilot: Pilot, request: FlightRequest, by: str) -> Reply:
         run = pilot.run_id
         match request:
-            case Fly(route=route, from_breakpoint=from_breakpoint):
-                return _begun(pilot.fly(route, by, from_breakpoint=from_breakpoint))
-            case Dispatch():
-                return _begun(pilot.dispatch(request, by))
+            case Fly(route=route, from_breakpoint=from_breakpoint, dry_run=dry_run):
+                return _begun(pilot.fly(route, by, from_breakpoint=from_breakpoint, rehearse=dry_run))
+            case Dispatch(dry_run=dry_run):
+                return _begun(pilot.dispatch(request, by, rehearse=dry_run))
             case Extend(hover_s=hover_s):
                 refusal = pilot.extend(hover_s)
                 return _refused(refusal) if refusal else Reply(state="accepted", run=run)

@@ -415,10 +415,14 @@ class Asked(Struct, frozen=True, kw_only=True, tag_field="name", forbid_unknown_
 
 
 class Fly(Asked, frozen=True, tag="fly"):
-    """Fly a route of the config now; `from_breakpoint` goes on where its last run was called away."""
+    """Fly a route of the config now; `from_breakpoint` goes on where its last run was called away.
+
+    A `dry_run` is all of it, from the gates to the mission read back, but nothing is armed.
+    """
 
     route: str
     from_breakpoint: bool = False
+    dry_run: bool = False
 
 
 class Dispatch(Asked, frozen=True, tag="dispatch"):
@@ -432,6 +436,7 @@ class Dispatch(Asked, frozen=True, tag="dispatch"):
     say: Text | None = None
     lang: Literal["cmn", "en"] = "cmn"
     incident: Name | None = None
+    dry_run: bool = False
 
 
 class Recall(Asked, frozen=True, tag="recall"):

@@ -85,15 +85,16 @@ class Pilot:
         self.answer: Refusal | None = None
         self.run_id: str | None = "run-1"
 
-    def fly(self, route_id: str, by: str, *, from_breakpoint: bool = False) -> str | Refusal:
-        self.asked.append(("fly", route_id, by, *(["from breakpoint"] if from_breakpoint else [])))
+    def fly(self, route_id: str, by: str, *, from_breakpoint: bool = False, rehearse: bool = False) -> str | Refusal:
+        more = (["from breakpoint"] if from_breakpoint else []) + (["rehearsed"] if rehearse else [])
+        self.asked.append(("fly", route_id, by, *more))
         return self.answer or "run-1"
 
     def level(self, level: str, until_s: float | None, by: str) -> Refusal | None:
         self.asked.append(("level", level, until_s, by))
         return self.answer
 
-    def dispatch(self, order: Dispatch, by: str) -> str | Refusal:
+    def dispatch(self, order: Dispatch, by: str, *, rehearse: bool = False) -> str | Refusal:
         self.asked.append(("dispatch", order.lat, order.lon, by))
         return self.answer or "run-2"
 
@@ -191,8 +192,10 @@ async def test_a_dispatch_begins_a_run_and_an_extension_lengthens_the_one_under_
     assert await world.ask(Dispatch(lat=1.0, lon=2.0, alt_m=20.0)) == Reply(state="accepted", run="run-2")
     assert await world.ask(Extend(hover_s=60)) == Reply(state="accepted", run="run-1")
     assert await world.ask(Fly(route="r", from_breakpoint=True)) == Reply(state="accepted", run="run-1")
+    await world.ask(Fly(route="r", dry_run=True))
     assert world.pilot.asked == [
         ("dispatch", 1.0, 2.0, "operator:li"), ("extend", 60), ("fly", "r", "operator:li", "from breakpoint"),
+        ("fly", "r", "operator:li", "rehearsed"),
     ]  # fmt: skip
 
 

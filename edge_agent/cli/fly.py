@@ -9,8 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-from edge_agent import config, messages
+from edge_agent import config, control, messages
 from edge_agent.cli import ask
+from edge_agent.cli.check import print_json
 from edge_agent.runtime import DriverError
 
 EX_REFUSED, EX_USAGE, EX_OTHERWISE, EX_LEFT = 1, 2, 3, 4
@@ -72,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", type=float, default=180.0, metavar="S", help="for the vehicle to be ready (180)")
     if command in ("fly", "dispatch"):
         parser.add_argument("--clear-lockout", action="store_true", help="somebody has looked at the vehicle")
-        parser.add_argument("--dry-run", action="store_true", help="every gate, upload and verification, but never arm")
+        parser.add_argument("--dry-run", action="store_true", help="gates, upload and verification, but never arm")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -108,18 +109,37 @@ def _ask(args: argparse.Namespace) -> int:
     """Through the agent that runs here."""
     match args.command:
         case "fly":
-            if args.dry_run:
-                return _usage(args, "--dry-run needs --connection")
-            return ask.put(args, messages.Fly(route=args.route, from_breakpoint=args.from_breakpoint))
+            order = messages.Fly(route=args.route, from_breakpoint=args.from_breakpoint, dry_run=args.dry_run)
+            return _rehearse(args, order) if args.dry_run else ask.put(args, order)
         case "dispatch":
             try:
-                return ask.put(args, _order(args))
+                errand = _order(args)
             except UsageError as error:
                 return _usage(args, str(error))
+            return _rehearse(args, errand) if args.dry_run else ask.put(args, errand)
         case "recall":
             return ask.put(args, messages.Recall())
         case _:
             return _preflight(args)
+
+
+def _rehearse(args: argparse.Namespace, order: messages.Fly | messages.Dispatch) -> int:
+    """A dry run by the agent that runs here, shown to its end."""
+    from edge_agent.cli import following
+
+    try:
+        data_dir = ask.find_data_dir(args)
+        answer = control.ask(data_dir, order)
+        if answer["state"] == "accepted":
+            return following.rehearsed(data_dir, answer["run"], args.json)
+    except config.ConfigError as error:
+        print(error, file=sys.stderr)
+        return config.EX_CONFIG
+    except DriverError as error:
+        print(error, file=sys.stderr)
+        return EX_UNAVAILABLE
+    print_json(answer) if args.json else print(f"{answer['state']}: {answer.get('reason')}")
+    return 1
 
 
 def _preflight(args: argparse.Namespace) -> int:
@@ -203,8 +223,8 @@ def _order(args: argparse.Namespace) -> messages.Dispatch:
     if args.connection is not None and args.say:
         raise UsageError("--say: without an agent there are no speakers")
     order = {"name": "dispatch", "lat": args.lat, "lon": args.lon, "alt_m": args.alt, "hover_s": args.hover}
-    order |= {"orbit_m": args.orbit}
+    words = {"say": args.say, "lang": args.lang, "orbit_m": args.orbit, "dry_run": args.dry_run}
     try:
-        return msgspec.convert({**order, "say": args.say, "lang": args.lang}, messages.Dispatch)
+        return msgspec.convert(order | words, messages.Dispatch)
     except msgspec.ValidationError as error:
         raise UsageError(str(error)) from None

@@ -115,7 +115,7 @@ def _begin(args: argparse.Namespace, order: Dispatch | None, solo: Solo, by: str
     if order is not None:
         return solo.pilot.dispatch(order, by, rehearse=args.dry_run)
     assert solo.route is not None  # `fly` has one
-    return (solo.pilot.rehearse if args.dry_run else solo.pilot.fly)(solo.route.id, by)
+    return solo.pilot.fly(solo.route.id, by, rehearse=args.dry_run)
 
 
 async def _recall(solo: Solo, screen: Screen, by: str) -> int:

@@ -104,9 +104,9 @@ class Pilot:
 
     # --- asked: plain calls, answered now ------------------------------------------------------------------------
 
-    def fly(self, route_id: str, by: str, *, from_breakpoint: bool = False) -> str | Refusal:
-        """Fly a route now, or what its last run left of it; the run's ULID, or why not."""
-        return self._commander.fly(route_id, by, *self._now(), from_breakpoint=from_breakpoint)
+    def fly(self, route_id: str, by: str, *, from_breakpoint: bool = False, rehearse: bool = False) -> str | Refusal:
+        """Fly a route now, or what its last run left of it, or all of it but arm; the run's ULID, or why not."""
+        return self._commander.fly(route_id, by, *self._now(), from_breakpoint=from_breakpoint, rehearse=rehearse)
 
     def dispatch(self, order: Dispatch, by: str, *, rehearse: bool = False) -> str | Refusal:
         """Fly to a place, from the ground or from the flight under way; the run's ULID, or why not."""
@@ -123,10 +123,6 @@ class Pilot:
     def play_tune(self, tune: str) -> Refusal | None:
         """Sound the vehicle's buzzer, at the next turn."""
         return helm.sound(self._link, PlayTune(tune), self._limits, self._clock.monotonic())
-
-    def rehearse(self, route_id: str, by: str) -> str | Refusal:
-        """Do all of a flight but arm; the run's ULID, or why not."""
-        return self._commander.fly(route_id, by, *self._now(), rehearse=True)
 
     def adopt(self, by: str) -> Refusal | None:
         """Take on a flight that is none of ours, so that it can be called home."""
