@@ -9,7 +9,7 @@ export UV_SYSTEM_CERTS := 1
 export UV_PYTHON := $(PYTHON)
 
 help: ## show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1|/' | column -t -s '|'
 
 demo: setup ## a patrol, seen, spoken and reported, in about a minute, on this machine alone
 	@$(BIN)/edge-agent demo $(ARGS)
@@ -23,6 +23,12 @@ test-demo:
 
 test-servers:
 	@tests/twice.sh servers -m integration --ignore=tests/integration/test_demo.py $(ARGS)
+
+test-rootfs: setup-dev ## a bookworm of its own under its own systemd: install, hang, upgrade, roll-back, uninstall (root; 5 minutes)
+	@tests/rootfs/prove.sh
+
+test-arm64: setup-dev ## the wheels of a Pi under emulation: check, a model, a picture (root; 5 minutes)
+	@PYTHON=$(BIN)/python tests/rootfs/arm64.sh
 
 faults: setup-dev test-packages ## every fault we can play, 20,000 events each, nothing lost (under 20 minutes; FAULTS_EVENTS=2000 for less)
 	@FAULTS_JSON=build/faults.json $(BIN)/pytest tests/faults -m faults -rs $(ARGS)
@@ -133,4 +139,4 @@ $(UV):
 
 export ARDUCOPTER
 
-.PHONY: train-smoke train-smoke-people train-smoke-plates bench-plate-models bench-detectors check-types check-flight check-rest help demo test test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract
+.PHONY: train-smoke train-smoke-people train-smoke-plates bench-plate-models bench-detectors check-types check-flight check-rest help demo test test-rootfs test-arm64 test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract
