@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_agent.device import installing, layout, release
+from edge_agent.device import installing, layout, release, shipped
 from edge_agent.device.ground import BACKUP, Ground
 from edge_agent.device.release import Item, Release
 from edge_agent.runtime import DriverError
@@ -260,3 +261,13 @@ def test_the_release_that_this_environment_makes_is_whole_and_without_its_tests(
     assert {"edge_agent/cli/__init__.py", "edge_agent/device/files/systemd/guard", "msgspec/__init__.py"} <= places
     assert not any(place.startswith(("mypy/", "pytest/", "..")) for place in places)
     assert layout.is_release(found.name)
+
+
+def test_every_unit_that_is_shipped_is_installed_and_enabled_where_it_says() -> None:
+    folder = shipped.folder("systemd")
+    found = layout.machine(debian(), lambda _: True)
+    made = {step.path: step for step in layout.steps(found, shipped.text)}
+    for unit in folder.glob("edge-agent*.*"):
+        assert f"{layout.UNITS}/{unit.name}" in made
+        wanted = re.findall(r"(?m)^WantedBy=(\S+)$", unit.read_text(encoding="utf-8"))
+        assert layout.ENABLED.get(unit.name) == (f"{wanted[0]}.wants" if wanted else None), unit.name
