@@ -19,6 +19,7 @@ SYSUSERS = shutil.which("systemd-sysusers")
 LIMITS = {
     "edge-agent-retention.service": 2,
     "edge-agent-drift.service": 2,
+    "edge-agent-detector@.service": 2,  # pictures from strangers meet a decoder and a model: no network at all
     "edge-agent-renew.service": 11,  # it speaks with the CA
     "edge-agent-time.service": 28,  # it may set the clock
 }

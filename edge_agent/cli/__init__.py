@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "snapshot": ("ask", "report a camera's newest picture"),
     "clip": ("ask", "report the last seconds of a camera as a video"),
     "detect": ("detect", "run a detector over pictures"),
+    "detector": ("detector", "serve one detector in a process of its own, without network"),
     "models": ("models", "the detectors: list, install, check, bench, remove"),
     "plates": ("plates", "read the licence plates of pictures"),
     "watch": ("watch", "run the whole pipeline over a video, frame by frame"),

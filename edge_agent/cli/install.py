@@ -98,6 +98,8 @@ def _install(args: argparse.Namespace, ground: Ground) -> int:
     if live and changed:
         for command in layout.wake(machine):
             _try(command)
+        for name in installing.detectors(ground):
+            _try(Command(("systemctl", "start", layout.DETECTOR[0].replace("@", f"@{name}")), "a detector's socket"))
         if not args.no_start and ground.exists(layout.CONFIG):
             state = _start(ground, wanted.name, replaced)
     lines = [f"{state}: release {wanted.name} on {machine.os}"] if changed else ["nothing was to do"]
@@ -216,7 +218,7 @@ def _uninstall(args: argparse.Namespace, ground: Ground) -> int:
     live = _is_live(ground)
     if live:
         _refuse_if_armed()
-        for words in (("stop", *layout.TIMERS), ("stop", "edge-agent.service")):
+        for words in (("stop", *layout.TIMERS), ("stop", "edge-agent.service"), ("stop", "edge-agent-detector@*")):
             _try(Command(("systemctl", *words), ""))
     stays = installing.uninstall(ground, _say)
     kept = installing.forget(ground, args.purge)

@@ -219,7 +219,9 @@ Camera = VideoCamera | SimulatedCamera | RtspCamera | V4l2Camera | PiCamera
 class OnnxDetector(Section, frozen=True, tag_field="type", tag="onnx"):
     """A detector run by ONNX Runtime; `labels` names the classes where the model does not.
 
-    `model`: a file, or the name of a model that came along or was installed; without it `person-vehicle`.
+    `model`: a file, or the name of a model that came along or was installed; without it `person-vehicle`. With `socket`
+    it runs in a process of its own, without network: "/run/edge-agent-detector/NAME.sock" is that of
+    edge-agent-detector@NAME.socket.
     """
 
     name: Id
@@ -229,6 +231,7 @@ class OnnxDetector(Section, frozen=True, tag_field="type", tag="onnx"):
     threads: Annotated[int, Meta(ge=1, le=64)] = 2
     labels: tuple[str, ...] = ()
     classes: tuple[str, ...] = ("person", "vehicle", "two-wheeler")  # what is kept; empty keeps all
+    socket: Path | None = None
 
 
 class SimulatedDetector(Section, frozen=True, tag_field="type", tag="simulated"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,7 +80,18 @@ def refuse_if_unfit(ground: Ground, wanted: Release | None) -> None:
 
 def steps(ground: Ground) -> list[Step]:
     """Those that have something to do with this machine."""
-    return [step for step in layout.steps(machine(ground), shipped.text) if ground.look(step) is not None]
+    wanted = layout.steps(machine(ground), shipped.text, detectors(ground))
+    return [step for step in wanted if ground.look(step) is not None]
+
+
+def detectors(ground: Ground) -> list[str]:
+    """The detectors of the target's configuration that are to run in processes of their own, if it has one yet."""
+    try:
+        sections = tomllib.loads(ground.read(layout.CONFIG) or "").get("detector", [])
+        wanted = [one["name"] for one in sections if str(one.get("socket", "")).startswith("/run/edge-agent-detector/")]
+    except (tomllib.TOMLDecodeError, AttributeError, KeyError, TypeError):
+        return []  # `edge-agent check` says what is wrong with it
+    return [name for name in wanted if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", str(name))]
 
 
 def install(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 BASE = "/opt/edge-agent"
@@ -21,6 +21,7 @@ ENABLED = {
     "edge-agent-renew.timer": "timers.target.wants",
     "edge-agent-time.service": "sysinit.target.wants",
 }
+DETECTOR = ("edge-agent-detector@.socket", "edge-agent-detector@.service")
 TIMERS = tuple(unit for unit in ENABLED if unit.endswith(".timer"))
 # The console on the UART and the getty behind it would talk into the autopilot. ttyAMA10 is the Pi 5's debug port.
 CONSOLES = (r"console=(serial0|ttyAMA0|ttyS0)(,\d+\w*)?",)
@@ -94,8 +95,11 @@ def machine(os_release: str, exists: Callable[[str], bool]) -> Machine:
     )
 
 
-def steps(found: Machine, shipped: Callable[[str], str]) -> list[Step]:
-    """All but the release and the link to it; `shipped` reads a file that came with the agent."""
+def steps(found: Machine, shipped: Callable[[str], str], detectors: Sequence[str] = ()) -> list[Step]:
+    """All but the release and the link to it; `shipped` reads a file that came with the agent.
+
+    `detectors` are those that the configuration wants in processes of their own.
+    """
     made: list[Step] = [
         File("/etc/sysusers.d/edge-agent.conf", shipped("systemd/sysusers.d/edge-agent.conf")),
         File("/etc/tmpfiles.d/edge-agent.conf", shipped("systemd/tmpfiles.d/edge-agent.conf")),
@@ -117,6 +121,10 @@ def steps(found: Machine, shipped: Callable[[str], str]) -> list[Step]:
     units = (*ENABLED, *(unit.replace(".timer", ".service") for unit in TIMERS))
     made += [File(f"{UNITS}/{unit}", shipped(f"systemd/{unit}")) for unit in sorted(units)]
     made += [Link(f"{UNITS}/{wants}/{unit}", f"{UNITS}/{unit}") for unit, wants in ENABLED.items()]
+    made += [File(f"{UNITS}/{unit}", shipped(f"systemd/{unit}")) for unit in DETECTOR]
+    for name in detectors:
+        link = f"{UNITS}/sockets.target.wants/{DETECTOR[0].replace('@', f'@{name}')}"
+        made.append(Link(link, f"{UNITS}/{DETECTOR[0]}"))
     made.append(Link("/usr/local/bin/edge-agent", f"{CURRENT}/bin/edge-agent"))
     return made
 

@@ -33,8 +33,13 @@ class Detector(Protocol):
 def open_detector(section: config.Detector) -> Detector:
     """The detector of a config section; raises DriverError where the model is missing, broken or of no known layout."""
     match section:
-        case config.OnnxDetector():
+        case config.OnnxDetector(socket=None):
             return OnnxDetector(section)
+        case config.OnnxDetector(socket=path):
+            from edge_agent.vision.child import ChildDetector
+
+            assert path is not None
+            return ChildDetector(section, path)
         case config.SimulatedDetector():
             return SimulatedDetector(section)
         case _:

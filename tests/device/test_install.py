@@ -266,8 +266,22 @@ def test_the_release_that_this_environment_makes_is_whole_and_without_its_tests(
 def test_every_unit_that_is_shipped_is_installed_and_enabled_where_it_says() -> None:
     folder = shipped.folder("systemd")
     found = layout.machine(debian(), lambda _: True)
-    made = {step.path: step for step in layout.steps(found, shipped.text)}
+    made = {step.path: step for step in layout.steps(found, shipped.text, ["eyes"])}
+    assert f"{layout.UNITS}/sockets.target.wants/edge-agent-detector@eyes.socket" in made
     for unit in folder.glob("edge-agent*.*"):
         assert f"{layout.UNITS}/{unit.name}" in made
+        if "@" in unit.name:
+            continue
         wanted = re.findall(r"(?m)^WantedBy=(\S+)$", unit.read_text(encoding="utf-8"))
         assert layout.ENABLED.get(unit.name) == (f"{wanted[0]}.wants" if wanted else None), unit.name
+
+
+def test_a_detector_that_asks_for_a_process_of_its_own_gets_its_socket(ground: Ground) -> None:
+    assert installing.detectors(ground) == []
+    ground.at("/etc/edge-agent").mkdir()
+    here = "/run/edge-agent-detector/eyes.sock"
+    text = f'[[detector]]\nname = "eyes"\nsocket = "{here}"\n[[detector]]\nname = "other"\n'
+    ground.at(layout.CONFIG).write_text(text)
+    assert installing.detectors(ground) == ["eyes"]
+    ground.at(layout.CONFIG).write_text("nonsense")
+    assert installing.detectors(ground) == []

@@ -96,6 +96,14 @@ expect 0 edge-agent status -c /etc/edge-agent/agent.toml
 systemctl start edge-agent-retention.service || fail "retention"
 systemctl is-active edge-agent-drift.timer edge-agent-retention.timer >/dev/null || fail "timers"
 
+step "a detector that asks for it runs in a process of its own, which has no network"
+cat eyes.toml >>/etc/edge-agent/agent.toml
+expect 0 edge-agent install
+until_true 90 systemctl is-active edge-agent-detector@eyes.service
+until_true 60 bash -c "edge-agent status -c /etc/edge-agent/agent.toml | grep -q 'detector.eyes.frames: [1-9]'"
+nsenter -n -t "$(systemctl show -P MainPID edge-agent-detector@eyes.service)" ip -brief link >links
+[ "$(wc -l <links)" = 1 ] && grep -q '^lo ' links || { cat links; fail "it has a network"; }
+
 step "a loop that hangs is started again by systemd's watchdog"
 mkdir -p /run/systemd/system/edge-agent.service.d
 printf '[Service]\nWatchdogSec=5\nTimeoutAbortSec=3\n' >/run/systemd/system/edge-agent.service.d/quick.conf

@@ -34,7 +34,8 @@ rm -rf "$wheels" && mkdir -p "$wheels"
 "$uv" export --quiet --frozen --no-dev --no-emit-project --no-hashes >"$wheels/requirements.txt"
 "$uv" pip install --quiet --python-platform x86_64-manylinux_2_36 --python-version 3.11 --only-binary :all: --no-deps \
     --target "$root/srv/lib" -r "$wheels/requirements.txt" "$wheels"/*.whl
-cp tests/rootfs/inside.sh tests/rootfs/agent.toml "$root/srv/"
+cp tests/rootfs/inside.sh tests/rootfs/agent.toml tests/rootfs/eyes.toml "$root/srv/"
+"${PYTHON:-.venv/bin/python}" tests/rootfs/picture.py "$root/srv"
 
 cat >"$root/etc/systemd/system/proof.service" <<'UNIT'
 [Unit]
