@@ -12,15 +12,17 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from edge_agent import config
+from edge_agent import config, topics
 from edge_agent.device import board, clocks
 from edge_agent.device.doctor.facts import Link
 from edge_agent.device.identity import Identity
+from edge_agent.pipe import Broker
 from edge_agent.runtime import DriverError, Health, SystemClock
 from edge_agent.topics import Context
 
 CONNECT_S, ACK_S = 5.0, 20.0
 RUNNING = "running"
+NOT_AUTHORISED = 0x87  # MQTT 5, section 3.4.2.1
 
 
 def link(settings: config.Agent | None, told: dict[str, Any] | None, data_dir: Path, quick: bool) -> Link:
@@ -54,6 +56,8 @@ def _walk(found: Link, settings: config.Agent, mqtt: config.Mqtt, told: dict[str
         found.mqtt = _through_agent(told) if told is not None else _through(found, settings)
     if found.mqtt is None and mqtt.ack == "centre":
         found.acked = _acked(found, told)
+    if found.mqtt is None and told is None:
+        found.acl_open = asyncio.run(_speaks_for_others(mqtt, settings.site.device))
 
 
 def _identity(found: Link, mqtt: config.Mqtt | None, data_dir: Path) -> None:
@@ -198,6 +202,26 @@ async def _until_it_fails(uplink: Any) -> None:
     """A broker that refuses is told by the step before this one."""
     with contextlib.suppress(DriverError):
         await uplink.run()
+
+
+async def _speaks_for_others(mqtt: config.Mqtt, device: str) -> bool | None:
+    """Whether the broker takes a message under another device's name; None where it would not say (MQTT 3.1.1)."""
+    wake = asyncio.Event()
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            pipe = await Broker(mqtt).connect(device, [topics.ack(device)], wake, keep_session=True)
+            try:
+                if not pipe.five:
+                    return None
+                pipe.publish(topics.tele(f"{device}-doctor", "pos"), b"", {})
+                while not pipe.pubacks and pipe.ended is None:
+                    await wake.wait()
+                    wake.clear()
+                return bool(pipe.pubacks) and pipe.pubacks[0][1] != NOT_AUTHORISED
+            finally:
+                await pipe.close()
+    except (DriverError, TimeoutError):
+        return None
 
 
 def _ask_upload(section: config.Evidence) -> tuple[str | None, bool | None]:
