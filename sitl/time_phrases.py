@@ -26,8 +26,8 @@ async def it_is_again(world: World, when: str) -> None:
     _jump_to(world, when, fold=1)
 
 
-@phrase("the computer's clock is set back to {when}")
-async def set_back(world: World, when: str) -> None:
+@phrase("the computer's clock is set to {when}")
+async def clock_set(world: World, when: str) -> None:
     _jump_to(world, when)
 
 

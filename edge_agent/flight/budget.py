@@ -8,7 +8,7 @@ from itertools import pairwise
 from edge_agent import geo
 from edge_agent.config import Airframe
 from edge_agent.flight import energy, scene
-from edge_agent.flight.energy import Meter, Place, Return, Wind
+from edge_agent.flight.energy import LEARNED, Meter, Place, Return, Wind
 from edge_agent.flight.mission import Item
 from edge_agent.flight.params import safety_value
 from edge_agent.messages import Telemetry
@@ -27,6 +27,16 @@ class Budget:
     @property
     def ratio(self) -> float:
         return self.meter.ratio
+
+    @property
+    def paid(self) -> tuple[str, float]:
+        """What is worth keeping: the airframe, and what its battery was seen to pay for its profile."""
+        return repr(self.frame), self.ratio
+
+    def recall(self, paid: tuple[str, float]) -> None:
+        """What an earlier agent learned, unless the airframe's profile was changed since."""
+        if paid[0] == repr(self.frame):
+            self.meter.ratio = min(max(paid[1], LEARNED[0]), LEARNED[1])
 
     def margin_pct(self, t: Telemetry) -> float | None:
         """What is left beyond home and reserve; None where position or charge are not known."""

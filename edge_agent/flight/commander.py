@@ -75,6 +75,7 @@ class Commander:
         self.around = facts.Around()
         self._routes = {route.id: route for route in routes}
         self.logbook = Logbook(state)
+        self.budget.recall(self.logbook.paid)
         self.ledger = Ledger(schedules, Timetable(site, blackouts, levels), self.logbook.ledger)
         run = self.logbook.run
         self.phase = Phase.LOCKOUT if run is not None and run.phase == Phase.LOCKOUT else Phase.BOOT
@@ -414,6 +415,7 @@ class Commander:
         refusal = self._launch.refusal if self._launch and to is Phase.FAILED else None
         t = self.link.telemetry()
         self._trail.enter(previous, to, cause, t, wall)
+        self.logbook.learn(*self.budget.paid)
         self.logbook.enter(to, previous, cause, wall, t=t, refusal=refusal, to_go_m=self.to_go_m())
         run = self.logbook.run
         if run is not None and to is Phase.PAUSED:  # a pause that a restart found began before that

@@ -40,6 +40,7 @@ class State(Struct, kw_only=True):
     next: Run | None = None  # what the flight becomes once its slots are written
     breakpoints: dict[str, Breakpoint] = field(default_factory=dict)  # by route
     ledger: LedgerState = field(default_factory=LedgerState)
+    paid: tuple[str, float] = ("", 1.0)  # by this airframe, for what its profile says: see `energy.Meter`
     unsent: list[FlightEvent] = field(default_factory=list)  # handed over at least once, in order
 
 
@@ -67,6 +68,14 @@ class Logbook:
     @property
     def unsent(self) -> list[FlightEvent]:
         return self._state.unsent
+
+    @property
+    def paid(self) -> tuple[str, float]:
+        return self._state.paid
+
+    def learn(self, airframe: str, ratio: float) -> None:
+        """What the battery was seen to pay; the next event saves it."""
+        self._state.paid = (airframe, round(ratio, 3))
 
     def sent(self) -> None:
         """The first of `unsent` is in good hands."""
@@ -218,5 +227,6 @@ class Logbook:
         state, ledger = self._state, self.ledger
         kept = LedgerState(since=dict(ledger.since), flown=dict(ledger.flown), switches=list(ledger.switches))
         return State(
-            run=state.run, next=state.next, breakpoints=dict(state.breakpoints), ledger=kept, unsent=list(state.unsent)
-        )
+            run=state.run, next=state.next, breakpoints=dict(state.breakpoints), ledger=kept, paid=state.paid,
+            unsent=list(state.unsent),
+        )  # fmt: skip

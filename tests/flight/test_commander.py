@@ -9,6 +9,7 @@ import pytest
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import config
+from edge_agent.flight.budget import Budget
 from edge_agent.flight.logbook import State
 from edge_agent.flight.phases import Phase
 from edge_agent.flight.sim_messages import MAKERS
@@ -534,6 +535,19 @@ def test_it_listens_for_three_seconds_before_it_decides(world):
     began = world.now
     world.until("ground")
     assert world.now - began >= 3
+
+
+def test_what_the_battery_was_seen_to_pay_outlives_the_agent_but_not_another_profile(world):
+    world.fly()
+    world.until("route")
+    world.commander.budget.meter.ratio = 1.4
+    world.until("returning")
+    world.start()
+    assert world.commander.budget.ratio == pytest.approx(world.keeper.load().paid[1]) == pytest.approx(1.4, abs=0.3)
+    assert world.commander.budget.ratio > 1
+    other = Budget(config.Airframe(hover_w=500.0))
+    other.recall(world.keeper.load().paid)
+    assert other.ratio == 1
 
 
 def test_in_the_air_a_mission_read_back_as_ours_says_enough_after_one_second(world):

@@ -133,6 +133,55 @@ def test_an_interrupt_brings_it_home_and_a_second_agent_is_refused(site):
     assert told[0]["phase"] == "returning" and "recalled" in told[0]["cause"]
 
 
+class Terminal:
+    """A command with a terminal of its own: what it shows, and keys for it."""
+
+    def __init__(self, *args: object) -> None:
+        self.master, slave = os.openpty()
+        self.shown = ""
+        line = [sys.executable, "-m", "edge_agent", *map(str, args)]
+        self.process = subprocess.Popen(line, preexec_fn=lambda: os.login_tty(slave))  # noqa: PLW1509  # no threads here
+        os.close(slave)
+
+    def press(self, keys: str) -> None:
+        self.shown = ""
+        os.write(self.master, keys.encode())
+
+    def until(self, words: str) -> None:
+        end = time.monotonic() + WITHIN_S
+        while words not in self.shown:
+            assert time.monotonic() < end, self.shown
+            ready, _, _ = select.select([self.master], [], [], 1.0)
+            if ready:
+                self.shown += os.read(self.master, 4096).decode(errors="replace")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+        os.close(self.master)
+
+
+def test_ctrl_c_on_a_terminal_asks_and_does_what_is_answered(site):
+    route, link = site.folder / "long.waypoints", f"tcp:127.0.0.1:{site.port}"
+    terminal = Terminal("fly", route, "--connection", link, "--out", site.out)
+    try:
+        terminal.until("route")
+        terminal.press("\x03")
+        terminal.until("[c]ontinue, [r]eturn home, [l]eave it flying?")
+        terminal.press("c\n")
+        terminal.until("going on")
+        terminal.until("margin")  # and shows the flight again
+        terminal.press("\x03")
+        terminal.until("[l]eave it flying?")
+        terminal.press("\x03")  # no answer, but once more
+        terminal.until("returning")
+        terminal.until("record:")
+        assert terminal.process.wait(WITHIN_S) == 3
+    finally:
+        terminal.close()
+
+
 def test_what_is_left_flying_is_taken_up_and_called_home(site):
     process = site.fly("long")
     until(process, "climb")
