@@ -84,9 +84,12 @@ class Authority:
 
     @contextmanager
     def _commit(self) -> Generator[None, None, None]:
-        """One transaction: all of it or nothing, also after a kill."""
-        with self._db:
-            yield
+        """One transaction: all of it or nothing, also after a kill; DriverError where the disk fails."""
+        try:
+            with self._db:
+                yield
+        except apsw.Error as error:
+            raise DriverError(f"{self.folder / 'authority.db'}: {error}; nothing was issued: free the disk") from None
 
     # --- claims ---------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,12 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from cryptography import x509
 
 from edge_agent import certificates, claim
 from edge_agent.centre.authority import Authority
 from edge_agent.messages import Refusal
 from edge_agent.runtime import DriverError
+
+log = logging.getLogger(__name__)
 
 EST = "/.well-known/est/"
 SITE = "/.well-known/edge-agent/site"
@@ -64,7 +68,7 @@ class EstServer:
 
     def application(self) -> web.Application:
         """The routes."""
-        app = web.Application(client_max_size=MAX_BODY)
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[_unavailable])
         app.add_routes(
             [
                 web.get(EST + "cacerts", self._cacerts),
@@ -160,6 +164,16 @@ def _pkcs7(found: list[x509.Certificate]) -> web.Response:
 def _no(status: int, text: str) -> web.Response:
     headers = {"WWW-Authenticate": 'Basic realm="edge-agent claim"'} if status == 401 else None
     return web.Response(status=status, text=text + "\n", headers=headers)
+
+
+@web.middleware
+async def _unavailable(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A disk that is full is the CA's trouble, and passes: the device asks again later."""
+    try:
+        return await handler(request)
+    except DriverError as error:
+        log.error("%s", error)
+        return _no(503, str(error))
 
 
 async def _nothing(_: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import apsw
 import pytest
 from cryptography import x509
 
@@ -254,6 +255,21 @@ def test_a_full_disk_costs_nothing_and_says_where(
     with monkeypatch.context() as patch:
         patch.setattr("edge_agent.device.identity.write_durably", full)
         with pytest.raises(DriverError, match=r"device\.key: cannot be written: No space left"):
+            site.enrol(claim, identity)
+    assert isinstance(site.enrol(claim, identity), Enrolled)
+
+
+def test_a_ca_whose_disk_is_full_spends_no_claim(
+    site: Site, identity: Identity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = site.claim("D-14")
+
+    def full(*_: object) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.ca, "_issue", full)
+        with pytest.raises(DriverError, match=r"the CA fails: 503 .*disk is full"):
             site.enrol(claim, identity)
     assert isinstance(site.enrol(claim, identity), Enrolled)
 
