@@ -26,6 +26,7 @@ from edge_agent.device import board, clocks
 from edge_agent.device.identity import copied
 from edge_agent.dossier import Dossiers
 from edge_agent.keys import device_key, public_text
+from edge_agent.life import Life
 from edge_agent.messages import (
     Announcement,
     Clipped,
@@ -349,6 +350,8 @@ class Agent:
             report=self.report,
             tell=self.tell,
         )
+        self.life = Life(self.cases, self.desk.report_revision, clock=self.clock, health=self.health)
+        self.parts.append(("cases", self.life.run))
         if self.uplink:
             self.uplink.caps = self.desk.caps()
 
@@ -365,6 +368,7 @@ class Agent:
             self.clips.offer(frame, tracks)
         for gone in tracks.ended:
             self.announcer.left(f"{tracks.camera}/{gone.id}")
+        await self.life.seen(tracks)
         for tally in self.rules.count(tracks):
             await self.on_tally(tally)
         incidents = self.rules.update(tracks)
@@ -404,7 +408,7 @@ class Agent:
         log.info("incident %s: %s in %s on %s", incident.id, incident.label, incident.zone, incident.camera)
         small = thumb if self.uploader is None or self.uploader.sends_thumbs() else None
         await self.report("det", incident, id=incident.id, wall_s=incident.wall_s, thumb=small)
-        await self.open_case(incident.id)
+        await self.life.opened(incident, self._rule(incident))
         self.announce(incident)
         self.respond(incident)
 
@@ -483,6 +487,7 @@ class Agent:
         log.info("spoken on %s: %s, %s (%s)", spoken.speaker, spoken.text, spoken.outcome, spoken.proof)
         await self.report("voice", spoken, wall_s=spoken.wall_s)
         await self.dossiers.spoken(spoken)
+        await self.life.spoken(spoken)
         if (short := shortfall(spoken)) is not None:
             await self.report("fault", Fault(part=f"speaker {spoken.speaker}", reason=short))
         await self.desk.spoken(spoken)
@@ -572,15 +577,6 @@ class Agent:
         """How far a flight or an announcement is, for the centre if it asked for it."""
         if self.uplink:
             await self.uplink.tell(run, reply)
-
-    async def open_case(self, incident: str) -> None:
-        """From now on people may acknowledge this incident; a disk that fails costs only that."""
-        try:
-            await asyncio.to_thread(self.cases.opened, incident)
-        except DriverError as error:
-            self.health.set("cases", f"failed: {error}")
-        else:
-            self.health.set("cases", "running")
 
     def apply(self, settings: config.Agent) -> None:
         """The centre wants other settings, and they are good: put them into effect."""

@@ -1,28 +1,48 @@
-"""What became of incidents: new, acknowledged, handled; each change is a revision that the centre is told."""
+"""What became of incidents: new, announced, acknowledged, handled, closed, or expired; each step is a revision.
+
+Each change is on disk when it returns, and the centre is told of it. Persons acknowledge and handle; the device itself
+announces, updates, escalates, closes and lets expire.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from edge_agent.files import write_durably
-from edge_agent.messages import Acknowledge, CaseRequest, CaseState, Handled, Refusal, Revision
+from edge_agent.messages import (
+    Acknowledge,
+    CaseRequest,
+    CaseState,
+    Escalation,
+    Handled,
+    Plate,
+    Refusal,
+    Revision,
+)
 from edge_agent.runtime import DriverError
 
 log = logging.getLogger(__name__)
 
 KEEP = 2000  # of the newest incidents: a small file that is written anew at each change
+DEVICE = "device"  # who takes the steps that no person takes
 
 # What may follow what: an incident may be dealt with by whoever saw it first, and is not taken on twice.
 TABLE: dict[CaseState, frozenset[CaseState]] = {
-    "new": frozenset({"acknowledged", "handled"}),
-    "acknowledged": frozenset({"handled"}),
-    "handled": frozenset(),
+    "new": frozenset({"announced", "acknowledged", "handled", "expired"}),
+    "announced": frozenset({"acknowledged", "handled", "expired"}),
+    "acknowledged": frozenset({"handled", "expired"}),
+    "handled": frozenset({"closed"}),
+    "closed": frozenset(),
+    "expired": frozenset(),
 }
+LEVELS: tuple[Escalation, ...] = ("none", "polite", "firm", "patrol")
 
 
 class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,10 +51,16 @@ class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: CaseState = "new"
     rev: int = 0
     by: str | None = None
+    level: Escalation = "none"
+    plate: str | None = None
+    expires_s: float | None = None  # Unix time
+
+
+# --- what follows: pure -------------------------------------------------------------------------------------------
 
 
 def revise(case: Case | None, request: CaseRequest, by: str, wall_s: float) -> Revision | Refusal:
-    """The next revision of an incident, or why there is none: pure."""
+    """The next revision of an incident, as a person wants it, or why there is none."""
     to: CaseState = "acknowledged" if isinstance(request, Acknowledge) else "handled"
     if case is None:
         return Refusal(
@@ -53,6 +79,54 @@ def revise(case: Case | None, request: CaseRequest, by: str, wall_s: float) -> R
     )
 
 
+def announced(id: str, case: Case, level: Escalation, wall_s: float) -> Revision | None:
+    """A warning was heard; None where it says no more than the one before, or where a person has taken over."""
+    if case.state not in ("new", "announced") or LEVELS.index(level) <= LEVELS.index(case.level):
+        return None
+    state: Any = "announced" if case.state == "new" else "escalated"
+    return Revision(id=id, rev=case.rev + 1, state=state, by=DEVICE, wall_s=wall_s, level=level)
+
+
+def escalated(id: str, case: Case, wall_s: float) -> Revision | None:
+    """The patrol is called; once, and not where a person has taken over."""
+    if case.state not in ("new", "announced") or case.level == "patrol":
+        return None
+    return Revision(id=id, rev=case.rev + 1, state="escalated", by=DEVICE, wall_s=wall_s, level="patrol")
+
+
+def updated(id: str, case: Case, plate: Plate, wall_s: float) -> Revision | None:
+    """A plate was read, or read otherwise than before."""
+    if case.state in ("closed", "expired") or plate.text == case.plate:
+        return None
+    return Revision(id=id, rev=case.rev + 1, state="updated", by=DEVICE, wall_s=wall_s, plate=plate)
+
+
+def settled(id: str, case: Case, wall_s: float, *, here: bool) -> Revision | None:
+    """What was handled is closed once nobody is there; what nobody handled in time expires."""
+    late = case.expires_s is not None and wall_s >= case.expires_s
+    if case.state == "handled" and (not here or late):
+        return Revision(id=id, rev=case.rev + 1, state="closed", by=DEVICE, wall_s=wall_s)
+    if late and "expired" in TABLE[case.state]:
+        return Revision(id=id, rev=case.rev + 1, state="expired", by=DEVICE, wall_s=wall_s)
+    return None
+
+
+def after(case: Case, revision: Revision) -> Case:
+    """The case once a revision was written down."""
+    state = case.state if revision.state in ("updated", "escalated") else revision.state
+    return msgspec.structs.replace(
+        case,
+        state=state,
+        rev=revision.rev,
+        by=revision.by,
+        level=revision.level or case.level,
+        plate=revision.plate.text if revision.plate else case.plate,
+    )
+
+
+# --- kept ---------------------------------------------------------------------------------------------------------
+
+
 class Cases:
     """The newest incidents by id, in one JSON file; any thread may call, one writes at a time.
 
@@ -64,18 +138,38 @@ class Cases:
         self._lock = threading.Lock()
         self._cases = self._load()
 
-    def opened(self, id: str) -> None:
+    def opened(self, id: str, *, plate: str | None = None, expires_s: float | None = None) -> None:
         """A rule fired; raises DriverError."""
         with self._lock:
-            self._keep(id, Case())
+            self._keep(id, Case(plate=plate, expires_s=expires_s))
 
     def revise(self, request: CaseRequest, by: str, wall_s: float) -> Revision | Refusal:
         """Take a person's word on an incident, on disk when this returns; raises DriverError."""
         with self._lock:
-            revision = revise(self._cases.get(request.incident), request, by, wall_s)
-            if isinstance(revision, Revision):
-                self._keep(request.incident, Case(state=revision.state, rev=revision.rev, by=by))
+            found = self._cases.get(request.incident)
+            revision = revise(found, request, by, wall_s)
+            if isinstance(revision, Revision) and found is not None:
+                self._keep(request.incident, after(found, revision))
             return revision
+
+    def go_on(self, id: str, step: Callable[[Case], Revision | None]) -> Revision | None:
+        """Take a step that no person takes, if it follows from how the case stands; raises DriverError."""
+        with self._lock:
+            case = self._cases.get(id)
+            revision = step(case) if case is not None else None
+            if case is not None and revision is not None:
+                self._keep(id, after(case, revision))
+            return revision
+
+    def settle(self, wall_s: float, here: frozenset[str]) -> list[Revision]:
+        """Close and let expire what is due; `here` are those whose object is still seen. Raises DriverError."""
+        with self._lock:
+            found: list[Revision] = []
+            for id, case in list(self._cases.items()):
+                if (revision := settled(id, case, wall_s, here=id in here)) is not None:
+                    self._keep(id, after(case, revision))
+                    found.append(revision)
+            return found
 
     def _keep(self, id: str, case: Case) -> None:
         cases = {**self._cases, id: case}

@@ -191,19 +191,26 @@ class Tally(Struct, frozen=True, kw_only=True):
     to_right: int | None = None
 
 
-CaseState = Literal["new", "acknowledged", "handled"]
+CaseState = Literal["new", "announced", "acknowledged", "handled", "closed", "expired"]
+Escalation = Literal["none", "polite", "firm", "patrol"]  # spoken to, spoken to again, the patrol was called
 
 
 class Revision(Struct, frozen=True, kw_only=True):
-    """An incident changed hands: reported under the incident's own kind, with `rev` 1, 2, … (0 is the incident)."""
+    """An incident went on: reported under the incident's own kind, with `rev` 1, 2, … (0 is the incident).
+
+    `updated` (a plate was read, or read better) and `escalated` leave the state as it is. The device itself closes what
+    was handled once nobody is there any more, and lets expire what nobody handled.
+    """
 
     id: str  # of the incident
     rev: Annotated[int, Meta(ge=1)]
-    state: CaseState
+    state: CaseState | Literal["updated", "escalated"]
     by: str
     wall_s: float
     outcome: str | None = None
     note: str = ""
+    level: Escalation | None = None
+    plate: Plate | None = None
 
 
 class Snapped(Struct, frozen=True, kw_only=True):
@@ -289,6 +296,7 @@ class Spoken(Struct, frozen=True, kw_only=True):
     latency_ms: float | None = None  # from the moment it was asked for to the first sound that was sent
     asked: Proof | None = None  # how far it was to be proven
     next: str | None = None  # it was not, or not said at all: this speaker tries next
+    rung: int = 0  # of a warning that goes on
     interlock: str | None = None  # what was seen of the flight before the drone spoke
     heard_delay_ms: int | None = None  # from the first sound sent to its chirp at the microphone
     heard_level_dbfs: float | None = None

@@ -1,8 +1,8 @@
 """TAK sees drones, detections and alarms: Cursor-on-Target for the ea/1 contract, by pytak.
 
 Runs at the centre. A vehicle's position becomes `a-f-A-M-H-Q` (a friendly rotary-wing drone), an incident a marker at
-the place of its device, an incident of a kind named by --alarm an alarm `b-a-o-tbl`, and one that was handled cancels
-its alarm (`b-a-o-can`). Needs pytak 7 and paho-mqtt 2, and nothing of the agent.
+the place of its device, an incident of a kind named by --alarm an alarm `b-a-o-tbl`, and one that was handled, or that
+expired, cancels its alarm (`b-a-o-can`). Needs pytak 7 and paho-mqtt 2, and nothing of the agent.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def incident(device: str, event: dict[str, Any], place: Place, ce_m: str, alarms
     data = event["data"]
     uid = f"EA-{device}-{data['id']}"
     if data.get("rev"):
-        if data["state"] != "handled":
+        if data["state"] not in ("handled", "expired"):
             return None
         made = _event(uid, CANCEL, event["time"], place, stale_s=60, ce_m=ce_m)
         detail = ET.SubElement(made, "detail")

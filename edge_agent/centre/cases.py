@@ -21,8 +21,9 @@ from edge_agent.runtime import DriverError
 from edge_agent.topics import rfc3339
 
 Word = Literal["dispatched", "acknowledged", "handled"]
-State = Literal["open", "dispatched", "acknowledged", "handled"]
-_ORDER: tuple[State, ...] = ("open", "dispatched", "acknowledged", "handled")
+State = Literal["open", "announced", "dispatched", "acknowledged", "expired", "handled", "closed"]
+_ORDER: tuple[State, ...] = ("open", "announced", "dispatched", "acknowledged", "expired", "handled", "closed")
+_OVER = ("expired", "handled", "closed")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS step(
@@ -62,6 +63,8 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     time: str
     outcome: str | None = None
     note: str = ""
+    level: str | None = None  # of escalation: polite, firm, patrol
+    plate: str | None = None
 
 
 class Case(Struct, frozen=True, kw_only=True):
@@ -103,7 +106,7 @@ class Cases:
         self._db.close()
 
     def all(self, *, only_open: bool = False, device: str | None = None) -> list[Case]:
-        """Newest first; `only_open` leaves out what was handled."""
+        """Newest first; `only_open` leaves out what was handled or expired."""
         try:
             steps, reports = self._steps(), defaultdict[tuple[str, str], list[Report]](list)
             found: list[_Found] = []
@@ -126,7 +129,7 @@ class Cases:
             key = (owner, incident.id)
             told = tuple(sorted(reports[key], key=lambda report: report.rev))
             cases.append(_case((owner, time, incident), key in thumbs, tuple(steps[key]), told))
-        return [case for case in cases if not (only_open and case.state == "handled")]
+        return [case for case in cases if not (only_open and case.state in _OVER)]
 
     def find(self, id: str) -> Case:
         """One case by the id of its incident, or by a beginning of it that is unique."""
@@ -199,6 +202,8 @@ class _Revision(Struct, frozen=True):
     by: str
     outcome: str | None = None
     note: str = ""
+    level: str | None = None
+    plate: Plate | None = None
 
 
 class _Event(Struct, frozen=True):
@@ -227,7 +232,13 @@ def _report(revision: _Revision, time: str) -> Report:
         time=time,
         outcome=revision.outcome,
         note=revision.note,
+        level=revision.level,
+        plate=revision.plate.text if revision.plate else None,
     )
+
+
+def _read_plate(incident: _Incident) -> str | None:
+    return incident.plate.text if incident.plate else None
 
 
 def _case(found: _Found, thumb: bool, steps: tuple[Step, ...], reports: tuple[Report, ...]) -> Case:
@@ -242,7 +253,9 @@ def _case(found: _Found, thumb: bool, steps: tuple[Step, ...], reports: tuple[Re
         zone=incident.zone,
         camera=incident.camera,
         label=incident.label,
-        plate=incident.plate.text if incident.plate else None,
+        plate=next(
+            (one.plate for one in reversed(reports) if one.plate), incident.plate.text if incident.plate else None
+        ),
         began=rfc3339(incident.began_s),
         time=time,
         lasted_s=incident.lasted_s,

@@ -79,7 +79,8 @@ def _list(args: argparse.Namespace) -> int:
             for step in case.steps:
                 print(f"    {step.time}  {_step(step)}")
             for report in case.reports:
-                print(f"    {report.time}  the device reports: {report.state} by {report.by}")
+                more = "".join(f", {fact}" for fact in (report.level, report.plate) if fact)
+                print(f"    {report.time}  the device reports: {report.state} by {report.by}{more}")
             if file is not None:
                 print(f"    {file}")
     finally:

@@ -53,7 +53,11 @@ class Respond(Section, frozen=True):
 
 
 class RuleSection(Section, frozen=True, kw_only=True):
-    """What all rules have; `blur = false` lets the pictures of its incidents leave as they were taken."""
+    """What all rules have; `blur = false` lets the pictures of its incidents leave as they were taken.
+
+    An incident that nobody has acknowledged `patrol_after_s` after it began, while the object is still there, calls for
+    the patrol; one that nobody has handled after `expire_after_s` expires.
+    """
 
     id: Id
     speakers: tuple[Id, ...] = ()
@@ -64,6 +68,8 @@ class RuleSection(Section, frozen=True, kw_only=True):
     clip_after_s: Annotated[float, Meta(ge=0, le=600)] = 10.0
     blur: bool = True
     respond: Respond | None = None
+    patrol_after_s: Annotated[float, Meta(gt=0, le=86_400)] | None = None
+    expire_after_s: Annotated[float, Meta(ge=60, le=31_536_000)] = 86_400.0
 
 
 class ForbiddenZone(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="forbidden_zone"):

@@ -59,13 +59,17 @@ class FarEnds:
         """The data of all events of a kind, as the centre has them."""
         return [event["data"] for event in self.events if event["type"] == f"ev.{kind}"]
 
+    def found(self) -> list[dict[str, Any]]:
+        """The incidents, without what became of them."""
+        return [data for data in self.of("det") if not data.get("rev")]
+
     def incidents(self, kind: str) -> list[dict[str, Any]]:
-        return [data for data in self.of("det") if data["kind"] == kind]
+        return [data for data in self.found() if data["kind"] == kind]
 
     def waiting(self) -> set[str]:
         """Incidents that the agent's outbox holds; it is the agent's alone while the agent runs."""
         box = self.directory / "agent" / "events.db"
-        return {str(id) for (id,) in _rows(box, "SELECT id FROM event WHERE kind = 'det'")}
+        return {str(id) for (id,) in _rows(box, "SELECT id FROM event WHERE kind = 'det' AND id NOT LIKE '%.%'")}
 
     def left(self) -> int:
         """What the centre has not confirmed: events and thumbs, once the agent has stopped."""
@@ -81,7 +85,7 @@ class FarEnds:
 
 def headline(far: FarEnds) -> str:
     """The demo in one line; an incident is raised once it is in the agent's outbox, or was."""
-    delivered = {data["id"] for data in far.of("det")}
+    delivered = {data["id"] for data in far.found()}
     spoken = {data["incident"] for data in far.spoken()} & delivered
     raised = delivered | far.waiting()
     flight = "completed" if _flight(far).ok else "not completed"
@@ -173,7 +177,7 @@ def _plates(far: FarEnds) -> Verdict:
 
 def _pictures(far: FarEnds) -> Verdict:
     """Each reported incident has its picture on the device's disk, byte for byte, and a thumb at the centre."""
-    found = far.of("det")
+    found = far.found()
     good = [Path(data["picture"]["path"]) for data in found if _same(data["picture"])]
     thumbs = sum(data["id"] in far.thumbs for data in found)
     shows = f"{len(good)} of {len(found)} pictures have the reported hash, {thumbs} thumbs arrived"

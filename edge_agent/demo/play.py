@@ -299,10 +299,10 @@ class Play:
 
     def _show(self, far: FarEnds, status: dict[str, Any] | None) -> None:
         counts, outbox = (status or {}).get("counts") or {}, (status or {}).get("outbox") or {}
-        plates = ", ".join(sorted({data["plate"]["text"] for data in far.of("det") if data.get("plate")}))
+        plates = ", ".join(sorted({data["plate"]["text"] for data in far.found() if data.get("plate")}))
         self._screen.state(
             flight=flight_row((status or {}).get("flight")),
-            seen=f"{counts.get('detector.eyes.frames', 0)} frames, {len(far.of('det'))} incidents"
+            seen=f"{counts.get('detector.eyes.frames', 0)} frames, {len(far.found())} incidents"
             + (f", plates {plates}" if plates else ""),
             spoken=f"{len(far.spoken())} texts",
             delivered=f"{len(far.events)} events, {len(far.thumbs)} pictures at the centre;"
@@ -339,7 +339,8 @@ def _line(event: dict[str, Any]) -> str | None:
         case "ev.mission":
             return f"flight: {data['phase']} ({data['cause']})"
         case "ev.det" if data.get("rev"):
-            return f"incident {data['id']}: {data['state']} by {data['by']}"
+            level = f" ({data['level']})" if data.get("level") else ""
+            return f"incident {data['id']}: {data['state']}{level} by {data['by']}"
         case "ev.det":
             plate = f", plate {data['plate']['text']}" if data.get("plate") else ""
             return f"incident: {data['label']} in zone {data['zone']} for {data['lasted_s']:.1f} s{plate}"

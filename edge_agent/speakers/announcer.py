@@ -315,6 +315,7 @@ class Announcer:
             wall_s=self._clock.wall(),
             incident=announcement.incident,
             cls=announcement.cls,
+            rung=announcement.rung,
         )
 
     def _keep(self, record: Spoken) -> None:
