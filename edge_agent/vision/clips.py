@@ -17,7 +17,7 @@ from edge_agent.vision.blur import private
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.ring import Coded, Ring
 from edge_agent.vision.video_file import Encoder, seal_video, write_video
-from edge_agent.vision.worker import Worker
+from edge_agent.vision.worker import BEHIND, Worker
 
 LOOK_S = 0.5
 PATIENCE_S = 10.0  # for pictures after an incident that do not come: then the clip ends with what there is
@@ -45,7 +45,7 @@ class _Recorder:
     """One camera: its encoder and ring, both touched by its worker thread alone."""
 
     def __init__(self, name: str, section: config.Clips) -> None:
-        self.worker = Worker(f"clips.{name}")
+        self.worker = Worker(f"clips.{name}", nice=BEHIND)
         self._encoder, self._period_s = Encoder(section.max_height), 1 / section.fps
         self.ring = Ring(section.seconds, section.max_mib * MIB)
         self.busy: asyncio.Future[None] | None = None

@@ -21,7 +21,7 @@ from edge_agent.vision.heat import temperature_c
 from edge_agent.vision.load import FEW_FRAMES, SLOW_FPS, STEPS, Load
 from edge_agent.vision.places import box_around
 from edge_agent.vision.plates import PlateReader, open_plate_reader
-from edge_agent.vision.worker import Worker
+from edge_agent.vision.worker import BEHIND, Worker
 
 STUCK_S = 60.0  # one frame through detector and plates: longer than the slowest board needs
 
@@ -181,7 +181,7 @@ class Vision:
     async def _serve(self, name: str, seats: list[_Seat], bell: asyncio.Event) -> None:
         """Take turns among the cameras; whatever blocks happens in one worker thread."""
         part, waiting = f"detector.{name}", list(seats)
-        worker, load = Worker(part), Load(self._load.min_fps, self._load.max_temp_c)
+        worker, load = Worker(part, nice=BEHIND), Load(self._load.min_fps, self._load.max_temp_c)
         try:
             self._health.beat(part, STUCK_S)
             await worker.call(self._open, seats)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,13 +14,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+BEHIND = 5  # the nice value of long computation: a loop that has to send a packet or a command goes first
 EXIT_GRACE_S = 2.0  # for a call that is nearly done: ending the interpreter under native code may crash it
 
 
 class Worker:
     """Like a ThreadPoolExecutor of one thread, but of a daemon thread: nobody joins it without limit at the exit."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, nice: int = 0) -> None:
+        """`nice` is by how much its thread gives way to the loop, and every thread that is started from it."""
+        self._nice = nice
         self._calls = SimpleQueue[Callable[[], object] | None]()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         _threads.add(self._thread)
@@ -43,6 +47,8 @@ class Worker:
         self._calls.put(None)
 
     def _work(self) -> None:
+        if self._nice:  # of a thread: Linux schedules each by itself, and lets anyone be nicer
+            os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + self._nice)
         try:
             while call := self._calls.get():
                 call()

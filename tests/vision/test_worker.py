@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from edge_agent.vision.worker import Worker
+from edge_agent.vision.worker import BEHIND, Worker
 
 HUNG_DEVICE = """
 import asyncio, logging, threading
@@ -69,7 +70,7 @@ def test_a_hung_camera_and_a_hung_detector_do_not_keep_the_process_from_ending()
 
 def test_a_call_that_is_nearly_done_is_waited_for_at_the_exit() -> None:
     code = (
-        "import asyncio, time; from edge_agent.vision.worker import Worker\n"
+        "import asyncio, time; from edge_agent.vision.worker import BEHIND, Worker\n"
         "def work(): time.sleep(0.3); print('done', flush=True)\n"
         "async def main(): w = Worker('w'); w.call(work); w.close()\n"
         "asyncio.run(main())"
@@ -121,3 +122,23 @@ async def test_who_gives_up_waiting_is_free_at_once() -> None:
     worker.close()
     assert time.monotonic() - began < 5 and worker.alive
     gate.set()
+
+
+async def test_long_work_gives_way_to_the_loop_and_so_do_the_threads_that_it_starts() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, 0)  # of the calling thread
+
+    def of_a_thread_of_its_own() -> int:
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(niceness()))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    ours, worker = niceness(), Worker("long", nice=BEHIND)
+    try:
+        assert await worker.call(niceness) == min(ours + BEHIND, 19)
+        assert await worker.call(of_a_thread_of_its_own) == min(ours + BEHIND, 19)
+        assert niceness() == ours
+    finally:
+        worker.close()
