@@ -494,12 +494,13 @@ class Say(Asked, frozen=True, tag="say"):
 
 
 class Talk(Asked, frozen=True, tag="talk"):
-    """Put a live voice through: RTP (PCMU or PCMA) from `source` (`rtp://HOST:PORT`) for at most `for_s`.
+    """Put a live voice through for at most `for_s`: RTP (PCMU or PCMA) from `source` (`rtp://HOST:PORT`), or WebSocket.
 
-    PORT is also where the device listens: on HOST where that is its own address or a group, else for HOST alone.
+    PORT is also where the device listens: on HOST where that is its own address or a group, else for HOST alone. From
+    `wss://…` or `ws://…` the device fetches it: binary messages of mu-law at 8 kHz, until the other end closes.
     """
 
-    source: Annotated[str, Meta(pattern=r"^rtp://[^/\s]+:\d{1,5}$", max_length=200)]
+    source: Annotated[str, Meta(pattern=r"^(rtp://[^/\s]+:\d{1,5}|wss?://[^/\s?#@]+(/\S*)?)$", max_length=200)]
     for_s: Seconds = 60.0
     speakers: tuple[str, ...] = ()
 

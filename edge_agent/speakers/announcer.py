@@ -310,7 +310,7 @@ class Announcer:
             speaker=speaker,
             outcome=outcome,
             proof="none",
-            text=text or f"{announcement.clip or 'live voice from ' + str(announcement.source)}",
+            text=text or announcement.clip or f"live voice from {str(announcement.source).partition('?')[0]}",
             by=announcement.by,
             wall_s=self._clock.wall(),
             incident=announcement.incident,

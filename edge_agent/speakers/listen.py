@@ -7,8 +7,9 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from edge_agent.runtime import Clock, DriverError
@@ -22,19 +23,26 @@ PAUSE_S = 10.0  # without a packet, then the talk is over
 KNOCK_S = 0.5
 
 
-class Receiver(asyncio.DatagramProtocol):
+class Floor:
+    """When the voice of one talk was heard, and `foreign`: why what came is none."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.began_s = self.last_s = clock.monotonic()
+        self.heard, self.foreign = False, ""
+
+    def said(self) -> None:
+        """Something was said now."""
+        self.heard, self.last_s = True, self.clock.monotonic()
+
+
+class Receiver(Floor, asyncio.DatagramProtocol):
     """Takes the packets of one source: the first SSRC that speaks, from the named host alone."""
 
     def __init__(self, voice: Live, host: str | None, clock: Clock) -> None:
-        self._voice, self._host, self.clock = voice, host, clock
+        super().__init__(clock)
+        self._voice, self._host = voice, host
         self._ssrc: int | None = None
-        self.began_s = self.last_s = clock.monotonic()
-        self.foreign = ""  # why packets that came are not a voice
-
-    @property
-    def heard(self) -> bool:
-        """Whether anything has been said."""
-        return self._ssrc is not None
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         if not data or (self._host is not None and addr[0] != self._host):
@@ -52,7 +60,8 @@ class Receiver(asyncio.DatagramProtocol):
         if codec is None:
             self.foreign = f"RTP of payload type {packet.payload_type}; send PCMU (0) or PCMA (8)"
         elif self._ssrc in (None, packet.ssrc):
-            self._ssrc, self.last_s = packet.ssrc, self.clock.monotonic()
+            self._ssrc = packet.ssrc
+            self.said()
             self._voice.put(packet.timestamp, decode(packet.payload, codec))
 
 
@@ -60,10 +69,16 @@ class Receiver(asyncio.DatagramProtocol):
 async def listening(source: str, for_s: float, clock: Clock) -> AsyncIterator[Live]:
     """A voice from `rtp://HOST:PORT`, for at most `for_s`; raises `DriverError` where the port cannot be had.
 
-    The voice says in `why` how it ended. A group is joined. Where HOST is this machine, PORT is where it listens and
-    anyone who reaches it may speak; else only HOST may, and it is knocked at HOST:PORT (RFC 6263, 4.1) until it
-    speaks, so that a NAT in between opens.
+    From `wss://` or `ws://` it is fetched (`talkws`). The voice says in `why` how it ended. A group is joined. Where
+    HOST is this machine, PORT is where it listens and anyone who reaches it may speak; else only HOST may, and it is
+    knocked at HOST:PORT (RFC 6263, 4.1) until it speaks, so that a NAT in between opens.
     """
+    if source.startswith("ws"):
+        from edge_agent.speakers.talkws import fetched
+
+        async with fetched(source, for_s, clock) as voice:
+            yield voice
+        return
     host, _, port_text = source.removeprefix("rtp://").rpartition(":")
     voice, loop = Live(), asyncio.get_running_loop()
     try:
@@ -78,7 +93,9 @@ async def listening(source: str, for_s: float, clock: Clock) -> AsyncIterator[Li
     transport, _ = await loop.create_datagram_endpoint(lambda: receiver, sock=sock)
     try:
         async with asyncio.TaskGroup() as tasks:
-            watch = tasks.create_task(_watch(voice, receiver, sock, None if ours else address, for_s))
+            where = f"UDP port {sock.getsockname()[1]}"
+            knock = None if ours else partial(sock.sendto, b"", address)  # asyncio's transport leaves empty ones out
+            watch = tasks.create_task(watched(voice, receiver, for_s, where, knock))
             try:
                 yield voice
             finally:
@@ -88,30 +105,25 @@ async def listening(source: str, for_s: float, clock: Clock) -> AsyncIterator[Li
         transport.close()
 
 
-async def _watch(
-    voice: Live,
-    receiver: Receiver,
-    sock: socket.socket,
-    knock_at: tuple[str, int] | None,
-    for_s: float,
+async def watched(
+    voice: Live, floor: Floor, for_s: float, where: str, knock: Callable[[], object] | None = None
 ) -> None:
-    """End the voice at its limit, or where nobody speaks."""
-    clock = receiver.clock
+    """End the voice at its limit, or where nobody speaks; knock until somebody does."""
+    clock = floor.clock
     while voice.why is None:
         now = clock.monotonic()
-        quiet_s = now - receiver.last_s
-        if not receiver.heard and quiet_s >= min(PATIENCE_S, for_s):
-            port = sock.getsockname()[1]
-            what = f"what came was {receiver.foreign}" if receiver.foreign else "is it sent, and let through?"
-            voice.end(f"no voice came to UDP port {port} within {quiet_s:.0f} s: {what}")
-        elif now - receiver.began_s >= for_s:
+        quiet_s = now - floor.last_s
+        if not floor.heard and quiet_s >= min(PATIENCE_S, for_s):
+            what = f"what came was {floor.foreign}" if floor.foreign else "is it sent, and let through?"
+            voice.end(f"no voice came to {where} within {quiet_s:.0f} s: {what}")
+        elif now - floor.began_s >= for_s:
             voice.end(f"its time of {for_s:g} s is over")
         elif quiet_s >= PAUSE_S:
             voice.end(f"nobody has spoken for {quiet_s:.0f} s")
-        elif knock_at and not receiver.heard:
+        elif knock is not None and not floor.heard:
             with suppress(OSError):
-                sock.sendto(b"", knock_at)  # asyncio's transport leaves empty datagrams out
-        await clock.sleep(min(KNOCK_S, max(0.02, receiver.began_s + for_s - now)))
+                knock()
+        await clock.sleep(min(KNOCK_S, max(0.02, floor.began_s + for_s - now)))
 
 
 def _bound(host: str, port: int) -> tuple[socket.socket, bool]:
