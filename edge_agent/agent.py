@@ -230,6 +230,7 @@ class Agent:
             zone=self.zone,
             interlock=self.drone_may_speak,
             ears=ears,
+            ahead=self._known_texts(),
         )
         self.parts += [(f"microphone.{name}", ear.run) for name, ear in ears.items()]
         self.parts += [(f"standing.{name}", one.run) for name, one in speakers.items() if isinstance(one, Standing)]
@@ -237,6 +238,14 @@ class Agent:
             self.parts.append(("announcer", self.announcer.run))
         if self.settings.announcements.scheduled:
             self.parts.append(("programme", partial(programme.run, self.settings, self.offer, self.clock)))
+
+    def _known_texts(self) -> list[tuple[Phrase, ...]]:
+        """What rules and schedules say without a field in it."""
+        from edge_agent.phrases import fixed
+
+        said = [one.say for one in self.settings.announcements.scheduled]
+        said += [text for rule in self.settings.rules for text in (rule.say, *(rung.say for rung in rule.ladder))]
+        return [text for text in dict.fromkeys(said) if text and fixed(text)]
 
     def _make_vision(self) -> None:
         from edge_agent.incidents.hotlist_store import HotLists

@@ -300,6 +300,8 @@ class Spoken(Struct, frozen=True, kw_only=True):
     interlock: str | None = None  # what was seen of the flight before the drone spoke
     heard_delay_ms: int | None = None  # from the first sound sent to its chirp at the microphone
     heard_level_dbfs: float | None = None
+    volume_pct: float | None = None  # where the noise around the speaker set it
+    noise_dbfs: float | None = None  # at its microphone, before it spoke
 
 
 # --- flown --------------------------------------------------------------------------------------------------------

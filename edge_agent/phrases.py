@@ -38,6 +38,11 @@ _LONG_NUMBER = re.compile(r"(?<![\d.])\d{5,}(?![\d.])")  # a telephone or unit n
 _HANZI = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
 
+def fixed(phrases: Iterable[Phrase]) -> bool:
+    """Whether nothing in these texts depends on what will have happened."""
+    return not any("{" in phrase.text for phrase in phrases)
+
+
 def phrase_faults(phrases: Iterable[Phrase]) -> list[str]:
     """What is wrong with the texts of a rule, one line for each fault: `say[0].text: no field is called ...`."""
     faults: list[str] = []

@@ -57,6 +57,11 @@ def speaker(more: str = "", kind: str = "simulated", name: str = "horn") -> str:
         (speaker('url = "http://h"\nca_file = "no.pem"', "axis"), "speaker[horn].ca_file: no such file"),
         (speaker(GB.format(1), "gb28181") + speaker(GB.format(2), "gb28181", "b"), "speaker[b].platform: there is one"),
         (speaker('device = "7"', "gb28181"), "speaker[horn].device: Expected `str` matching regex"),
+        (speaker("ambient = {}"), "speaker[horn].microphone: required with `ambient`"),
+        (
+            speaker('microphone = "alsa:x"\nambient = {quiet_dbfs = -20}'),
+            "speaker[horn].ambient.quiet_dbfs: -20 is not below",
+        ),
         (SCHEDULED.format('cron = "99 * * * *"', "x"), "announcements.scheduled[a].cron: "),
         (SCHEDULED.format("", "x"), "announcements.scheduled[a]: give either `cron` or `rrule`, or `sun`"),
         (SCHEDULED.format('sun = "dusk"', "x"), "announcements.scheduled[a].sun: the sun of what place?"),

@@ -67,6 +67,7 @@ from edge_agent.config.reading import read_route
 from edge_agent.config.secret import read_secret, secret_path
 from edge_agent.config.speakers import (
     AlgoSpeaker,
+    Ambient,
     Announcements,
     AnySpeaker,
     AxisSpeaker,
@@ -126,6 +127,7 @@ __all__ = [
     "Airframe",
     "AlgoSpeaker",
     "Alt",
+    "Ambient",
     "Announcements",
     "AnySpeaker",
     "AxisSpeaker",

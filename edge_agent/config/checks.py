@@ -376,6 +376,12 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
             name = after.get(name)
         if name == speaker.name:
             faults.append(f"{where}.fallback: goes round in a circle: {' → '.join([*way, name])}")
+        if (ambient := speaker.ambient) is not None:
+            if speaker.microphone is None:
+                faults.append(f"{where}.microphone: required with `ambient`: what hears the noise?")
+            if ambient.quiet_dbfs >= ambient.loud_dbfs:
+                limits = f"{ambient.quiet_dbfs:g} is not below loud_dbfs {ambient.loud_dbfs:g}"
+                faults.append(f"{where}.ambient.quiet_dbfs: {limits}")
         if isinstance(speaker, SipSpeaker) and speaker.register and speaker.proxy is None:
             faults.append(f"{where}.proxy: required with `register`: where to?")
         if isinstance(speaker, DjiSpeaker) and (speaker.ca_file is None) != speaker.plain:

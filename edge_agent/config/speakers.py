@@ -12,6 +12,17 @@ from edge_agent.config.flight import Schedule
 from edge_agent.messages import AnnouncementClass, Phrase, Proof
 
 
+class Ambient(Section, frozen=True):
+    """How the noise around a speaker sets its volume: `least_pct` up to `quiet_dbfs`, all of it from `loud_dbfs` on.
+
+    The noise is what the speaker's `microphone` has heard of late, in dB of its own full scale: look at it on the spot.
+    """
+
+    quiet_dbfs: Annotated[float, Meta(ge=-120, le=0)] = -60.0
+    loud_dbfs: Annotated[float, Meta(ge=-120, le=0)] = -30.0
+    least_pct: Annotated[float, Meta(ge=0, le=100)] = 40.0
+
+
 class AnySpeaker(Section, frozen=True, kw_only=True):
     """What any loudspeaker has. `groups` are names that mean several; `airborne` hangs under the drone.
 
@@ -28,6 +39,7 @@ class AnySpeaker(Section, frozen=True, kw_only=True):
     proof: Proof = "none"
     fallback: Id | None = None
     microphone: Annotated[str, Meta(min_length=1, max_length=300)] | None = None
+    ambient: Ambient | None = None
 
 
 RtpCodec = Literal["pcmu", "pcma", "g722", "opus"]

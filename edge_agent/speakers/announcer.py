@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from typing import Literal, Protocol
@@ -20,7 +20,7 @@ from edge_agent.speakers.ladder import Ladders, Rung
 from edge_agent.speakers.listen import listening
 from edge_agent.speakers.live import Live
 from edge_agent.speakers.queue import Queue, Turn
-from edge_agent.speakers.restraint import Restraint
+from edge_agent.speakers.restraint import Restraint, volume_pct
 from edge_agent.speakers.sound import Clip
 from edge_agent.speakers.targets import resolve
 from edge_agent.speakers.together import Seat, Together
@@ -58,12 +58,13 @@ class Announcer:
         zone: tzinfo = UTC,
         interlock: Callable[[Announcement], Refusal | str] | None = None,
         ears: Mapping[str, Ear] | None = None,
+        ahead: Iterable[tuple[Phrase, ...]] = (),
     ) -> None:
         self._speakers, self._voice = speakers, voice
         self._clock, self._health, self._on_spoken = clock, health, on_spoken
         self._rules, self._zone, self._interlock = rules or config.Announcements(), zone, interlock
         self._sections = {name: config.AnySpeaker(name=name) for name in speakers} | dict(sections or {})
-        self._ears = ears or {}
+        self._ears, self._ahead = ears or {}, tuple(ahead)
         self._queue, self._restraint = Queue(speakers, self._rules.cool_down_s), Restraint(self._rules)
         self._ladders = Ladders()
         self._records: deque[Spoken] = deque(maxlen=MAX_RECORDS)
@@ -126,6 +127,7 @@ class Announcer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._ask_health())
+                tasks.create_task(self._render_ahead())
                 while True:
                     self._wake.clear()
                     self._act(tasks)
@@ -214,6 +216,7 @@ class Announcer:
         if name in self._queue.stopping:  # before its first sound
             seat.leave()
             return self._ended(record)
+        record = await self._loud_enough(record, name, speaker)
         limit_s = (announcement.for_s if isinstance(sound, Live) else sound.duration_s * 1.5) + 10
         try:
             async with asyncio.timeout(limit_s) as self._limits[name]:
@@ -236,6 +239,17 @@ class Announcer:
             record = await self._heard(record, ear, delivery)
         self._keep(self._tried_elsewhere(record, announcement))
         return self._wake.set()
+
+    async def _loud_enough(self, record: Spoken, name: str, speaker: Speaker) -> Spoken:
+        """As loud as the noise around it asks for, where that is known."""
+        section, ear = self._sections[name], self._ears.get(name)
+        if section.ambient is None or ear is None:
+            return record
+        noise_dbfs = ear.noise_dbfs()
+        percent = volume_pct(section, self._rules.max_volume_pct, noise_dbfs)
+        await speaker.volume(percent)
+        noise = round(noise_dbfs, 1) if noise_dbfs is not None else None
+        return replace(record, volume_pct=round(percent, 1), noise_dbfs=noise)
 
     async def _heard(self, record: Spoken, ear: Ear, delivery: Delivery) -> Spoken:
         """Did a microphone hear the chirp that this announcement began with?"""
@@ -344,6 +358,14 @@ class Announcer:
             self._health.set("voice", f"failed: {error}")
         else:
             self._health.set("voice", "running")
+
+    async def _render_ahead(self) -> None:
+        """What is known to be said one day is rendered now, and is then only sent."""
+        rates = {speaker.rate_hz for speaker in self._speakers.values()}
+        for phrases in self._ahead:
+            for rate_hz in rates:
+                with suppress(DriverError, ValueError):  # told when it is to be said
+                    await self._voice.render(phrases, rate_hz)
 
     async def _set_volumes(self) -> None:
         """As loud as the config says, and never louder than its cap."""

@@ -13,6 +13,7 @@ from edge_agent.speakers.sound import Floats, Pcm
 
 RATE_HZ = 8000
 KEEP_S = 30.0
+NOISE_S = 10.0
 
 
 class Ear:
@@ -41,6 +42,19 @@ class Ear:
         if not kept:
             return at_s, np.zeros(0)
         return kept[0][0], np.concatenate([frame for _, frame in kept]) / 32768.0
+
+    def noise_dbfs(self) -> float | None:
+        """How loud it is here: the level of the quieter half of the last seconds, so that no single bang decides.
+
+        None where too little was heard.
+        """
+        now = self._clock.monotonic()
+        recent = [frame for began_s, frame in self._heard if now - began_s <= NOISE_S]
+        levels = sorted(float((frame.astype(np.float64) ** 2).mean()) for frame in recent if len(frame))
+        if sum(map(len, recent)) < RATE_HZ:
+            return None
+        quieter = levels[: max(1, len(levels) // 2)]
+        return float(10 * np.log10(sum(quieter) / len(quieter) / 32768**2 + 1e-12))
 
     def _open(self) -> Iterator[Pcm]:
         frames = _frames(self._source)

@@ -12,6 +12,20 @@ HOUR_S = 3600.0
 LIMITED: frozenset[AnnouncementClass] = frozenset({"rule", "scheduled", "test"})  # people and dangers are never counted
 
 
+def volume_pct(section: config.AnySpeaker, most_pct: float, noise_dbfs: float | None) -> float:
+    """How loud a speaker is now: less where it is quiet around it, never above its own limit and the site's.
+
+    Where no noise is known it is as loud as it may be: a warning that is not heard is none.
+    """
+    limit = min(section.volume_pct, most_pct)
+    ambient = section.ambient
+    if ambient is None or noise_dbfs is None:
+        return limit
+    share = (noise_dbfs - ambient.quiet_dbfs) / (ambient.loud_dbfs - ambient.quiet_dbfs)
+    least = min(ambient.least_pct, limit)
+    return least + (limit - least) * min(max(share, 0.0), 1.0)
+
+
 class Restraint:
     """Asked before each announcement on each speaker, and told of each that was heard."""
 

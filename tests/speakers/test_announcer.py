@@ -417,3 +417,51 @@ async def test_a_chirp_in_a_microphone_makes_it_heard(tmp_path: Path, heard: boo
     if heard:
         assert spoken.heard_delay_ms == pytest.approx(120, abs=5)
         assert spoken.heard_level_dbfs == pytest.approx(-30, abs=3)
+
+
+async def test_what_is_known_to_be_said_is_rendered_before_it_is_needed(tmp_path: Path) -> None:
+    desk, rendered = Desk(tmp_path), []
+    plain = desk.voice.render
+
+    async def render(phrases: tuple[Phrase, ...], rate_hz: int = 8000) -> Clip:
+        rendered.append((phrases, rate_hz))
+        if phrases[0].text == "🙂":
+            raise ValueError("cannot be said")
+        return await plain(phrases, rate_hz)
+
+    desk.voice.render = render
+    known = ((Phrase(text="🙂"),), (Phrase(text="公园将于十八点关闭。"),))
+    part = Announcer(desk.speakers, desk.voice, clock=CLOCK, health=desk.health, on_spoken=desk.on_spoken, ahead=known)
+    async with running(part.run):
+        await until(lambda: len(rendered) == 2)
+    assert rendered == [(known[0], 8000), (known[1], 8000)]
+    assert desk.spoken == []
+
+
+async def test_the_noise_around_a_speaker_sets_how_loud_it_is_and_stands_in_the_record(tmp_path: Path) -> None:
+    class Quiet:
+        def noise_dbfs(self) -> float:
+            return -52.5
+
+        def since(self, at_s: float) -> tuple[float, np.ndarray]:
+            return at_s, np.zeros(0)
+
+    desk = Desk(tmp_path)
+    ambient = config.Ambient(quiet_dbfs=-60, loud_dbfs=-30, least_pct=20)
+    part = Announcer(
+        desk.speakers,
+        desk.voice,
+        clock=CLOCK,
+        health=desk.health,
+        on_spoken=desk.on_spoken,
+        sections={"a": config.SimulatedSpeaker(name="a", microphone="alsa:x", ambient=ambient)},
+        rules=config.Announcements(max_volume_pct=80),
+        ears={"a": Quiet()},
+    )
+    desk.announcer = part
+    async with running(part.run):
+        desk.offer("1", "rule", "a")
+        await desk.records(1)
+    [record] = desk.spoken
+    assert (record.outcome, record.volume_pct, record.noise_dbfs) == ("delivered", 35.0, -52.5)
+    assert desk.speakers["a"].loudness == pytest.approx(0.35)

@@ -132,3 +132,19 @@ async def test_what_is_no_clip_is_refused_with_the_reason(tmp_path: Path, monkey
     monkeypatch.setattr(recordings, "MAX_BYTES", 10)
     with pytest.raises(ValueError, match="bytes"):
         recordings.keep(tmp_path / "long.wav", tmp_path / "clips")
+
+
+def test_noise_is_the_level_of_the_quieter_half_so_that_one_bang_changes_nothing() -> None:
+    class Clock(SystemClock):
+        def monotonic(self) -> float:
+            return 100.0
+
+    ear = Ear("alsa:x", Clock())
+    assert ear.noise_dbfs() is None
+    rng = np.random.default_rng(3)
+    for second in range(5):
+        for part in range(10):
+            loud = 12_000 if (second, part) == (2, 3) else 328  # -40 dBFS
+            frame = (rng.standard_normal(800) * loud).astype(np.int16)
+            ear._heard.append((94.0 + second + part / 10, frame))
+    assert ear.noise_dbfs() == pytest.approx(-40.0, abs=0.7)

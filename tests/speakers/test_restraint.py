@@ -13,7 +13,7 @@ from edge_agent import config
 from edge_agent.messages import Announcement, Phrase, Place, Refusal, Telemetry
 from edge_agent.speakers.interlock import may_speak
 from edge_agent.speakers.ladder import Ladders, Rung
-from edge_agent.speakers.restraint import Restraint
+from edge_agent.speakers.restraint import Restraint, volume_pct
 from edge_agent.speakers.targets import resolve
 
 NOON = datetime(2026, 11, 22, 12, 0)
@@ -160,3 +160,22 @@ def test_a_test_may_sound_on_the_ground() -> None:
     assert (
         may_speak(replace(WARNING, cls="test"), grounded, config.Announcements(), 100.5) == "on the ground, for a test"
     )
+
+
+@given(st.floats(0, 100), st.floats(0, 100), st.none() | st.floats(-130, 10), st.floats(0, 100))
+def test_no_noise_ever_makes_a_speaker_louder_than_its_limits(
+    own: float, most: float, noise: float | None, least: float
+) -> None:
+    section = config.AnySpeaker(name="x", volume_pct=own, ambient=config.Ambient(least_pct=least))
+    percent = volume_pct(section, most, noise)
+    limit = min(own, most)
+    assert min(least, limit) - 1e-9 <= percent <= limit + 1e-9
+    assert volume_pct(section, most, -200.0) <= percent <= volume_pct(section, most, 0.0)
+    if noise is None:
+        assert percent == limit  # a warning that is not heard is none
+
+
+def test_between_quiet_and_loud_the_volume_rises_evenly() -> None:
+    section = config.AnySpeaker(name="x", ambient=config.Ambient(quiet_dbfs=-60, loud_dbfs=-30, least_pct=40))
+    assert [round(volume_pct(section, 100, noise)) for noise in (-70, -60, -45, -30, -10)] == [40, 40, 70, 100, 100]
+    assert volume_pct(config.AnySpeaker(name="x", volume_pct=70), 100, -70.0) == 70
