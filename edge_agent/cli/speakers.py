@@ -126,7 +126,7 @@ async def _discover(for_s: float) -> list[dict[str, Any]]:
 
 def _row(section: config.Speaker) -> dict[str, Any]:
     address = next((str(getattr(section, key)) for key in ADDRESSES if getattr(section, key, None)), None)
-    if isinstance(section, config.RtpSpeaker):
+    if isinstance(section, config.RtpSpeaker | config.DjiSpeaker):
         address = f"{section.host}:{section.port}"
     return {"name": section.name, "type": section.__struct_config__.tag, "address": address}
 

@@ -194,7 +194,11 @@ class Platform(asyncio.DatagramProtocol):
         tag = secrets.token_hex(6)
         match message.method:
             case "REGISTER":
-                status, more = self.registrar.register(message, addr, self._clock.monotonic())
+                try:
+                    status, more = self.registrar.register(message, addr, self._clock.monotonic())
+                except OSError as error:  # the file of its password
+                    self.registrar.refused[gbwire.user(message.first("from"))] = str(error)
+                    return sip.response(message, 500, "Server Internal Error", tag=tag)
                 words = {200: "OK", 401: "Unauthorized", 403: "Forbidden"}
                 return sip.response(message, status, words[status], tag=tag, more=more)
             case "MESSAGE":

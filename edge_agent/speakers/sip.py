@@ -10,13 +10,14 @@ import asyncio
 import random
 import secrets
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from edge_agent import config
 from edge_agent.messages import Proof
 from edge_agent.runtime import Clock, DriverError
-from edge_agent.speakers import PROOFS
+from edge_agent.speakers import PROOFS, reason
 from edge_agent.speakers import sipmessage as sip
 from edge_agent.speakers.codecs import open_encoder, rate_hz
 from edge_agent.speakers.digest import challenge
@@ -63,13 +64,14 @@ class SipSpeaker(Paced):
 
     async def health(self) -> None:
         """OPTIONS: any answer says that it is there; a wrong password is told too."""
-        dialog = await self._dialog()
-        try:
-            answer = await dialog.ask("OPTIONS")
-            if answer.status in (401, 403, 404, 407, 408, 480, 503):
-                raise self.refused(answer)
-        finally:
-            dialog.close()
+        with self._told():
+            dialog = await self._dialog()
+            try:
+                answer = await dialog.ask("OPTIONS")
+                if answer.status in (401, 403, 404, 407, 408, 480, 503):
+                    raise self.refused(answer)
+            finally:
+                dialog.close()
 
     async def open(self, _announcement: str, _samples: int | None, /) -> SipLine:
         dialog = await self._dialog()
@@ -96,6 +98,14 @@ class SipSpeaker(Paced):
                 sock.close()
             dialog.close()
             raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the network says is told as this speaker's fault."""
+        try:
+            yield
+        except OSError as error:
+            raise self.error(reason(error)) from None
 
     def error(self, why: str) -> DriverError:
         """What went wrong, for a person."""
@@ -129,18 +139,21 @@ class RegisteredSipSpeaker(SipSpeaker):
 
     async def run(self) -> None:
         """Stay registered until cancelled, then take leave; raises `DriverError` where the PBX refuses."""
-        dialog = await self._registering()
-        try:
-            while True:
-                await self._clock.sleep(await self._register(dialog, REGISTERED_S) * REFRESH_SHARE)
-        finally:
-            with suppress(DriverError, OSError, asyncio.CancelledError):
-                await self._register(dialog, 0)
-            dialog.close()
+        with self._told():
+            dialog = await self._registering()
+            try:
+                while True:
+                    await self._clock.sleep(await self._register(dialog, REGISTERED_S) * REFRESH_SHARE)
+            finally:
+                with suppress(DriverError, OSError):
+                    if self._clock.monotonic() < self._until_s:
+                        await self._register(dialog, 0)
+                dialog.close()
 
     async def health(self) -> None:
         """Registered, and the speaker answers."""
-        await self._registered()
+        with self._told():
+            await self._registered()
         await super().health()
 
     async def open(self, announcement: str, samples: int | None, /) -> SipLine:

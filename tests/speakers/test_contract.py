@@ -378,6 +378,15 @@ async def test_a_pbx_that_wants_its_callers_registered_is_obliged(meet: Callable
         await speaker.health()
 
 
+async def test_a_pbx_that_is_gone_is_a_fault_of_this_speaker_and_no_more(meet: Callable[..., Any]) -> None:
+    section = structs.replace((await meet("sip")).speaker._section, proxy=f"127.0.0.1:{free_port()}", register=True)
+    speaker = open_speaker(section, Path(), CLOCK)
+    assert isinstance(speaker, Standing)
+    for attempt in (speaker.run(), speaker.health(), speaker.play(clip(0.04), "A")):
+        with pytest.raises(DriverError, match=r"speaker horn: sip:.*refused"):
+            await attempt
+
+
 async def test_a_cancelled_call_is_hung_up_and_one_that_the_far_end_ends_is_told(meet: Callable[..., Any]) -> None:
     met = await meet("sip")
     playing = asyncio.create_task(met.speaker.play(clip(5), "A"))
