@@ -25,6 +25,7 @@ from edge_agent.speakers.sound import Clip
 from edge_agent.speakers.targets import resolve
 from edge_agent.speakers.together import Seat, Together
 
+SLACK_S = 20.0  # beyond the sound itself, for a driver that hangs: a drone's dock may need ten seconds to begin
 STOP_S = 1.0  # a driver that has not stopped after this is cancelled
 TURN_S = 1.0  # now and then a turn without a cause: for what became stale, or a record that was not taken
 MAX_RECORDS = 1000  # that wait for `on_spoken`
@@ -217,7 +218,7 @@ class Announcer:
             seat.leave()
             return self._ended(record)
         record = await self._loud_enough(record, name, speaker)
-        limit_s = (announcement.for_s if isinstance(sound, Live) else sound.duration_s * 1.5) + 10
+        limit_s = (announcement.for_s if isinstance(sound, Live) else sound.duration_s * 1.5) + SLACK_S
         try:
             async with asyncio.timeout(limit_s) as self._limits[name]:
                 if isinstance(sound, Live):
