@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -117,12 +118,15 @@ async def test_a_wrong_password_is_told_without_it(dock: fake.Dji, tmp_path: Pat
 
 
 async def test_a_cancelled_sound_is_stopped_at_the_drone(dock: fake.Dji, tmp_path: Path) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        serve = "{}:{}".format(*sock.getsockname())
     long = Clip(samples=np.full(160_000, 4000, np.int16), rate_hz=16000, text="x")
-    playing = asyncio.create_task(made(dock, tmp_path).play(long, "A"))
-    while "speaker_tts_play_start" not in dock.asked:
-        await asyncio.sleep(0.01)
-    playing.cancel()
-    await asyncio.gather(playing, return_exceptions=True)
-    async with asyncio.timeout(30):
+    playing = asyncio.create_task(made(dock, tmp_path, serve=serve).play(long, "A"))
+    async with asyncio.timeout(20):
+        while not dock.plays:
+            await asyncio.sleep(0.01)
+        playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
         while dock.asked[-1] != "speaker_play_stop":
             await asyncio.sleep(0.01)

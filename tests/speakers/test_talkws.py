@@ -19,6 +19,15 @@ from edge_agent.speakers.live import Live
 CLOCK = SystemClock()
 
 
+class Jumping(SystemClock):
+    """A clock that a test sets forward."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
 class Relay:
     """A server at `/talk/7`: RFC 6455's handshake by its own words, then whatever a test wants sent."""
 
@@ -108,16 +117,20 @@ async def test_a_relay_that_never_answers_is_given_up(monkeypatch: pytest.Monkey
                 pass
 
 
-async def test_each_way_a_talk_ends_is_told(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listen, "PATIENCE_S", 0.2)
-    async with listening(relay.url, 10, CLOCK) as voice:
+async def test_each_way_a_talk_ends_is_told(relay: Relay) -> None:
+    clock = Jumping()
+    async with listening(relay.url, 60, clock) as voice:
         relay.send(b"\x81", b"hello")
+        relay.send(b"\x89")
+        await until(lambda: b"\x8a\x80" in relay.got)  # its pong: the text was taken, too
+        clock.ahead_s += listen.PATIENCE_S
         assert "send binary messages of mu-law" in await ended(voice)
-    async with listening(relay.url, 0.15, CLOCK) as voice:
+    async with listening(relay.url, 30, clock) as voice:
         relay.send(b"\x82", b"\x80" * 160)
-        assert await ended(voice) in ("its time of 0.15 s is over",)
+        await until(lambda: voice.heard_s)
+        clock.ahead_s += 30
+        assert await ended(voice) == "its time of 30 s is over"
     for wire, told in ((b"\xf2\x00", "the connection broke: an extension"), (b"", "the connection ended")):
-        relay.joined.clear()
         async with listening(relay.url, 10, CLOCK) as voice:
             relay.writer.write(wire)
             if not wire:
