@@ -22,6 +22,7 @@ from edge_agent.speakers.sound import Clip
 
 RATE_HZ = 16_000
 REPLY_S = 4.0
+STOP_S = 1.0  # for the answer to a stop, where nobody waits for us any more
 START_S = 8.0  # download, encoding and upload take 3 to 6 s: after this it plays, or will never say
 IDLE_S = 3.0  # beyond the sound's own length, for the report that it is over (every 2 s)
 
@@ -75,7 +76,11 @@ class DjiSpeaker:
                 await talk.ask(f"speaker_{kind}_play_start", data)
                 return await self._followed(talk, talk.playback, began_s, clip.duration_s)
             except asyncio.CancelledError:
-                talk.send("speaker_play_stop", {"psdk_index": index})
+                with suppress(
+                    DriverError, TimeoutError
+                ):  # its answer: a connection closed at once may lose the request
+                    async with asyncio.timeout(STOP_S):
+                        await talk.ask("speaker_play_stop", {"psdk_index": index})
                 raise
 
     async def live(self, _voice: Live, _announcement: str, /, ready: Ready | None = None) -> Delivery:  # noqa: ARG002
