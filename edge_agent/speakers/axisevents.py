@@ -28,6 +28,8 @@ READY_S = 2.0
 class ClipEvents(Playing):
     """A connection that hears whether a clip is playing."""
 
+    tells = True
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__()
         self._reader, self._writer = reader, writer

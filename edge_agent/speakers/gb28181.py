@@ -28,7 +28,8 @@ from edge_agent.speakers.rtpstream import RtpStream
 from edge_agent.speakers.sound import Pcm
 
 REGISTER_S = 4.0  # for a device to register, where it was not seen yet
-INVITE_S = 4.0  # from the device's agreement to its call, and from our answer to its ACK
+INVITE_S = 4.0  # from the device's agreement to its call
+ACK_S = 4.0  # from our answer to its acknowledgement, and to a connection
 
 Holding = AbstractAsyncContextManager[Platform]
 
@@ -73,7 +74,8 @@ class Gb28181Speaker(Paced):
         address = await self._address(platform)
         with platform.awaiting(section.channel, section.device) as called:
             await self._announce(platform, address)
-            call = await self._in_time(called.get(), "announced the broadcast, but it did not call for the sound")
+            told = "announced the broadcast, but it did not call for the sound"
+            call = await self._in_time(called.get(), INVITE_S, told)
         try:
             to = gbwire.wanted(call.invite.body)
         except sip.MalformedError as error:
@@ -84,8 +86,8 @@ class Gb28181Speaker(Paced):
             pipe = await GbPipe.prepared(to, call.local)
             try:
                 call.accept(gbwire.agreed(section.platform, call.local, pipe.port, to, ssrc))
-                await self._in_time(call.acked.wait(), "did not acknowledge our answer to its call")
-                await self._in_time(pipe.connect(), "opened no connection for the sound")
+                await self._in_time(call.acked.wait(), ACK_S, "did not acknowledge our answer to its call")
+                await self._in_time(pipe.connect(), ACK_S, "opened no connection for the sound")
             except BaseException:
                 pipe.close()
                 raise
@@ -107,7 +109,7 @@ class Gb28181Speaker(Paced):
                 raise self._error("no answer to MESSAGE")
             if answer.status >= 300:
                 raise self._error(f"{answer.reason or 'refused'} (SIP {answer.status})")
-            xml = await self._in_time(told.get(), "no answer to the announcement of the broadcast")
+            xml = await self._in_time(told.get(), INVITE_S, "no answer to the announcement of the broadcast")
         if gbwire.element(xml, "Result").upper() != "OK":
             raise self._error(f"refused the broadcast: {gbwire.element(xml, 'Reason') or 'no reason given'}")
 
@@ -130,12 +132,12 @@ class Gb28181Speaker(Paced):
             await platform.news(0.1)
         return address
 
-    async def _in_time(self, what: Awaitable[T], otherwise: str) -> T:
+    async def _in_time(self, what: Awaitable[T], limit_s: float, otherwise: str) -> T:
         try:
-            async with asyncio.timeout(INVITE_S):
+            async with asyncio.timeout(limit_s):
                 return await what
         except TimeoutError:
-            raise self._error(f"{otherwise} in {INVITE_S:g} s") from None
+            raise self._error(f"{otherwise} in {limit_s:g} s") from None
 
     @asynccontextmanager
     async def _platform(self) -> AsyncIterator[Platform]:

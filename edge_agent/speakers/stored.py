@@ -28,6 +28,8 @@ TAIL_S = 2.0  # what a device may need beyond the sound's length to say that it 
 class Playing:
     """What is known of a sound that the device plays: its events, where it has any."""
 
+    tells = False  # whether events are to be expected
+
     def __init__(self) -> None:
         self.seen, self.over = False, False
 
@@ -81,6 +83,7 @@ class Stored(Paced):
                 await self._clock.sleep(LOOK_S)
                 played_s = self._clock.monotonic() - began_s
             whole = not self._stopped
+            played_s = clip.duration_s if playing.over else played_s
         finally:
             if not whole:
                 with suppress(DriverError):

@@ -116,18 +116,18 @@ async def test_each_way_a_broadcast_fails_is_told_and_leaves_it_free(
     device: fake.Gb28181, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speaker = made(device, tmp_path)
-    monkeypatch.setattr(gb28181, "INVITE_S", 0.3)
     monkeypatch.setattr(gbplatform, "BYE_S", 0.1)
-    for fault, told in (
-        ("silent", "did not call for the sound"),
-        ("ps", r"another codec than G\.711"),
-        ("no ack", "did not acknowledge"),
+    for fault, told, patience in (
+        ("silent", "did not call for the sound", "INVITE_S"),
+        ("ps", r"another codec than G\.711", "ACK_S"),
+        ("no ack", "did not acknowledge", "ACK_S"),
     ):
         device.fault = fault
-        with pytest.raises(DriverError, match=told):
-            await speaker.play(SOUND, "A")
+        with monkeypatch.context() as patch:
+            patch.setattr(gb28181, patience, 0.3)
+            with pytest.raises(DriverError, match=told):
+                await speaker.play(SOUND, "A")
     device.fault, device.in_call = "", False
-    monkeypatch.setattr(gb28181, "INVITE_S", 4.0)
     assert (await speaker.play(SOUND, "A")).finished
 
 
