@@ -104,7 +104,8 @@ def _main(args: argparse.Namespace) -> int:
     if isinstance(found, Refusal):
         _witness(data_dir, found)
         return _fail(args, f"refused: {found}", EX_REFUSED)
-    clocks.save(data_dir)
+    held = identity.certificate()
+    clocks.save(data_dir, held.not_valid_before_utc.timestamp() if held is not None else 0.0)  # it is later than that
     _tell(args, found, identity, _place_config(found, file))
     return 0
 

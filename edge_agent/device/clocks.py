@@ -43,10 +43,10 @@ def saved_s(data_dir: Path | None) -> float | None:
         return None
 
 
-def save(data_dir: Path) -> None:
-    """Remember the time for the next start; never an earlier one. DriverError."""
+def save(data_dir: Path, at_least_s: float = 0.0) -> None:
+    """Remember the time for the next start, or one that it is known to be past; never an earlier one. DriverError."""
     try:
-        now, last = time.time(), saved_s(data_dir)
+        now, last = max(time.time(), at_least_s), saved_s(data_dir)
         if moment.FLOOR_S < now < moment.CEILING_S and (last is None or now > last):
             (data_dir / SAVED).touch(mode=0o600)
             os.utime(data_dir / SAVED, (now, now))

@@ -137,9 +137,11 @@ def _ask(
 
 
 def _judge_dates(sock: ssl.SSLSocket, trust: Trust, host: str, port: int) -> None:
+    """Whether it has expired. One not valid yet says that our clock is behind: its CA, whom we trust, made it."""
     der = sock.getpeercert(binary_form=True)
     assert der is not None
-    if fault := certificates.lifetime_fault(x509.load_der_x509_certificate(der), trust.now()):
+    shown = x509.load_der_x509_certificate(der)
+    if fault := certificates.lifetime_fault(shown, max(trust.now(), shown.not_valid_before_utc)):
         raise DriverError(
             f"{host}:{port}: its certificate is no good: {fault}; `edge-agent time` says who set the clock"
         )

@@ -30,7 +30,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.at = datetime.now(UTC)
-        authority.make(folder, "a CA", self.at)
+        authority.make(folder, "a CA", self.at - timedelta(days=30))
         self.ca = authority.Authority(folder)
         self.port = 0
 
@@ -201,7 +201,8 @@ def test_a_new_claim_takes_the_old_board_s_certificate_back(site: Site, tmp_path
     assert crl.get_revoked_certificate_by_serial_number(held.serial_number) is not None
 
 
-def test_a_clock_in_1970_enrols_by_the_ca_s_own_time(site: Site, identity: Identity) -> None:
+def test_a_clock_in_1970_enrols_by_the_ca_s_own_time_however_old_the_ca(site: Site, identity: Identity) -> None:
+    assert site.ca.root.not_valid_before_utc < site.at - timedelta(days=29), "younger than its server's certificate"
     found = enrol.enrol(
         site.claim("D-10"), identity, device="", board="B1", now=lambda: datetime(1970, 1, 1, tzinfo=UTC)
     )
