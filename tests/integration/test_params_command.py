@@ -13,7 +13,9 @@ import msgspec
 import pytest
 
 from edge_agent.cli import main
+from edge_agent.flight import param_shelf
 from edge_agent.flight.claim import claim
+from edge_agent.flight.param_report import Report
 from edge_agent.flight.param_server import DEFAULTS
 from edge_agent.flight.sim_messages import State
 
@@ -156,3 +158,36 @@ def test_what_was_applied_is_signed_and_drift_from_it_is_found(vehicle, params, 
     Path(done["report"]).write_text(Path(done["report"]).read_text().replace("3000", "3001"))
     code, said = params("verify", done["report"])
     assert (code, "was changed since it was signed" in said) == (69, True)
+
+
+def test_a_running_agent_finds_drift_and_reports_it_as_a_fault(vehicle, params, tmp_path, capsys):
+    url = vehicle()
+    (tmp_path / "agent.toml").write_text(
+        'data_dir = "data"\n[site]\ndevice = "d"\nlat = 30.25\nlon = 120.15\n'
+        f'[vehicle]\ntype = "mavlink"\nurl = "{url}"\n'
+    )
+    wanted = {"RTL_ALT": 3000.0, "FS_OPTIONS": 16.0}  # aboard: 1500 and 16
+    applied = Report(
+        time="2026-11-22T00:00:00Z", device="d", vehicle=url, system_id=1, firmware="unknown", files=(), state="done",
+        set={}, failed={}, wanted=wanted, backup=None,
+    )  # fmt: skip
+    (tmp_path / "data").mkdir(mode=0o700)
+    param_shelf.keep(tmp_path / "data", applied, "1")
+    agent = subprocess.Popen([sys.executable, "-m", "edge_agent", "run", "-c", str(tmp_path / "agent.toml")])
+    try:
+        end = time.monotonic() + 60
+        while main(["status", "--data-dir", str(tmp_path / "data")]):  # else the command would ask the autopilot itself
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        capsys.readouterr()
+        while (found := params("drift", "-c", str(tmp_path / "agent.toml")))[0] in (69, 75):
+            assert time.monotonic() < end, found
+            time.sleep(0.2)
+    finally:
+        agent.terminate()
+        agent.wait(30)
+    drift = [{"name": "RTL_ALT", "wanted": 3000.0, "aboard": 1500.0}]
+    assert found == (1, {"checked": 2, "applied": "2026-11-22T00:00:00Z", "drift": drift})
+    out = tmp_path / "events.jsonl"
+    assert main(["outbox", "export", str(out), "--data-dir", str(tmp_path / "data")]) == 0
+    assert out.read_text().count("RTL_ALT is 1500, 3000 was applied") == 1

@@ -101,8 +101,8 @@ cat eyes.toml >>/etc/edge-agent/agent.toml
 expect 0 edge-agent install
 until_true 90 systemctl is-active edge-agent-detector@eyes.service
 until_true 60 bash -c "edge-agent status -c /etc/edge-agent/agent.toml | grep -q 'detector.eyes.frames: [1-9]'"
-nsenter -n -t "$(systemctl show -P MainPID edge-agent-detector@eyes.service)" ip -brief link >links
-[ "$(wc -l <links)" = 1 ] && grep -q '^lo ' links || { cat links; fail "it has a network"; }
+sed 1,2d "/proc/$(systemctl show -P MainPID edge-agent-detector@eyes.service)/net/dev" >links
+[ "$(wc -l <links)" = 1 ] && grep -q '^ *lo:' links || { cat links; fail "it has a network"; }
 
 step "a loop that hangs is started again by systemd's watchdog"
 mkdir -p /run/systemd/system/edge-agent.service.d

@@ -19,7 +19,7 @@ mkdir -p "$here"
 if [ ! -e "$base/.whole" ]; then
     echo "--- a bare bookworm, as its installer leaves it"
     rm -rf "$base"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,udev,python3,python3-venv,passwd,iproute2 \
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,udev,python3,python3-venv,passwd \
         bookworm "$base" "$mirror" >"$here/debootstrap.log" || { tail "$here/debootstrap.log"; exit 1; }
     touch "$base/.whole"
 fi
