@@ -115,14 +115,15 @@ class PointsSight:
 
     # --- picture to ground ----------------------------------------------------------------------------------------
 
-    def fixes(self, places: Sequence[Corner]) -> list[Fix | None]:
+    def fixes(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Fix | None]:
         """As `Sight` says."""
         if not places:
             return []
         slopes = self._lens.rays(np.asarray(places, dtype=float).reshape(-1, 2))
-        return [self._fix(slope) for slope in slopes]
+        widths = wide or (0.0,) * len(places)
+        return [self._fix(slope, width) for slope, width in zip(slopes, widths, strict=True)]
 
-    def _fix(self, slope: Floats) -> Fix | None:
+    def _fix(self, slope: Floats, width: float) -> Fix | None:
         unit = _through(self._to_unit, slope.reshape(1, 2))
         if float(_depth(self._h, unit)[0]) * self._sign <= 0:
             return None  # above the horizon
@@ -134,9 +135,9 @@ class PointsSight:
         pixel = by_picture * self._mark_error(self._picture)
         covariance = by_h @ self._covariance @ by_h.T + pixel @ pixel.T + np.eye(2) * self._common_m**2
         north, east = _through(self._there, slope.reshape(1, 2))[0]
-        found = fix_of(
-            *geo.from_local(float(north), float(east), self._lat, self._lon), covariance, method="points", ref="plane"
-        )
+        lat, lon = geo.from_local(float(north), float(east), self._lat, self._lon)
+        wide_m = math.hypot(*(by_picture[:, 0] * self._mark_error(width)[0]))
+        found = fix_of(lat, lon, covariance, method="points", ref="plane", wide_m=wide_m)
         return found if found.major_m <= MAX_MAJOR_M else None
 
     # --- ground to picture ----------------------------------------------------------------------------------------

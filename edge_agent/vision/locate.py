@@ -48,8 +48,11 @@ class Errors(Struct, frozen=True, kw_only=True):
 class Sight(Protocol):
     """How a camera looks at the ground at one moment."""
 
-    def fixes(self, places: Sequence[Corner]) -> list[Fix | None]:
-        """Where on the ground these places of the picture are (fractions of its sides); None for sky and horizon."""
+    def fixes(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Fix | None]:
+        """Where on the ground these places of the picture are (fractions of its sides); None for sky and horizon.
+
+        `wide` is how wide what stands there is in the picture, also as a fraction.
+        """
         ...
 
     def outline(self, corners: Sequence[Corner]) -> list[Corner]:
@@ -102,13 +105,14 @@ class PosedSight:
         self._velocity, self._rates = np.array(velocity), np.array(rates)
         self._ground, self._home_msl_m = ground, home_msl_m
 
-    def fixes(self, places: Sequence[Corner]) -> list[Fix | None]:
+    def fixes(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Fix | None]:
         """As the protocol says."""
         if not places:
             return []
         slopes = self._lens.rays(np.asarray(places, dtype=float).reshape(-1, 2))
         rays = np.column_stack([slopes, np.ones(len(slopes))]) @ self._turn.T
-        return [self._fix(ray, slope) for ray, slope in zip(rays, slopes, strict=True)]
+        widths = wide or (0.0,) * len(places)
+        return [self._fix(ray, slope, width) for ray, slope, width in zip(rays, slopes, widths, strict=True)]
 
     def pixel(self, lat: float, lon: float) -> Corner | None:
         """A place on the ground in fractions of the picture, within it or beyond; None for what is behind."""
@@ -132,7 +136,7 @@ class PosedSight:
         known = self._ground.height_m(lat, lon) if self._ground is not None else None
         return 0.0 if known is None else known - self._home_msl_m
 
-    def _fix(self, ray: Floats, slope: Floats) -> Fix | None:
+    def _fix(self, ray: Floats, slope: Floats, width: float) -> Fix | None:
         down = ray[2] / float(np.linalg.norm(ray))
         if down < math.sin(math.radians(MIN_DEPRESSION_DEG)):
             return None
@@ -143,8 +147,14 @@ class PosedSight:
         north, east = below_m * per_m
         lat, lon = geo.from_local(float(north), float(east), self._lat, self._lon)
         known = self._ground is not None and self._ground.height_m(lat, lon) is not None
+        by_ray = below_m / ray[2] * np.array([[1.0, 0.0, -per_m[0]], [0.0, 1.0, -per_m[1]]])
         return fix_of(
-            lat, lon, self._covariance(ray, slope, below_m), method=self._method, ref="terrain" if known else "home"
+            lat,
+            lon,
+            self._covariance(ray, slope, by_ray),
+            method=self._method,
+            ref="terrain" if known else "home",
+            wide_m=math.hypot(*(by_ray @ self._turn[:, 0])) * width / self._lens.fx,
         )
 
     def _below_m(self, per_m: Floats) -> float | None:
@@ -173,10 +183,9 @@ class PosedSight:
             low, high = (low, middle) if clear_m(middle) <= 0 else (middle, high)
         return high
 
-    def _covariance(self, ray: Floats, slope: Floats, below_m: float) -> Floats:
-        """Of the place (north, east), in square metres."""
+    def _covariance(self, ray: Floats, slope: Floats, by_ray: Floats) -> Floats:
+        """Of the place (north, east), in square metres; `by_ray` is how it moves with the ray."""
         one, (x, y, z) = self._errors, ray
-        by_ray = below_m / z * np.array([[1.0, 0.0, -x / z], [0.0, 1.0, -y / z]])
         by_turn = by_ray @ np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])  # δ × ray, as a matrix of δ
         tilt, heading = math.radians(one.tilt_deg), math.radians(one.heading_deg)
         per_m = ray[:2] / z
@@ -207,6 +216,7 @@ def fix_of(
     *,
     method: Literal["drone", "pole", "points"],
     ref: Literal["home", "terrain", "plane"],
+    wide_m: float = 0.0,
 ) -> Fix:
     """A place with the 95 % ellipse of a covariance over (north, east)."""
     a, b, c = float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])
@@ -219,6 +229,7 @@ def fix_of(
         azimuth_deg=math.degrees(math.atan2(2 * b, a - c) / 2) % 180.0,
         method=method,
         height_ref=ref,
+        wide_m=wide_m,
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any, assert_never
 import msgspec
 import numpy as np
 
-from edge_agent import config, geo
-from edge_agent.messages import Box, Fix, Posed, Track, Tracks
+from edge_agent import config
+from edge_agent.messages import Box, Posed, Track, Tracks
 from edge_agent.plans import terrain
 from edge_agent.runtime import DriverError
 from edge_agent.vision.attitude import Pose, Poses
@@ -88,22 +88,16 @@ def box_around(corners: Sequence[Corner]) -> Box | None:
 
 
 def _placed(tracks: Tracks, sight: Sight) -> Iterable[Track]:
-    """Feet and wheels are at the middle of a box's lower edge, within the picture; its ends tell how wide it is."""
+    """Feet and wheels are at the middle of a box's lower edge, within the picture."""
     wide, high = tracks.width, tracks.height
-    spots: list[Corner] = []
-    for x1, _, x2, y2 in (track.box for track in tracks.tracks):
-        y = min(max(y2, 0.5), high - 0.5) / high
-        spots += [(min(max(x, 0.5), wide - 0.5) / wide, y) for x in ((x1 + x2) / 2, x1, x2)]
-    fixes = sight.fixes(spots)
-    for number, track in enumerate(tracks.tracks):
-        place, left, right = fixes[3 * number : 3 * number + 3]
-        yield msgspec.structs.replace(track, place=_wide(place, left, right) if place else None)
-
-
-def _wide(place: Fix, left: Fix | None, right: Fix | None) -> Fix:
-    if left is None or right is None:
-        return place
-    return msgspec.structs.replace(place, wide_m=geo.distance_m(left.lat, left.lon, right.lat, right.lon))
+    boxes = [track.box for track in tracks.tracks]
+    spots = [
+        (min(max((x1 + x2) / 2, 0.5), wide - 0.5) / wide, min(max(y2, 0.5), high - 0.5) / high)
+        for x1, _, x2, y2 in boxes
+    ]
+    fixes = sight.fixes(spots, [(x2 - x1) / wide for x1, _, x2, _ in boxes])
+    for track, place in zip(tracks.tracks, fixes, strict=True):
+        yield msgspec.structs.replace(track, place=place)
 
 
 class _Eye:

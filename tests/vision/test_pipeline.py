@@ -283,6 +283,36 @@ def test_a_large_picture_is_shrunk_once_for_all_and_its_tiles_are_not() -> None:
     assert tiled.shown[1:] and all(one == ((640, 640, 3), None) for one in tiled.shown[1:])
 
 
+def test_tiles_look_where_a_zone_was_moved_to() -> None:
+    """Each pixel holds its column, so what a tile was is seen in its first."""
+
+    class Columns(Onlooker):
+        def detect(self, frame: Frame) -> list[Detection]:
+            starts.append((int(frame.pixels[0, 0, 0]) * 16, frame.pixels.shape[1]))
+            return []
+
+    starts: list[tuple[int, int]] = []
+    columns = np.repeat(np.arange(2560) // 16, 3).reshape(1, 2560, 3).astype(np.uint8)
+    pixels = np.broadcast_to(columns, (640, 2560, 3)).copy()
+    tiles = config.Tiles(each=1, full_every=1000)
+    camera = config.SimulatedCamera(name="c", detector="d", tiles=tiles, motion="off")
+    eye = Eye(Columns(), config.Plates(), None, camera, zones=[(0.0, 0.0, 0.05, 0.1)])
+
+    def looked(first: int) -> dict[int, int]:
+        starts.clear()
+        for n in range(first, first + 40):
+            eye.process(Frame("c", n, n / 10, n / 10, pixels))
+        found = Counter(start for start, width in starts if width == 640)
+        return {place: found[place] for place in sorted(found)}
+
+    before = looked(0)
+    eye.look_at([(0.95, 0.0, 1.0, 0.1)])
+    after = looked(40)
+    assert max(before, key=lambda start: before[start]) == 0
+    assert max(after, key=lambda start: after[start]) == 1920
+    assert after[0] < before[0]
+
+
 class CountingReader(OcrPlates):
     """Reads a fixed plate, without a model."""
 

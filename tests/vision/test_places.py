@@ -197,6 +197,12 @@ def test_marked_points_become_a_view_and_zones_on_the_map_are_drawn(
     assert (drawn["zones"], drawn["not_seen"]) == (["bay"], ["elsewhere"])
     settings = config.load(file)
     sight = Places(settings.cameras, settings.site).sight("gate", 0.0, 1600, 900)
+    assert sight is not None
+    [parked] = sight.fixes([(0.5, 0.8)], [0.1])
+    assert parked is not None
+    ends = sight.fixes([(0.45, 0.8), (0.55, 0.8)])
+    assert ends[0] and ends[1]
+    assert parked.wide_m == pytest.approx(geo.distance_m(ends[0].lat, ends[0].lon, ends[1].lat, ends[1].lon), rel=0.05)
     around = box_around(outline(settings.zones[0], sight))
     assert around is not None
     assert 0.25 < around[0] < 0.5 < around[2] < 0.75
