@@ -183,8 +183,14 @@ def _status(settings: config.Agent) -> str:
 
 
 def _doctor(args: argparse.Namespace) -> str:
-    where = ("-c", str(args.config)) if args.config is not None else ()
-    return _ask(sys.executable, "-m", "edge_agent", "doctor", "--quick", "--json", *where)
+    """What the doctor sees without opening anything."""
+    import msgspec
+
+    from edge_agent.cli import doctor
+    from edge_agent.device.doctor import table
+
+    facts, _ = doctor.gather(argparse.Namespace(config=args.config, root=Path("/"), quick=True, json=True))
+    return json.dumps({"findings": msgspec.to_builtins(table.examine(facts))}, indent=1)
 
 
 def _faults(settings: config.Agent) -> str:
