@@ -127,3 +127,13 @@ def test_a_guard_that_was_cut_off_goes_on(tmp_path: Path) -> None:
     (tmp_path / "again" / "starts").write_text("3\n")
     guard.call("begin")
     assert (guard.runs(), (tmp_path / "again" / "trial").is_symlink()) == ("1.0", False)
+
+
+def test_a_release_that_refuses_the_configuration_of_the_one_before_is_put_back_at_once(tmp_path: Path) -> None:
+    guard = Guarded(tmp_path / "base")
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    guard.call("begin")
+    guard.call("end", SERVICE_RESULT="exit-code", EXIT_STATUS="78", PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert guard.runs() == "1.0"
+    assert (tmp_path / "asked").read_text() == "--no-block start edge-agent.service\n"
