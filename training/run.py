@@ -6,6 +6,7 @@ import argparse
 import csv
 import hashlib
 import json
+import math
 import time
 from pathlib import Path
 
@@ -52,6 +53,16 @@ class Run:
 def config_sha256(folder: Path) -> str:
     """What names a run: the hash of its settings."""
     return hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+
+
+def wilson(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, 1927)."""
+    if not total:
+        return 0.0, 1.0
+    z, share = 1.96, hits / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _is_path(value: object) -> bool:

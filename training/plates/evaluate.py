@@ -1,4 +1,4 @@
-"""The reader's tables for its card: `python -m training.plates.evaluate --gallery docs/models/plate-reader-failures.png`.
+"""The reader's tables for its card: `python -m training.plates.evaluate --gallery OUT.jpg`.
 
 Reads rendered crops that no training has seen (and with `--media` real ones) with the agent's own code.
 """
@@ -20,10 +20,10 @@ from edge_agent.vision.plates_own import PlateText, make_plate
 from edge_agent.vision.votes import Calibration
 from training.plates.crops import Crop, render_crop
 from training.plates.kinds import KINDS
-from training.plates.measure import wilson
 from training.plates.render import Pixels
+from training.run import wilson
 
-SEED, OF_EACH_KIND = 424_242, 120
+SEED, OF_EACH_KIND = 424_242, 60
 GALLERY = (6, 8)
 
 
@@ -53,7 +53,13 @@ def table(title: str, wanted: Iterable[tuple[str, bool]]) -> list[str]:
 
 def confusion(pairs: Sequence[tuple[str, str]]) -> list[str]:
     """The commonest misread characters."""
-    wrong = Counter(f"{a} as {b}" for true, said in pairs if len(true) == len(said) for a, b in zip(true, said, strict=True) if a != b)
+    wrong = Counter(
+        f"{a} as {b}"
+        for true, said in pairs
+        if len(true) == len(said)
+        for a, b in zip(true, said, strict=True)
+        if a != b
+    )
     return ["Commonest: " + ", ".join(f"{what} ({count})" for what, count in wrong.most_common(16)) + ".", ""]
 
 
@@ -86,7 +92,8 @@ def main() -> None:
     )
     plain = [(crop, said) for crop, said in rendered if crop.kind and crop.kind.patterns[0].startswith("pa")]
     lines += table(
-        "province (rendered), the first character", ((crop.text[0], said[0][:1] == crop.text[0]) for crop, said in plain)
+        "province (rendered), the first character",
+        ((crop.text[0], said[0][:1] == crop.text[0]) for crop, said in plain),
     )
     lines += confusion([(crop.text, said[0]) for crop, said in rendered])
     if args.media:
@@ -96,7 +103,10 @@ def main() -> None:
             pixels = np.asarray(cv2.imread(str(args.media / one["file_name"])), np.uint8)
             real.append((one["plate_text"], reads(reader, pixels)[0]))
         lines += table("real crops", (("皖" if true[0] == "皖" else "others", true == said) for true, said in real))
-        lines += table("real crops, character by character", ((name, good) for true, said in real for name, good in _places(true, said)))
+        lines += table(
+            "real crops, character by character",
+            ((name, good) for true, said in real for name, good in _places(true, said)),
+        )
         lines += confusion(real)
     print("\n".join(lines))
     if args.gallery:

@@ -141,7 +141,7 @@ def main() -> None:
         optimizer.step()
         follow(mean_net, net, min(0.998, (step + 1) / (step + 20)))
         losses.append((of_scores.item(), of_corners.item()))
-        if step % args.every == args.every - 1 or step == args.steps - 1:
+        if step % args.every == args.every - 1:
             recent = np.mean(losses[-args.every :], axis=0)
             row = {"step": step + 1, "scores": float(recent[0]), "corners": float(recent[1])}
             row["rendered_ap50"] = precision_recall(
@@ -153,6 +153,7 @@ def main() -> None:
                 ).ap50
             run.note(row)
             torch.save({"net": mean_net.state_dict(), "raw": net.state_dict()}, args.out / "last.pt")
+    torch.save({"net": mean_net.state_dict(), "raw": net.state_dict()}, args.out / "last.pt")
     run.finish()
 
 

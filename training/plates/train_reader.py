@@ -109,7 +109,9 @@ def main() -> None:
             group["lr"] = args.rate * min(1, (step + 1) / 150) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
         first = step * args.batch
         generators = (np.random.default_rng([args.seed, first + i]) for i in range(args.batch))
-        crops = [render_crop(rng, pictures, gibberish=GIBBERISH if progress < PLAIN_FROM else 0.0) for rng in generators]
+        crops = [
+            render_crop(rng, pictures, gibberish=GIBBERISH if progress < PLAIN_FROM else 0.0) for rng in generators
+        ]
         wanted_text, wanted_ground = targets(crops)
         net.train()
         with torch.autocast("cpu", torch.bfloat16):
@@ -122,7 +124,7 @@ def main() -> None:
         optimizer.step()
         follow(mean_net, net, min(0.998, (step + 1) / (step + 20)))
         losses.append(loss.item())
-        if step % args.every == args.every - 1 or step == args.steps - 1:
+        if step % args.every == args.every - 1:
             row = {
                 "step": step + 1,
                 "loss": float(np.mean(losses[-args.every :])),
@@ -132,6 +134,7 @@ def main() -> None:
                 row["real"] = exact(mean_net, real)
             run.note(row)
             torch.save({"net": mean_net.state_dict(), "raw": net.state_dict()}, args.out / "last.pt")
+    torch.save({"net": mean_net.state_dict(), "raw": net.state_dict()}, args.out / "last.pt")
     run.finish()
 
 
