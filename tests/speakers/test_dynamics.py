@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.speakers import dynamics, sound
@@ -64,6 +64,7 @@ def test_a_steady_tone_stays_a_pure_tone() -> None:
     assert 10 * np.log10(rest / spectrum.sum()) < -50
 
 
+@settings(max_examples=20)
 @given(st.floats(0.001, 1.0))
 def test_how_loud_it_was_recorded_changes_nothing_but_the_scale(scale: float) -> None:
     before = speech_like()

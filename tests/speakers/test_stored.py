@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from speakers import fake_devices as fakes
 
@@ -114,6 +114,7 @@ def test_the_handshake_and_the_frames_are_those_of_the_standard() -> None:
     assert websocket.Reader(wants_mask=False).feed(fragments) == [(websocket.PING, b""), (websocket.TEXT, b"Hello")]
 
 
+@settings(max_examples=30)
 @given(st.binary(max_size=70_000), st.binary(min_size=4, max_size=4), st.integers(1, 4000))
 def test_a_frame_survives_any_cut(data: bytes, mask: bytes, step: int) -> None:
     wire, reader = websocket.frame(websocket.BINARY, data, mask), websocket.Reader(wants_mask=True)
