@@ -105,8 +105,8 @@ def plate_pictures(truth: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]
     ]
 
 
-def found_by(file: Path, media: Path, truth: dict[str, Any]) -> dict[str, float]:
-    """AP50, the mean error of corners in widths of the plate, and the median time of the network."""
+def found_by(file: Path, media: Path, truth: dict[str, Any]) -> dict[str, float] | None:
+    """AP50, the mean error of corners in widths of the plate, and the network's median time; None without corners."""
     net = Net(file, 1, ())
     feeder = Feeder(net.width, net.height, net.form, net.dtype)
     scores: list[float] = []
@@ -200,8 +200,10 @@ def main() -> None:
     for file in (weights.path("plate-detector"), *others):
         try:
             figures = found_by(file, args.media, truth)
-        except (DriverError, TypeError):
-            continue  # no plate model
+        except DriverError:
+            continue
+        if figures is None:
+            continue  # finds no corners: no plate model
         found["detectors"][file.stem] = {**figures, "mb": file.stat().st_size / 1e6}
         print(file.stem, found["detectors"][file.stem], flush=True)
     args.json.parent.mkdir(parents=True, exist_ok=True)
