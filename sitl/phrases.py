@@ -390,13 +390,13 @@ async def killed_while_sent(
 
 @phrase("the operator asks to extend by {seconds} s")
 async def extended(world: World, seconds: float) -> None:
-    reply = await world.agent.order("extend", hover_s=seconds)
+    reply = await world.insist("extend", hover_s=seconds)
     assert reply.get("state") == "accepted", f"the agent answers {reply}"
 
 
 @phrase("what is left of the patrol {route} is ordered")
 async def rest_ordered(world: World, route: str) -> None:
-    reply = await world.agent.order("fly", route=route, from_breakpoint=True)
+    reply = await world.insist("fly", route=route, from_breakpoint=True)
     assert reply.get("state") == "accepted", f"the agent answers {reply}"
 
 
