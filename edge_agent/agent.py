@@ -1,4 +1,4 @@
-"""The composition root: what is made, what is wired to what, what runs. Read this first."""
+"""The composition root: what is made and what runs; `wiring` says what follows from what. Read this first."""
 
 from __future__ import annotations
 
@@ -13,35 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import msgspec
-from ulid import ULID
-
 from edge_agent import __version__, config
 from edge_agent.audit import Audit
 from edge_agent.cases import Cases
 from edge_agent.control import Control
 from edge_agent.desired import Wishes
-from edge_agent.desk import Desk, shortfall
+from edge_agent.desk import Desk
 from edge_agent.device import board, clocks
 from edge_agent.device.identity import copied
 from edge_agent.dossier import Dossiers
 from edge_agent.keys import device_key, public_text
 from edge_agent.life import Life
 from edge_agent.messages import (
-    Announcement,
-    Clipped,
-    FlightEvent,
-    Incident,
     Phrase,
     Refusal,
     Reply,
     Request,
-    Spoken,
-    Tally,
-    Telemetry,
-    Tracks,
-    Video,
-    Visit,
 )
 from edge_agent.outlook import Outlook
 from edge_agent.runtime import (
@@ -57,14 +44,15 @@ from edge_agent.runtime import (
     watchdog,
     watchdog_period_s,
 )
-from edge_agent.topics import Context, Fault, rfc3339
+from edge_agent.topics import Context, Fault
+from edge_agent.wiring import Wiring
 from edge_agent.witness import Witness
 
 if TYPE_CHECKING:
     from edge_agent.flight.pilot import Pilot
     from edge_agent.flight.visitor import Visitor
     from edge_agent.uplink.mqtt import Uplink
-    from edge_agent.vision.clips import Clips, Wanted
+    from edge_agent.vision.clips import Clips
     from edge_agent.vision.pipeline import Vision
     from edge_agent.vision.places import Places
 
@@ -85,7 +73,7 @@ class AlreadyRunningError(DriverError):
 
 
 class Agent:
-    """The parts of one device and the three calls that join them; camera-only and vehicle-only are as good as all."""
+    """The parts of one device; camera-only and vehicle-only are as good as all."""
 
     def __init__(self, settings: config.Agent, *, clock: Clock, health: Health) -> None:
         self.wishes = Wishes(settings.data_dir / "desired.json", settings)
@@ -94,6 +82,7 @@ class Agent:
         self.zone = ZoneInfo(settings.site.time_zone)
         self.data_dir = settings.data_dir
         self.parts: list[Part] = [("loop", self._loop), ("saved clock", lambda: clocks.keep(self.data_dir, clock))]
+        self.wiring = Wiring(self)
         self._make_uplink()
         self._make_evidence()
         self._make_speakers()
@@ -224,11 +213,11 @@ class Agent:
             Voice(self.settings.voice, clips=self.data_dir / "clips"),
             clock=self.clock,
             health=self.health,
-            on_spoken=self.on_spoken,
+            on_spoken=self.wiring.on_spoken,
             sections=sections,
             rules=self.settings.announcements,
             zone=self.zone,
-            interlock=self.drone_may_speak,
+            interlock=self.wiring.drone_may_speak,
             ears=ears,
             ahead=self._known_texts(),
         )
@@ -237,7 +226,7 @@ class Agent:
         if speakers:
             self.parts.append(("announcer", self.announcer.run))
         if self.settings.announcements.scheduled:
-            self.parts.append(("programme", partial(programme.run, self.settings, self.offer, self.clock)))
+            self.parts.append(("programme", partial(programme.run, self.settings, self.wiring.offer, self.clock)))
 
     def _known_texts(self) -> list[tuple[Phrase, ...]]:
         """What rules and schedules say without a field in it."""
@@ -273,11 +262,11 @@ class Agent:
             self.health.set(f"camera.{camera}.view", f"failed: {fault}")
         self.tiled = {camera.name for camera in self.settings.cameras if camera.tiles is not None}
         seal_to = self.settings.privacy.seal_to
-        self.clips = Clips(self.data_dir, self.settings.clips, on_clip=self.on_clip, seal_to=seal_to, **common)
+        self.clips = Clips(self.data_dir, self.settings.clips, on_clip=self.wiring.on_clip, seal_to=seal_to, **common)
         self.parts += [("clips", self.clips.run), ("originals", self.witness.run), ("hot lists", self._keep_lists)]
         self.parts.append(("sets", self.dossiers.run))
         self.vision = vision = open_vision(
-            self.settings, clock=self.clock, health=self.health, on_tracks=self.on_tracks
+            self.settings, clock=self.clock, health=self.health, on_tracks=self.wiring.on_tracks
         )
         self.parts += vision.parts()
 
@@ -289,7 +278,9 @@ class Agent:
 
         folder = self.data_dir / "flight"
         try:
-            self.visitor = Visitor(self.settings, folder, clock=self.clock, health=self.health, on_visit=self.on_visit)
+            self.visitor = Visitor(
+                self.settings, folder, clock=self.clock, health=self.health, on_visit=self.wiring.on_visit
+            )
         except DriverError as error:  # flights go on without the ledger of what they must see
             self.health.failed("visits", error)
         else:
@@ -327,8 +318,8 @@ class Agent:
                 store=Store(self.data_dir / "flight"),
                 clock=self.clock,
                 health=self.health,
-                on_event=self.on_flight,
-                on_telemetry=self.on_telemetry,
+                on_event=self.wiring.on_flight,
+                on_telemetry=self.wiring.on_telemetry,
                 on_posed=self.places.hear if self.places and self.places.moving else None,
             )
         except DriverError as error:  # who cannot know what was flown must not fly; the rest of the agent goes on
@@ -356,197 +347,13 @@ class Agent:
             clips=self.clips,
             witness=self.witness,
             now=lambda: (self.clock.monotonic(), self.clock.wall()),
-            report=self.report,
-            tell=self.tell,
+            report=self.wiring.report,
+            tell=self.wiring.tell,
         )
         self.life = Life(self.cases, self.desk.report_revision, clock=self.clock, health=self.health)
         self.parts.append(("cases", self.life.run))
         if self.uplink:
             self.uplink.caps = self.desk.caps()
-
-    # --- what is wired: disk before sound, sound before motion ----------------------------------------------------
-
-    async def on_tracks(self, frame: Any, tracks: Tracks) -> None:
-        """One frame was analysed: ask the rules, and take the picture of what they found."""
-        if self.places:
-            tracks = self.places.locate(tracks)
-        if self.places and self.vision and tracks.camera in self.tiled:  # zones move, and so does the ground below
-            self.vision.look_at(tracks.camera, self.places.boxes(self.settings.zones, tracks))
-        self.newest[tracks.camera] = (frame, tracks)
-        if self.clips:
-            self.clips.offer(frame, tracks)
-        for gone in tracks.ended:
-            self.announcer.left(f"{tracks.camera}/{gone.id}")
-        await self.life.seen(tracks)
-        for tally in self.rules.count(tracks):
-            await self.on_tally(tally)
-        incidents = self.rules.update(tracks)
-        for found in incidents:
-            rule = self._rule(found)
-            blur, why = self.settings.privacy.blur and rule.blur, self.evidence.refuses()
-            incident, thumb, why = await self.witness.shoot(found, frame, tracks, blur=blur, why=why)
-            await self.on_incident(incident, thumb)
-            await self.evidence.take(incident, why)
-            if self.clips and why is None:
-                self.clips.around(incident, rule, blur=blur)
-        await self.dossiers.take(incidents, self.rules.shots(), frame, tracks)
-
-    async def on_tally(self, tally: Tally) -> None:
-        """A count's interval is over."""
-        await self.report("count", tally, id=tally.id, wall_s=tally.since_s + tally.lasted_s)
-
-    async def on_clip(self, wanted: Wanted, found: Video | str) -> None:
-        """A clip was cut, or cannot be: report it, and tell whoever asked for it."""
-        await self.dossiers.filmed(wanted.id, found)
-        if isinstance(found, Video):
-            incident = None if wanted.by else wanted.id
-            clip = Clipped(
-                id=wanted.id, camera=wanted.camera, wall_s=wanted.wall_s, video=found, by=wanted.by, incident=incident
-            )
-            await self.report("clip", clip, id=f"{wanted.id}.clip", wall_s=wanted.wall_s)
-            await self.evidence.film(clip)
-            reply = Reply(state="done", run=wanted.id)
-        else:
-            log.warning("%s", found)
-            reply = Reply(state="failed", reason=found, run=wanted.id)
-        if wanted.by:
-            await self.tell(wanted.id, reply)
-
-    async def on_incident(self, incident: Incident, thumb: bytes) -> None:
-        """A rule fired: report it, then say what the rule wants said."""
-        log.info("incident %s: %s in %s on %s", incident.id, incident.label, incident.zone, incident.camera)
-        small = thumb if self.uploader is None or self.uploader.sends_thumbs() else None
-        await self.report("det", incident, id=incident.id, wall_s=incident.wall_s, thumb=small)
-        await self.life.opened(incident, self._rule(incident))
-        self.announce(incident)
-        self.respond(incident)
-
-    def _rule(self, incident: Incident) -> config.Rule:
-        return next(rule for rule in self.settings.rules if rule.id == incident.rule)
-
-    def announce(self, incident: Incident) -> None:
-        """Offer the rule's words to the announcer; they are stale after `voice.stale_s`."""
-        from edge_agent.phrases import text_for
-
-        rule = self._rule(incident)
-        if not rule.speakers:
-            return
-        now = self.clock.monotonic()
-        first = Announcement(
-            id=str(ULID()),
-            phrases=text_for(rule.say, incident, self.zone),
-            speakers=rule.speakers,
-            cls="danger" if incident.kind == "forbidden_zone" else "rule",
-            at_s=now,
-            not_after_s=now + self.settings.voice.stale_s,
-            by=f"rule:{rule.id}",
-            incident=incident.id,
-            track=f"{incident.camera}/{incident.track}",
-        )
-        self.offer(first)
-        self.climb(first, rule, incident)
-
-    def respond(self, incident: Incident) -> None:
-        """Ask the flight for what the rule wants flown; it decides, and reports what it does not do."""
-        from edge_agent import response
-
-        rule = self._rule(incident)
-        if rule.respond is None or self.pilot is None:
-            return
-        order = response.order(rule.respond, incident.id, incident.place)
-        self.pilot.respond(order, f"rule:{rule.id}", take_off=rule.respond.take_off)
-
-    def climb(self, first: Announcement, rule: config.Rule, incident: Incident) -> None:
-        """What the rule wants said if the object stays."""
-        from edge_agent.phrases import text_for
-        from edge_agent.speakers.ladder import Rung
-
-        rungs = tuple(
-            Rung(
-                after_s=rung.after_s,
-                announcement=msgspec.structs.replace(
-                    first,
-                    phrases=text_for(rung.say, incident, self.zone),
-                    cls="danger" if rung.urgent else first.cls,
-                ),
-                every_s=rung.every_s,
-                times=rung.times,
-            )
-            for rung in rule.ladder
-        )
-        if rungs and first.track is not None:
-            self.announcer.climb(first.track, rungs)
-
-    def drone_may_speak(self, announcement: Announcement) -> Refusal | str:
-        """What the flight allows its loudspeaker now."""
-        from edge_agent.speakers.interlock import may_speak
-
-        telemetry = self.pilot.telemetry if self.pilot else None
-        return may_speak(announcement, telemetry, self.settings.announcements, self.clock.monotonic())
-
-    def offer(self, announcement: Announcement) -> Refusal | None:
-        """To the announcer; a refusal is logged (the announcer records it)."""
-        refusal = self.announcer.offer(announcement)
-        if refusal:
-            log.warning("not said: %s", refusal)
-        return refusal
-
-    async def on_spoken(self, spoken: Spoken) -> None:
-        """One announcement ended on one speaker."""
-        log.info("spoken on %s: %s, %s (%s)", spoken.speaker, spoken.text, spoken.outcome, spoken.proof)
-        await self.report("voice", spoken, wall_s=spoken.wall_s)
-        await self.dossiers.spoken(spoken)
-        await self.life.spoken(spoken)
-        if (short := shortfall(spoken)) is not None:
-            await self.report("fault", Fault(part=f"speaker {spoken.speaker}", reason=short))
-        await self.desk.spoken(spoken)
-
-    async def on_flight(self, event: FlightEvent) -> None:
-        """A flight entered a phase."""
-        self.outlook.look()
-        # Its own id: what is handed over again after a crash is the same event, and kept once.
-        await self.report("mission", event, id=f"{event.run}/{event.seq}", wall_s=event.wall_s)
-        if self.visitor:
-            self.visitor.flown(event)
-        await self.desk.flown(event)
-        if event.say is not None and self.clock.wall() - event.wall_s < self.settings.voice.stale_s:
-            self.speak_on_scene(Phrase(text=event.say, lang=event.lang or "cmn"), event.run)
-
-    def speak_on_scene(self, phrase: Phrase, run: str) -> None:
-        """A dispatch is over its place: what was to be said there is said now, on every speaker."""
-        now = self.clock.monotonic()
-        self.offer(
-            Announcement(
-                id=str(ULID()),
-                phrases=(phrase,),
-                speakers=(),
-                cls="live",
-                at_s=now,
-                not_after_s=now + self.settings.voice.stale_s,
-                by=f"dispatch:{run}",
-            )
-        )
-
-    def on_telemetry(self, telemetry: Telemetry) -> None:
-        """Where the vehicle is, for those who watch now; never queued."""
-        if self.visitor:
-            self.visitor.seen(telemetry)
-        if self.uplink:
-            self.uplink.telemetry("pos", telemetry)
-
-    async def on_visit(self, visit: Visit) -> None:
-        """What must be visited was, is due, or was left out."""
-        log.info("visit %s: %s, due %s", visit.target, visit.state, rfc3339(visit.due_s))
-        await self.report("visit", visit, wall_s=visit.wall_s)
-
-    async def report(self, kind: str, data: msgspec.Struct, *, thumb: bytes | None = None, **facts: Any) -> None:
-        """To the outbox; a full or broken disk is a fault that neither silences nor grounds the agent."""
-        try:
-            await self.outbox.event(kind, data, thumb=thumb, **facts)
-        except DriverError as error:
-            self.health.set("outbox", f"failed: {error}")
-        else:
-            self.health.set("outbox", "running")
 
     # --- what is asked --------------------------------------------------------------------------------------------
 
@@ -579,13 +386,8 @@ class Agent:
             return Reply(state="rejected", reason=str(aboard), refusal=aboard)
         found = param_report.drifted(applied.wanted, aboard)
         if found:
-            await self.report("fault", Fault(part="params", reason="; ".join(map(str, found))[:1000]))
+            await self.wiring.report("fault", Fault(part="params", reason="; ".join(map(str, found))[:1000]))
         return {"checked": len(applied.wanted), "applied": applied.time, "drift": [one._asdict() for one in found]}
-
-    async def tell(self, run: str, reply: Reply) -> None:
-        """How far a flight or an announcement is, for the centre if it asked for it."""
-        if self.uplink:
-            await self.uplink.tell(run, reply)
 
     def apply(self, settings: config.Agent) -> None:
         """The centre wants other settings, and they are good: put them into effect."""
@@ -620,7 +422,7 @@ class Agent:
         """Beat for the event loop itself, and measure how late it wakes."""
         if self.copied:
             self.health.set("identity", f"failed: {self.copied}")
-            await self.report("fault", Fault(part="identity", reason=str(self.copied)))
+            await self.wiring.report("fault", Fault(part="identity", reason=str(self.copied)))
         async with asyncio.TaskGroup() as group:
             group.create_task(self.lag.run())
             while True:
@@ -650,7 +452,7 @@ class Agent:
                 task.cancel()
             await asyncio.wait(others)
             for tally in self.rules.close():
-                await self.on_tally(tally)
+                await self.wiring.on_tally(tally)
             await self._say_goodbye()
             for task in uplink:
                 task.cancel()

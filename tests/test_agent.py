@@ -75,7 +75,7 @@ def test_a_rule_that_wants_a_look_asks_the_flight_for_it(tmp_path: Path, monkeyp
     made = agent.Agent(settings, clock=clock, health=Health(clock))
     asked: list[tuple[Dispatch | Refusal, str, bool]] = []
     monkeypatch.setattr(made.pilot, "respond", lambda order, by, *, take_off: asked.append((order, by, take_off)))
-    made.respond(FOUND)
+    made.wiring.respond(FOUND)
     order = Dispatch(lat=30.2502, lon=120.17, alt_m=25, hover_s=40, orbit_m=12, incident="01J")
     assert asked == [(order, "rule:by-the-water", False)]
 
