@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -21,3 +24,27 @@ def write_durably(file: Path, data: bytes, mode: int = 0o600) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+@contextmanager
+def left_to_owner_of(folder: Path) -> Generator[None, None, None]:
+    """Root works in a service's directory: whatever it leaves there is the service's, to read and to replace.
+
+    For anybody else, and in root's own directories, nothing changes. Links are not followed, and what has another name
+    elsewhere is not given: the service could have put either there.
+    """
+    try:
+        yield
+    finally:
+        owner = folder.stat() if os.geteuid() == 0 and folder.is_dir() else None
+        if owner is not None and owner.st_uid != 0:
+            _give(folder, owner)
+
+
+def _give(folder: Path, owner: os.stat_result) -> None:
+    for _, folders, names, fd in os.fwalk(folder):
+        for name in (*folders, *names):
+            with suppress(FileNotFoundError):  # the service itself is at work as well
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if found.st_uid == 0 and (found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)):
+                    os.chown(name, owner.st_uid, owner.st_gid, dir_fd=fd, follow_symlinks=False)

@@ -275,3 +275,14 @@ def test_every_module_says_what_it_is() -> None:
     for file in PACKAGE.rglob("*.py"):
         doc = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
         assert doc, f"{file.relative_to(ROOT)} has no first line that says what it is"
+
+
+def test_the_map_names_every_module_and_room() -> None:
+    house = (
+        (ROOT / "docs/ARCHITECTURE.md").read_text(encoding="utf-8").partition("\nedge_agent/\n")[2].partition("```")[0]
+    )
+    named = {line.split()[0] for line in house.splitlines() if line.strip()}
+    there = {
+        f"{path.name}/" if path.is_dir() else path.name for path in PACKAGE.iterdir() if not path.name.startswith("_")
+    }
+    assert there == named

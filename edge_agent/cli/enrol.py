@@ -85,6 +85,7 @@ def main(args: argparse.Namespace) -> int:
 def _main(args: argparse.Namespace) -> int:
     from edge_agent.device import board, clocks, enrol
     from edge_agent.device.identity import FOLDER, Identity
+    from edge_agent.files import left_to_owner_of
 
     file, data_dir, device = places(args)
     identity, serial = Identity(data_dir / FOLDER), board.serial(args.root)
@@ -97,15 +98,16 @@ def _main(args: argparse.Namespace) -> int:
     def now() -> datetime:
         return clocks.now(data_dir)
 
-    if claim is None:
-        found = enrol.renew(identity, board=serial, now=now, force=args.force)
-    else:
-        found = enrol.enrol(claim, identity, device=device, board=serial, now=now)
-    if isinstance(found, Refusal):
-        _witness(data_dir, found)
-        return _fail(args, f"refused: {found}", EX_REFUSED)
-    held = identity.certificate()
-    clocks.save(data_dir, held.not_valid_before_utc.timestamp() if held is not None else 0.0)  # it is later than that
+    with left_to_owner_of(data_dir):  # root enrols, and the agent's account is to renew
+        if claim is None:
+            found = enrol.renew(identity, board=serial, now=now, force=args.force)
+        else:
+            found = enrol.enrol(claim, identity, device=device, board=serial, now=now)
+        if isinstance(found, Refusal):
+            _witness(data_dir, found)
+            return _fail(args, f"refused: {found}", EX_REFUSED)
+        held = identity.certificate()
+        clocks.save(data_dir, held.not_valid_before_utc.timestamp() if held is not None else 0.0)  # it is later
     _tell(args, found, identity, _place_config(found, file))
     return 0
 

@@ -191,6 +191,7 @@ def _purged(data_dir: Path, args: argparse.Namespace) -> tuple[str, ...]:
 def _put(data_dir: Path, question: messages.Originals, file: Path | None) -> dict[str, Any]:
     """To the agent that runs there; where none does, and the configuration is known, it is done here the same way."""
     from edge_agent.agent import AlreadyRunningError, take
+    from edge_agent.files import left_to_owner_of
 
     try:
         return control.ask(data_dir, question, timeout_s=60.0)
@@ -203,7 +204,8 @@ def _put(data_dir: Path, question: messages.Originals, file: Path | None) -> dic
         except AlreadyRunningError:
             pass
         else:
-            return asyncio.run(_here(config.load(file), question))
+            with left_to_owner_of(data_dir):
+                return asyncio.run(_here(config.load(file), question))
         raise
 
 

@@ -57,14 +57,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit 0; 1 for no hit or a refused version; 65 for a file with faults; 69 where the disk fails; 78 bad config."""
     from edge_agent.audit import Audit
+    from edge_agent.files import left_to_owner_of
     from edge_agent.incidents.hotlist_store import HotLists
 
     verbs = {"import": _import, "list": _list, "expire": _expire, "check": _check}
     try:
         data_dir = find_data_dir(args)
-        lists = HotLists(data_dir, audit=Audit(data_dir))
-        lists.refresh()
-        return verbs[args.verb](lists, args)
+        with left_to_owner_of(data_dir):
+            lists = HotLists(data_dir, audit=Audit(data_dir))
+            lists.refresh()
+            return verbs[args.verb](lists, args)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG

@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from edge_agent import config
 from edge_agent.cli.check import print_json
@@ -25,20 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit 0 where done (or a running agent does it), 69 where the disk fails, 78 on a bad configuration."""
-    from edge_agent import agent
+    from edge_agent.files import left_to_owner_of
 
     try:
         settings = config.load(args.config)
-        try:
-            held = agent.take(settings.data_dir)
-        except agent.AlreadyRunningError:
-            told = {"state": "left to the running agent", "gone": []}
-        else:
-            try:
-                gone = asyncio.run(_tidy(settings, args.dry_run))
-            finally:
-                os.close(held)
-            told = {"state": "planned" if args.dry_run else "done", "gone": gone}
+        with left_to_owner_of(settings.data_dir):
+            told = _alone(settings, args.dry_run)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG
@@ -50,6 +43,21 @@ def main(args: argparse.Namespace) -> int:
     else:
         print("\n".join([*told["gone"], f"{told['state']}: {len(told['gone'])} files"]))
     return 0
+
+
+def _alone(settings: config.Agent, dry_run: bool) -> dict[str, Any]:
+    """Under the agent's own lock, or not at all."""
+    from edge_agent import agent
+
+    try:
+        held = agent.take(settings.data_dir)
+    except agent.AlreadyRunningError:
+        return {"state": "left to the running agent", "gone": []}
+    try:
+        gone = asyncio.run(_tidy(settings, dry_run))
+    finally:
+        os.close(held)
+    return {"state": "planned" if dry_run else "done", "gone": gone}
 
 
 async def _tidy(settings: config.Agent, dry_run: bool) -> list[str]:

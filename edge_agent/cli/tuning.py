@@ -234,10 +234,11 @@ def _backup(args: argparse.Namespace, settings: config.Agent, aboard: dict[str, 
     url = getattr(settings.vehicle, "url", "")
     text = param_file.written(aboard, [f"{len(aboard)} parameters of {url}, {now:%Y-%m-%d %H:%M:%S} UTC"])
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(file):
-            raise DriverError(f"{file}: is there already; a backup overwrites nothing: name another by --out")
-        files.write_durably(file, text.encode())
+        with files.left_to_owner_of(settings.data_dir):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(file):
+                raise DriverError(f"{file}: is there already; a backup overwrites nothing: name another by --out")
+            files.write_durably(file, text.encode())
     except OSError as error:
         raise DriverError(f"{file}: {error.strerror}; nothing was set: name another place by --out") from None
     return file

@@ -84,10 +84,12 @@ def _say(data_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
 
 def _kept(file: Path, data_dir: Path) -> str:
     """Put a recording into the agent's store; returns its name there."""
+    from edge_agent.files import left_to_owner_of
     from edge_agent.speakers import recordings
 
     try:
-        return recordings.keep(file, data_dir / "clips")
+        with left_to_owner_of(data_dir):
+            return recordings.keep(file, data_dir / "clips")
     except (ValueError, OSError) as error:
         raise NoVoiceError(str(error)) from None
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 SERIALS = (
     Path("sys/firmware/devicetree/base/serial-number"),  # Raspberry Pi and other device-tree boards
-    Path("sys/class/dmi/id/product_serial"),  # PCs; root alone reads it
+    Path("sys/class/dmi/id/product_serial"),  # PCs, where an administrator has opened it
     Path("sys/class/dmi/id/board_serial"),
 )
 NOBODY = {"", "0", "None", "Default string", "To be filled by O.E.M.", "System Serial Number", "Not Specified"}
 
 
 def serial(root: Path = Path("/")) -> str:
-    """The board's serial number; empty where it tells none (a virtual machine), so that nothing is bound to it."""
+    """The board's serial number; empty where it tells none (a virtual machine), so that nothing is bound to it.
+
+    What root alone may read is none: root enrols, and to the agent's account it would be another board's.
+    """
     for place in SERIALS:
-        text = read(root / place)
+        text = read(root / place) if _is_everybodys(root / place) else ""
         if text not in NOBODY and text.strip("0"):
             return text[:64]
     return ""
+
+
+def _is_everybodys(file: Path) -> bool:
+    try:
+        return bool(file.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def model(root: Path = Path("/")) -> str:

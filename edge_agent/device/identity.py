@@ -87,13 +87,9 @@ class Identity:
             raise DriverError(f"{self.home_file}: cannot be used: {error}; enrol anew with a claim") from None
 
     def write(self, file: Path, data: bytes) -> None:
-        """Durably, and the property of whoever owns the data directory: root enrols, the agent's account reads."""
+        """Durably; DriverError where the disk fails."""
         try:
             write_durably(file, data)
-            owner = self.folder.parent.stat()
-            if os.geteuid() == 0:
-                for path in (self.folder, file):
-                    os.chown(path, owner.st_uid, owner.st_gid)
         except OSError as error:
             raise DriverError(f"{file}: cannot be written: {error.strerror}; nothing is lost, free the disk") from None
 

@@ -141,12 +141,14 @@ def copy(release: Release, target: Path, python: Path, show: Callable[[int, int]
     # With this file and `-sP` Python looks into the release's own site-packages first, and nowhere in anybody's home.
     sees = "true" if release.system_packages else "false"
     (part / "pyvenv.cfg").write_text(f"home = {python.parent}\ninclude-system-site-packages = {sees}\n")
+    (part / "pyvenv.cfg").chmod(0o644)  # whatever root's umask is, the agent's account is to read it
     program = part / "bin" / "edge-agent"
     program.write_text(PROGRAM.format(python=f"{_as_seen(target)}/bin/python"))
     program.chmod(0o755)
     # Compiled here, once: where the agent runs, it may not write beside its code.
     line = [sys.executable, "-m", "compileall", "-q", "-j0", "-s", str(part), "-p", _as_seen(target), str(site)]
-    subprocess.run(line, check=False, capture_output=True)  # a file for another Python does not compile: nothing lost
+    # a file for another Python does not compile: nothing lost
+    subprocess.run(line, check=False, capture_output=True, umask=0o022)
     for folder, _, _ in os.walk(part):
         Path(folder).chmod(0o755)
     os.sync()

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from edge_agent import keys
-from edge_agent.files import write_durably
+from edge_agent.files import left_to_owner_of, write_durably
 from edge_agent.flight.param_report import APPLIED, Report, sealed, unsealed
 from edge_agent.runtime import DriverError
 
 
 def keep(data_dir: Path, report: Report, stem: str) -> Path:
     """Sign the report and write it; one of an apply that was done is what drift is measured by from now on."""
-    key = keys.device_key(data_dir)
-    data = sealed(report, keys.public_text(key), lambda message: keys.sign(key, message))
     file = data_dir / "params" / f"{stem}.report.json"
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for place in (file, file.with_name(APPLIED)) if report.state == "done" else (file,):
-            write_durably(place, data)
-        owner = data_dir.stat()
-        if os.geteuid() == 0 and owner.st_uid != 0:  # root did it for the service: the service is to read it
-            for place in (data_dir / "device.key", *file.parent.iterdir(), file.parent):
-                os.chown(place, owner.st_uid, owner.st_gid)
+        with left_to_owner_of(data_dir):
+            key = keys.device_key(data_dir)
+            data = sealed(report, keys.public_text(key), lambda message: keys.sign(key, message))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            for place in (file, file.with_name(APPLIED)) if report.state == "done" else (file,):
+                write_durably(place, data)
     except OSError as error:
         raise DriverError(
             f"{error.filename or file}: {error.strerror}; the parameters are set, the report is not kept"

@@ -61,3 +61,13 @@ def test_a_serial_that_all_boards_have_is_none(text: str, serial: str, tmp_path:
     file.parent.mkdir(parents=True)
     file.write_text(text)
     assert board.serial(tmp_path) == serial
+
+
+def test_a_serial_that_root_alone_reads_is_none_so_that_root_enrols_what_the_agent_sees(tmp_path: Path) -> None:
+    file = tmp_path / "sys/class/dmi/id/product_serial"
+    file.parent.mkdir(parents=True)
+    file.write_text("PC-1\n")
+    file.chmod(0o400)
+    assert board.serial(tmp_path) == ""
+    file.chmod(0o444)
+    assert board.serial(tmp_path) == "PC-1"

@@ -213,6 +213,19 @@ def test_what_a_technician_changed_is_kept_beside_and_named(ground: Ground, smal
     assert ground.read("/boot/firmware/cmdline.txt") == CMDLINE
 
 
+def test_the_agent_s_account_can_read_a_release_whatever_root_s_umask_is(
+    ground: Ground, small: Callable[[str], Release]
+) -> None:
+    before = os.umask(0o077)
+    try:
+        install(ground, small("1.0"))
+    finally:
+        os.umask(before)
+    place = ground.at(f"{layout.RELEASES}/{small('1.0').name}")
+    closed = [path for path in place.rglob("*") if not path.is_symlink() and not path.stat().st_mode & 0o004]
+    assert not closed
+
+
 def test_two_technicians_at_once_are_told(ground: Ground, small: Callable[[str], Release]) -> None:
     with installing.lock(ground), pytest.raises(installing.BusyError, match="somebody else installs"):
         install(ground, small("1.0"))

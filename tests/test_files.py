@@ -1,0 +1,87 @@
+"""What root writes for a service belongs to the service; a link that the service put there gives it nothing more."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.cli import main
+from edge_agent.files import left_to_owner_of, write_durably
+
+ACCOUNT = 65534
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another account")
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A service's own directory; pytest's are root's alone, and nobody else may pass through them."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        made = Path(folder) / "data"
+        made.mkdir(mode=0o700)
+        os.chown(made, ACCOUNT, ACCOUNT)
+        yield made
+
+
+def owners(folder: Path) -> dict[str, int]:
+    return {path.name: path.lstat().st_uid for path in folder.rglob("*")}
+
+
+def test_what_root_makes_in_a_service_s_directory_is_the_service_s(data_dir: Path) -> None:
+    with left_to_owner_of(data_dir):
+        (data_dir / "folder").mkdir()
+        write_durably(data_dir / "folder" / "file", b"x")
+    assert owners(data_dir) == {"folder": ACCOUNT, "file": ACCOUNT}
+
+
+def test_root_s_own_directory_stays_root_s(tmp_path: Path) -> None:
+    with left_to_owner_of(tmp_path):
+        write_durably(tmp_path / "file", b"x")
+    assert owners(tmp_path) == {"file": 0}
+
+
+def test_a_link_of_the_service_gives_it_nothing_of_root_s(data_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("x")
+    (data_dir / "params").symlink_to(tmp_path)
+    (data_dir / "events.db").symlink_to(tmp_path / "shadow")
+    with left_to_owner_of(data_dir):
+        write_durably(data_dir / "params" / "file", b"x")
+    assert owners(tmp_path) == {"shadow": 0, "file": 0}
+
+
+def test_a_hot_list_that_root_imports_is_the_agent_s_to_read(data_dir: Path, tmp_path: Path) -> None:
+    wanted = tmp_path / "wanted.csv"
+    wanted.write_text("plate,authority,reason,expires\n浙A12345,police,stolen,2099-01-01T00:00:00+08:00\n")
+    assert main(["hotlist", "import", str(wanted), "--data-dir", str(data_dir)]) == 0
+    found = owners(data_dir)
+    assert "device.key" in found
+    assert set(found.values()) == {ACCOUNT}
+
+
+def test_a_device_that_root_enrols_is_the_agent_s_to_renew(data_dir: Path, tmp_path: Path) -> None:
+    """In processes of their own: the CA's is root's, and stays it."""
+
+    def edge_agent(*words: str) -> list[str]:
+        return [sys.executable, "-m", "edge_agent", *words]
+
+    ca = ("--dir", str(tmp_path / "ca"))
+    subprocess.run(edge_agent("centre", "ca", "init", *ca), check=True, stdout=subprocess.DEVNULL)
+    serve = edge_agent("centre", "ca", "run", *ca, "--listen", "127.0.0.1:0", "--name", "127.0.0.1")
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = server.stdout.readline().split()[2].rstrip(",")
+            words = edge_agent("centre", "ca", "claim", "D-1", *ca, "--server", f"127.0.0.1:{port}")
+            told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+            claim = next(line.removeprefix("claim: ") for line in told.splitlines() if line.startswith("claim: "))
+            where = ("--data-dir", str(data_dir), "-c", str(tmp_path / "agent.toml"))
+            subprocess.run(edge_agent("enrol", "--claim", claim, *where), check=True, stdout=subprocess.DEVNULL)
+        finally:
+            server.terminate()
+    found = owners(data_dir)
+    assert {"lock", "clock", "device.key", "device.crt"} <= set(found)
+    assert set(found.values()) == {ACCOUNT}
