@@ -74,7 +74,7 @@ class ClipEvents(Playing):
     def _heard(self, data: bytes) -> None:
         try:
             said = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if not isinstance(said, dict):
             return

@@ -87,7 +87,8 @@ def answers(header: str, user: str, password: str, method: str, asked: Digest) -
     middle = asked.nonce
     if "qop" in said:
         middle = f"{asked.nonce}:{said.get('nc', '')}:{said.get('cnonce', '')}:{said['qop']}"
-    return hmac.compare_digest(hashed(f"{secret}:{middle}:{what}"), said.get("response", "").lower())
+    response = said.get("response", "").lower().encode()  # `compare_digest` takes no text that is not ASCII
+    return hmac.compare_digest(hashed(f"{secret}:{middle}:{what}").encode(), response)
 
 
 def _quoted(text: str) -> str:

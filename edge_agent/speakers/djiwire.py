@@ -47,7 +47,7 @@ def read(payload: bytes) -> dict[str, Any]:
     """An envelope; empty where it is none."""
     try:
         value = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -203,8 +203,8 @@ class Platform(asyncio.DatagramProtocol):
                 return sip.response(message, status, words[status], tag=tag, more=more)
             case "MESSAGE":
                 self.registrar.heard(gbwire.user(message.first("from")), addr)
-                number = gbwire.element(message.body, "SN")
-                told = self._told.get(int(number)) if number.isdigit() else None
+                number = sip.whole(gbwire.element(message.body, "SN"))
+                told = self._told.get(number) if number is not None else None
                 if told is not None and gbwire.element(message.body, "CmdType") == "Broadcast":
                     told.put_nowait(message.body)
                 return sip.response(message, 200, "OK", tag=tag)

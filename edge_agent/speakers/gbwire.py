@@ -7,6 +7,7 @@ device that sends INVITE, for sound that the platform sends. SDP has two lines o
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import secrets
 from collections.abc import Callable
@@ -62,16 +63,25 @@ def wanted(sdp: str) -> Wanted:
             media = value
         elif key == "a" and value.startswith("setup:"):
             setup = value.removeprefix("setup:")
-        elif key == "y" and value.isdigit():
-            ssrc = int(value) & 0xFFFFFFFF
+        elif key == "y" and (number := sipmessage.whole(value)) is not None:
+            ssrc = number & 0xFFFFFFFF
     words = media.split()
-    if len(words) < 4 or not words[1].isdigit() or not host:
-        raise sipmessage.MalformedError("its INVITE asks for no audio")
+    port = sipmessage.whole(words[1]) if len(words) >= 4 else None
+    if port is None or port >= 2**16 or not _is_address(host):  # a name would have to be looked up, which blocks
+        raise sipmessage.MalformedError(f"its INVITE asks for no audio at an IPv4 address ({host}, {media})")
     kind = next((one for one in words[3:] if one in _CODECS), None)
     if kind is None:
         raise sipmessage.MalformedError(f"it wants another codec than G.711 ({media}); set its audio to G.711A")
     tcp = words[2].startswith("TCP")
-    return Wanted(host, int(words[1]), tcp, tcp and setup == "active", _CODECS[kind], int(kind), ssrc)
+    return Wanted(host, port, tcp, tcp and setup == "active", _CODECS[kind], int(kind), ssrc)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def agreed(platform: str, host: str, port: int, to: Wanted, ssrc: int) -> str:

@@ -176,8 +176,9 @@ class RegisteredSipSpeaker(SipSpeaker):
     async def _register(self, dialog: Dialog, for_s: int) -> int:
         """Register for a while, or with 0 no longer; how long the PBX keeps it."""
         answer = await dialog.ask("REGISTER", extra=[("Expires", str(for_s))])
-        if answer.status == 423 and (least := answer.first("min-expires")).isdigit():  # interval too brief (10.3)
-            for_s = int(least)
+        least = sip.whole(answer.first("min-expires"))
+        if answer.status == 423 and least is not None:  # interval too brief (10.3)
+            for_s = least
             answer = await dialog.ask("REGISTER", extra=[("Expires", str(for_s))])
         if answer.status >= 300:
             raise self.error(f"{self._registrar} does not register us: {self.refused(answer)}")

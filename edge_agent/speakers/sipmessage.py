@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from edge_agent.config import RtpCodec
 
 MAX_HEADERS = 200
+MAX_DIGITS = 10
 SDP = "application/sdp"
 _COMPACT = {
     "i": "call-id",
@@ -51,7 +52,7 @@ class Message:
     def cseq(self) -> tuple[int, str]:
         """The number and the method that it belongs to; (0, "") where it cannot be read."""
         number, _, method = self.first("cseq").partition(" ")
-        return (int(number), method.strip()) if number.isdigit() else (0, "")
+        return (n, method.strip()) if (n := whole(number)) is not None else (0, "")
 
 
 def parse(data: bytes, encoding: str = "utf-8") -> Message:
@@ -99,11 +100,17 @@ def tag(value: str) -> str | None:
     return found[1] if found else None
 
 
+def whole(text: str) -> int | None:
+    """A number as strangers write it; None for all else (`isdigit` takes ², which no number is, and any length)."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
+
+
 def expires(message: Message, otherwise: int) -> int:
     """How many seconds a registration is asked or kept for: by its Contact, else by Expires (RFC 3261, 10.2.1.1)."""
     inline = re.search(r";\s*expires=(\d+)", message.first("contact"))
     text = inline[1] if inline else message.first("expires")
-    return min(int(text), 7 * 86_400) if text.isdigit() else otherwise
+    found = whole(text)
+    return otherwise if found is None else min(found, 7 * 86_400)
 
 
 def branch(via: str) -> str:
@@ -156,21 +163,21 @@ def answered(body: str, codecs: tuple[RtpCodec, ...]) -> Media:
             host = value.split()[-1].split("/")[0] if value.split() else ""
         elif in_audio and value.startswith("rtpmap:"):
             kind, _, name = value.removeprefix("rtpmap:").partition(" ")
-            if kind.isdigit() and (codec := _NAMES.get(_plain(name))):
-                maps[int(kind)] = codec
+            if (known := whole(kind)) is not None and (codec := _NAMES.get(_plain(name))):
+                maps[known] = codec
         elif in_audio and value.startswith("rtcp:"):
-            number = value.removeprefix("rtcp:").split()[0] if value.removeprefix("rtcp:").split() else ""
-            rtcp = int(number) if number.isdigit() else 0
+            rtcp = whole((value.removeprefix("rtcp:").split() or [""])[0]) or 0
     words = media.split()
-    if len(words) < 4 or not words[1].isdigit() or not host:
+    port = whole(words[1]) if len(words) >= 4 else None
+    if port is None or not host:
         raise MalformedError("its answer has no audio")
-    port = int(words[1])
-    if not 0 < port < 2**16:
-        raise MalformedError("it takes no audio (port 0)")
-    for kind in words[3:]:
-        codec = maps.get(int(kind)) if kind.isdigit() else None
-        if codec in codecs and codec is not None:
-            return Media(host, port, rtcp or port + 1, codec, int(kind))
+    rtcp = rtcp or port + 1
+    if not 0 < port < 2**16 or rtcp >= 2**16:
+        raise MalformedError(f"it takes no audio (port {port})")
+    for number in map(whole, words[3:]):
+        codec = maps.get(number) if number is not None else None
+        if number is not None and codec is not None and codec in codecs:
+            return Media(host, port, rtcp, codec, number)
     raise MalformedError(f"it takes none of {', '.join(codecs)} (its answer: {media})")
 
 

@@ -100,6 +100,40 @@ def test_a_stranger_does_not_register_and_a_nonce_is_good_once() -> None:
     assert registrar.register(again, at, 63.0)[0] == 401  # a replay
 
 
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "-1", ""])
+def test_no_number_that_a_stranger_writes_ends_the_agent(number: str) -> None:
+    platform = gbplatform.Platform(fake.PLATFORM, "127.0.0.1:0", SystemClock())
+    platform.registrar.expected[fake.DEVICE] = None
+    head = f"From: <sip:{fake.DEVICE}@y>;tag=1\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK"
+    xml = f"<Notify><CmdType>Broadcast</CmdType><SN>{number}</SN></Notify>"
+    for text in (
+        f"MESSAGE sip:x@y SIP/2.0\r\n{head}1\r\n\r\n{xml}",
+        f"REGISTER sip:x@y SIP/2.0\r\n{head}2\r\nExpires: {number}\r\n\r\n",
+    ):
+        platform.datagram_received(text.encode("gb18030"), ("192.0.2.9", 5060))  # what escapes here is a bug of ours
+    assert platform.address(fake.DEVICE) == ("192.0.2.9", 5060)
+
+
+def test_an_answer_to_a_challenge_that_is_no_hash_is_wrong_and_no_more() -> None:
+    from edge_agent.speakers import digest
+
+    asked = digest.Digest("r", "n")
+    assert not digest.answers('Digest username="u", nonce="n", response="\u00e9"', "u", "p", "REGISTER", asked)
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("audio 8000", "audio 99999"),
+        ("audio 8000", "audio \u00b2"),
+        ("IP4 172.20.16.3\nt=0", "IP4 some.name\nt=0"),  # a look-up blocks the loop
+    ],
+)
+def test_an_offer_that_no_socket_takes_is_refused(line: str, changed: str) -> None:
+    with pytest.raises(sipmessage.MalformedError, match="asks for no audio"):
+        gbwire.wanted(OFFER.replace(line, changed))
+
+
 @pytest.mark.parametrize("media", ["active", "passive"])
 async def test_a_device_that_wants_tcp_gets_framed_packets(device: fake.Gb28181, tmp_path: Path, media: str) -> None:
     device.media = media

@@ -67,6 +67,9 @@ def test_an_answer_says_where_and_in_which_codec(body: str, media: Media) -> Non
     [
         ("", "no audio"),
         (f"{C}9\nm=audio 0 RTP/AVP 0", "port 0"),
+        (f"{C}9\nm=audio \u00b2 RTP/AVP 0", "no audio"),
+        (f"{C}9\nm=audio 4000 RTP/AVP \u00b2", "takes none of"),
+        (f"{C}9\nm=audio 65535 RTP/AVP 0", "port 65535"),
         (f"{C}9\nm=audio 4000 RTP/AVP 18", "none of pcmu, pcma"),
         ("m=audio 4000 RTP/AVP 0", "no audio"),
     ],
