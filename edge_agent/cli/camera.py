@@ -118,9 +118,10 @@ async def _look(section: config.Camera, seconds: float, picture: Path | None) ->
     if first_s is None or last is None:
         raise DriverError(f"{section.name}: ended without one picture")
     if picture is not None:
+        from edge_agent.vision.masks import Masks
         from edge_agent.vision.record import write_png
 
-        write_png(picture, last.pixels)
+        write_png(picture, Masks(section.masks).painted(last.pixels))
     looked_s = clock.monotonic() - first_s
     return {
         "ok": True,

@@ -71,11 +71,12 @@ def _draw(
 ) -> dict[str, Any]:
     """Moved zones are drawn where they are now, if the configuration's agent has a data directory here."""
     from edge_agent.desired import Wishes
+    from edge_agent.vision.masks import Masks
     from edge_agent.vision.picture import read_picture
     from edge_agent.vision.places import outline
     from edge_agent.vision.record import draw_zones, write_png
 
-    pixels = read_picture(picture) if picture else _frame(camera)
+    pixels = Masks(camera.masks).painted(read_picture(picture) if picture else _frame(camera))
     zones = Wishes(settings.data_dir / "desired.json", settings).effective.zones
     mine = [zone for zone in zones if zone.camera == camera.name]
     rules = {

@@ -28,8 +28,8 @@ class Masks:
         """The frame with what is to be hidden painted over, so that neither clips nor originals ever hold it."""
         if not self._hidden:
             return frame
-        lores = None if frame.lores is None else self._painted(frame.lores)
-        return replace(frame, pixels=self._painted(frame.pixels), lores=lores)
+        lores = None if frame.lores is None else self.painted(frame.lores)
+        return replace(frame, pixels=self.painted(frame.pixels), lores=lores)
 
     def believed(self, found: list[Detection], width: int, height: int) -> list[Detection]:
         """What stands in no mask, by its feet or wheels."""
@@ -37,7 +37,8 @@ class Masks:
             return found
         return [one for one in found if not any(_in(polygon, one.box, width, height) for polygon in self._all)]
 
-    def _painted(self, pixels: Pixels) -> Pixels:
+    def painted(self, pixels: Pixels) -> Pixels:
+        """A copy of a picture of this camera, with what is to be hidden painted over."""
         height, width = pixels.shape[:2]
         picture = pixels.copy()
         corners = [np.array([(x * width, y * height) for x, y in polygon]) for polygon in self._hidden]

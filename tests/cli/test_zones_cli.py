@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from edge_agent import config
 from edge_agent.cli import main
 from edge_agent.desired import Wishes
 from edge_agent.messages import Corners
+from edge_agent.vision.masks import VEIL
 
 TEXT = """
 data_dir = "state"
@@ -55,6 +57,23 @@ def test_zones_are_drawn_where_they_are_now(tmp_path: Path, capsys: pytest.Captu
     later_left, later_right = tint()
     assert left > later_left + 20
     assert later_right > right + 20
+
+
+MASK = """
+[[camera.mask]]
+polygon = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
+hide = true
+"""
+
+
+@pytest.mark.parametrize("frame", ["the camera's", "a file's"])
+def test_what_a_mask_hides_is_in_no_picture_with_zones(tmp_path: Path, frame: str) -> None:
+    file, out, given = tmp_path / "agent.toml", tmp_path / "zones.png", tmp_path / "given.png"
+    file.write_text(TEXT.replace("[[zone]]", f"{MASK}[[zone]]"))
+    cv2.imwrite(str(given), np.full((360, 640, 3), 255, np.uint8))
+    more = ["--frame", str(given)] if frame == "a file's" else []
+    assert main(["zones", "draw", "-c", str(file), "-o", str(out), *more]) == 0
+    assert (cv2.imread(str(out))[:, 400:] == VEIL).all()  # the zone is on the left
 
 
 def test_a_camera_without_zones_and_a_bad_configuration_are_told(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from edge_agent import config
 from edge_agent.cli import main
+from edge_agent.vision.masks import VEIL
 
 MATRIX = np.array([[500.0, 0, 320], [0, 500.0, 240], [0, 0, 1]])
 
@@ -49,6 +50,19 @@ def test_a_simulated_camera_is_live(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["camera", "test", "simulated", "--seconds", "0.5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["state"], found["size"]) == (True, "live", "1280x720")
+
+
+def test_what_a_mask_hides_is_not_in_the_picture_of_a_test(tmp_path: Path) -> None:
+    file, out = tmp_path / "agent.toml", tmp_path / "seen.png"
+    file.write_text(
+        'data_dir = "state"\n[site]\ndevice = "D"\n[[detector]]\nname = "d"\ntype = "simulated"\n'
+        '[[camera]]\nname = "bank"\ntype = "simulated"\ndetector = "d"\n'
+        "[[camera.mask]]\npolygon = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]\nhide = true\n"
+    )
+    assert main(["camera", "test", "bank", "-c", str(file), "--seconds", "0.3", "--picture", str(out)]) == 0
+    picture = cv2.imread(str(out))
+    assert (picture[:, : picture.shape[1] // 2 - 1] == VEIL).all()
+    assert not (picture[:, picture.shape[1] // 2 + 2 :] == VEIL).all()
 
 
 @pytest.mark.parametrize(
