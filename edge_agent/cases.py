@@ -141,7 +141,7 @@ class Cases:
     def opened(self, id: str, *, plate: str | None = None, expires_s: float | None = None) -> None:
         """A rule fired; raises DriverError."""
         with self._lock:
-            self._keep(id, Case(plate=plate, expires_s=expires_s))
+            self._keep({id: Case(plate=plate, expires_s=expires_s)})
 
     def revise(self, request: CaseRequest, by: str, wall_s: float) -> Revision | Refusal:
         """Take a person's word on an incident, on disk when this returns; raises DriverError."""
@@ -149,7 +149,7 @@ class Cases:
             found = self._cases.get(request.incident)
             revision = revise(found, request, by, wall_s)
             if isinstance(revision, Revision) and found is not None:
-                self._keep(request.incident, after(found, revision))
+                self._keep({request.incident: after(found, revision)})
             return revision
 
     def go_on(self, id: str, step: Callable[[Case], Revision | None]) -> Revision | None:
@@ -158,21 +158,23 @@ class Cases:
             case = self._cases.get(id)
             revision = step(case) if case is not None else None
             if case is not None and revision is not None:
-                self._keep(id, after(case, revision))
+                self._keep({id: after(case, revision)})
             return revision
 
     def settle(self, wall_s: float, here: frozenset[str]) -> list[Revision]:
-        """Close and let expire what is due; `here` are those whose object is still seen. Raises DriverError."""
+        """Close and let expire what is due; `here` are those whose object is still seen. Raises DriverError.
+
+        All in one write: after a long night hundreds are due, and a warning's incident waits for its turn here.
+        """
         with self._lock:
-            found: list[Revision] = []
-            for id, case in list(self._cases.items()):
-                if (revision := settled(id, case, wall_s, here=id in here)) is not None:
-                    self._keep(id, after(case, revision))
-                    found.append(revision)
+            looked = (settled(id, case, wall_s, here=id in here) for id, case in self._cases.items())
+            found = [revision for revision in looked if revision is not None]
+            if found:
+                self._keep({one.id: after(self._cases[one.id], one) for one in found})
             return found
 
-    def _keep(self, id: str, case: Case) -> None:
-        cases = {**self._cases, id: case}
+    def _keep(self, changed: dict[str, Case]) -> None:
+        cases = self._cases | changed
         for old in list(cases)[:-KEEP]:
             del cases[old]
         try:

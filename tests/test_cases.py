@@ -61,6 +61,26 @@ def test_the_oldest_are_forgotten_first(book: Cases, monkeypatch: pytest.MonkeyP
     assert known == [2, 3, 4]
 
 
+def test_all_that_expires_at_once_is_one_write_so_that_a_warning_need_not_wait(
+    book: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(5):
+        book.opened(f"i{n}", expires_s=10.0 if n else 99.0)
+    writes, write = list[Path](), cases.write_durably
+
+    def counted(file: Path, data: bytes) -> None:
+        writes.append(file)
+        write(file, data)
+
+    monkeypatch.setattr(cases, "write_durably", counted)
+    assert [(one.id, one.state, one.rev) for one in book.settle(10.0, frozenset())] == [
+        (f"i{n}", "expired", 1) for n in range(1, 5)
+    ]
+    assert book.settle(10.0, frozenset()) == []
+    assert len(writes) == 1
+    assert Cases(tmp_path / "cases.json").settle(99.0, frozenset())[0].id == "i0"
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b'{"01J":{"state":"eaten"}}', b"[]"])
 def test_a_damaged_book_costs_the_past_and_nothing_else(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "cases.json").write_bytes(damage)
