@@ -112,16 +112,17 @@ def _check_reader(file: str, args: argparse.Namespace) -> bool:
     """Tell of a file that is a plate reader and no detector; False, and nothing is told, where it is neither."""
     import numpy as np
 
+    from edge_agent.vision.plate_cut import Cut, whole
     from edge_agent.vision.plates_own import PlateText
 
     try:
         reader = PlateText(path := _find(file), args.threads)
         crop = np.zeros((reader.height, reader.width, 3), dtype=np.uint8)
-        corners = np.array([[0, 0], [reader.width, 0], [reader.width, reader.height], [0, reader.height]], float)
+        cut = Cut(whole(reader.width, reader.height))
         took_s = []
         for _ in range(ROUNDS):
             began_s = time.perf_counter()
-            reader.read(crop, [corners])
+            reader.read(crop, [cut])
             took_s.append(time.perf_counter() - began_s)
     except DriverError:
         return False

@@ -1,4 +1,7 @@
-"""Our own plate models: one finds the corners of Chinese plates, the other says what stands between them."""
+"""Our own plate models: one finds the corners of Chinese plates, the other says what stands between them.
+
+The reader knows one row of characters: the rows of a plate that has two are laid side by side before it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -20,20 +22,21 @@ from edge_agent.vision.camera import Frame
 from edge_agent.vision.heads.form import suppress
 from edge_agent.vision.letterbox import Feeder
 from edge_agent.vision.net import Net
+from edge_agent.vision.plate_cut import Corners, Cut, flatten, is_high, whole
 from edge_agent.vision.plates import moved, quality
 from edge_agent.vision.session import open_session, run
 from edge_agent.vision.votes import Calibration, Read
 
 Pixels = npt.NDArray[np.uint8]
-Corners = npt.NDArray[np.float64]  # (4, 2): top left, top right, bottom right, bottom left
 
 FIND_SCORE, IOU = 0.3, 0.5
+OVERLAP = 0.5  # with a surer plate, above which it is a part of that one
 MAX_PLATES = 20  # of one picture
-MARGIN = 0.025  # of the crop, around the corners: as in training
 LEAST_PX = 8  # the height of a crop that can say anything
 MAX_SIDE = 1024  # of what a reader takes: more is no crop of a plate
 LENGTHS = (7, 8)  # of Chinese plates
 LEAST = 0.001  # chances below it are nobody's
+TWO_ROWS = 1  # the finder's class
 
 
 class Text(NamedTuple):
@@ -68,21 +71,14 @@ class PlateText:
                     f"(N, places, {len(self.labels)}) for its labels and (N, {len(self.colors)}) for its colors"
                 )
 
-    def read(self, pixels: Pixels, corners: Sequence[Corners]) -> list[Text]:
-        """What stands between each four corners of a BGR picture."""
-        if not corners:
+    def read(self, pixels: Pixels, cuts: Sequence[Cut]) -> list[Text]:
+        """What stands in each cut of a BGR picture."""
+        if not cuts:
             return []
-        crops = np.stack([self._cut(pixels, quad) for quad in corners]).transpose(0, 3, 1, 2).astype(np.float32)
-        characters, colors = run(self._session, self._file, np.ascontiguousarray(crops))
+        flat = np.stack([flatten(pixels, cut, self.width, self.height) for cut in cuts])
+        crops = np.ascontiguousarray(flat.transpose(0, 3, 1, 2).astype(np.float32))
+        characters, colors = run(self._session, self._file, crops)
         return [self._text(places, grounds) for places, grounds in zip(characters, colors, strict=True)]
-
-    def _cut(self, pixels: Pixels, quad: Corners) -> Pixels:
-        x, y = self.width * MARGIN, self.height * MARGIN
-        inside = np.array([[x, y], [self.width - x, y], [self.width - x, self.height - y], [x, self.height - y]])
-        matrix = cv2.getPerspectiveTransform(quad.astype(np.float32), inside.astype(np.float32))
-        size = (self.width, self.height)
-        cut = cv2.warpPerspective(pixels, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(cut, dtype=np.uint8)
 
     def _text(self, places: npt.NDArray[Any], grounds: npt.NDArray[Any]) -> Text:
         return Text(
@@ -127,12 +123,8 @@ class OwnPlates:
     def _find(self, pixels: Pixels) -> list[Read]:
         if min(pixels.shape[:2]) < 16:
             return []
-        corners = self._corners(pixels)
-        reads = [
-            make_plate(t, quad, self.types, self.calibration)
-            for t, quad in zip(self._text.read(pixels, corners), corners, strict=True)
-        ]
-        return sorted((read for read in reads if read), key=lambda read: -read.plate.confidence)
+        reads = [read for read in (self._read(pixels, plate) for plate in self._plates(pixels)) if read]
+        return sorted(reads, key=lambda read: -read.plate.confidence)
 
     def read_crop(self, pixels: Pixels) -> Read | None:
         """The plate that a picture shows and nothing else, of one row or two."""
@@ -140,19 +132,29 @@ class OwnPlates:
         if min(height, width) < LEAST_PX:
             return None
         rim = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
-        wide = rim + (rim - rim.mean(axis=0)) * (2 * MARGIN / (1 - 2 * MARGIN)) * -1  # the whole crop is read
-        [text] = self._text.read(pixels, [wide])
-        read = make_plate(text, rim, self.types, self.calibration)
-        return read._replace(quality=quality(pixels, read.plate.corners)) if read else None
+        read = self._read(pixels, Cut(whole(width, height), is_high(rim)))
+        if read is None:
+            return None
+        plate = msgspec.structs.replace(read.plate, box=(0.0, 0.0, float(width), float(height)), corners=_points(rim))
+        return read._replace(plate=plate, quality=quality(pixels, plate.corners))
 
-    def _corners(self, pixels: Pixels) -> list[Corners]:
+    def _read(self, pixels: Pixels, plate: Cut) -> Read | None:
+        """What a plate says; where it may have two rows it is read both ways, and the surer one counts."""
+        ways = [Cut(plate.corners), plate] if plate.two_rows else [plate]
+        reads = [make_plate(t, plate.corners, self.types, self.calibration) for t in self._text.read(pixels, ways)]
+        return max((read for read in reads if read), key=lambda read: read.plate.confidence, default=None)
+
+    def _plates(self, pixels: Pixels) -> list[Cut]:
+        """Where plates are, and whether each may have two rows."""
         tensor, letterbox = self._feeder.feed(pixels)
         found = suppress(self._finder.head.decode(self._finder.run(tensor), FIND_SCORE), IOU)
         if found.corners is None:
             raise DriverError(f"{self._finder.file}: finds no corners")
         order = np.argsort(-found.scores, kind="stable")[:MAX_PLATES]
-        quads = letterbox.to_frame(found.corners[order])
-        return [quad for quad in quads if np.isfinite(quad).all() and _is_plate(quad)]
+        quads, classes = letterbox.to_frame(found.corners[order]), found.classes[order]
+        good = [i for i, quad in enumerate(quads) if np.isfinite(quad).all() and _is_plate(quad)]
+        quads, classes = quads[good], classes[good]
+        return [Cut(quads[i], bool(classes[i] == TWO_ROWS) or is_high(quads[i])) for i in apart(quads)]
 
 
 def make_plate(
@@ -178,9 +180,25 @@ def make_plate(
         country=best.type.country,
         type=best.type.id,
         color=color if color in best.type.colors else best.type.colors[0],  # text says more than light
-        corners=tuple((float(x), float(y)) for x, y in corners),
+        corners=_points(corners),
     )
     return Read(plate, best.places, None if color == "none" else color, 1.0)
+
+
+def _points(corners: Corners) -> tuple[tuple[float, float], ...]:
+    return tuple((float(x), float(y)) for x, y in corners)
+
+
+def apart(quads: Corners) -> list[int]:
+    """Which quads (n, 4, 2), the surest first, do not lie on a surer one by more than half of the smaller."""
+    low, high = quads.min(axis=1), quads.max(axis=1)
+    area = (high - low).prod(axis=1)
+    kept: list[int] = []
+    for i in range(len(quads)):
+        common = np.maximum(np.minimum(high[i], high[kept]) - np.maximum(low[i], low[kept]), 0).prod(axis=1)
+        if (common <= OVERLAP * np.minimum(area[i], area[kept])).all():
+            kept.append(i)
+    return kept
 
 
 def _is_plate(quad: Corners) -> bool:

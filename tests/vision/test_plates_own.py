@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_agent import weights
 from edge_agent.runtime import DriverError
 from edge_agent.vision import plate_types
-from edge_agent.vision.plates_own import OwnPlates, PlateText, Text, make_plate
+from edge_agent.vision.plate_cut import Cut
+from edge_agent.vision.plates_own import OwnPlates, PlateText, Text, apart, make_plate
 from edge_agent.vision.votes import Calibration
 
 CN, PLAIN = plate_types.of_countries(("CN",)), Calibration()
@@ -81,7 +82,7 @@ GOOD = {"labels": json.dumps(LABELS), "colors": json.dumps(COLORS)}
 
 
 def test_chances_are_named_by_the_metadata(tmp_path: Path) -> None:
-    [told] = PlateText(reader(tmp_path / "r.onnx", GOOD), 1).read(np.zeros((60, 200, 3), np.uint8), [CORNERS])
+    [told] = PlateText(reader(tmp_path / "r.onnx", GOOD), 1).read(np.zeros((60, 200, 3), np.uint8), [Cut(CORNERS)])
     assert len(told.places) == 8
     assert told.places[0] == dict.fromkeys(LABELS, 0.25)
     assert told.colors == {"blue": 0.5, "none": 0.5}
@@ -126,3 +127,14 @@ def test_the_models_that_come_along_say_what_they_are() -> None:
     assert plates.find(np.full((200, 300, 3), 128, np.uint8)) == []
     assert plates.find(np.zeros((1, 1, 3), np.uint8)) == []
     assert plates.read_crop(np.zeros((1, 1, 3), np.uint8)) is None
+
+
+def test_a_part_of_a_plate_is_no_plate_beside_it() -> None:
+    plate = np.array([[0, 0], [200, 0], [200, 100], [0, 100]], float)
+    lower_row, beside, below = (
+        plate * (1, 0.4) + np.array((0, 60)),
+        plate + np.array((190, 0)),
+        plate + np.array((0, 60)),
+    )
+    assert apart(np.stack([plate, lower_row, beside, below])) == [0, 2, 3]
+    assert apart(np.zeros((0, 4, 2))) == []

@@ -1,4 +1,7 @@
-"""Crops as the reader gets them: cut out by four corners, or by the upright box around an askew plate, or no plate."""
+"""Crops as the reader gets them: cut out by four corners, or by the upright box around an askew plate, or no plate.
+
+Of plates of two rows the agent lays the rows side by side (edge_agent/vision/plate_cut.py), and so do these.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,21 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from edge_agent.vision.plate_cut import Cut, flatten, whole
 from training.plates.glyphs import DIGITS, LETTERS, PROVINCES, SPECIAL, glyph
 from training.plates.kinds import KINDS, WEIGHTS, Kind, draw_gibberish
 from training.plates.pictures import Known
 from training.plates.render import Floats, Pixels, corners_askew, draw_plate, paste, photograph, texture
 
 WIDTH, HEIGHT = 128, 40  # what the reader takes
-SCENE_WIDTH = 160
+SCENE_WIDTH, SCENE_HEIGHT, TWO_ROWS_HEIGHT = 160, 50, 80  # what is cut out by corners before it is made to fit
 NO_PLATE = 0.07  # share of crops without one
 FROM_CORNERS = 0.45  # share of plates cut out by their corners; the others by a box
 FEWEST_PX = 60  # the narrowest plate that a person still reads
 
 
 class Crop(NamedTuple):
-    """BGR pixels (HEIGHT, WIDTH, 3), what the plate says ("" where there is none), and its kind."""
+    """BGR pixels, what the plate says ("" where there is none), and its kind."""
 
     pixels: Pixels
     text: str
@@ -35,21 +39,40 @@ def render_crop(
     text: str | None = None,
     gibberish: float = 0.0,
 ) -> Crop:
-    """One crop; of no plate now and then, unless a kind is asked for; a share of the texts may be gibberish."""
+    """One crop (HEIGHT, WIDTH, 3), as the reader takes it: see `render_cut`."""
+    crop = render_cut(rng, pictures, kind, text, gibberish)
+    height, width = crop.pixels.shape[:2]
+    if crop.kind and crop.kind.rows == 2:
+        return crop._replace(pixels=flatten(crop.pixels, Cut(whole(width, height), True), WIDTH, HEIGHT))
+    return crop._replace(pixels=_fit(crop.pixels))
+
+
+def render_cut(
+    rng: np.random.Generator,
+    pictures: Sequence[Known] = (),
+    kind: Kind | None = None,
+    text: str | None = None,
+    gibberish: float = 0.0,
+) -> Crop:
+    """What was cut out of a frame, at its own size; of no plate now and then, unless a kind is asked for.
+
+    A share of the texts may be gibberish.
+    """
     if kind is None and rng.random() < NO_PLATE:
-        scene = sign(rng) if rng.random() < 0.4 else background(rng, pictures, SCENE_WIDTH, 50)
-        return Crop(_fit(photograph(rng, scene, FEWEST_PX)), "", None)
+        scene = sign(rng) if rng.random() < 0.4 else background(rng, pictures, SCENE_WIDTH, SCENE_HEIGHT)
+        return Crop(photograph(rng, scene, FEWEST_PX), "", None)
     if kind is None and text is None and rng.random() < gibberish:
         kind = KINDS[rng.choice(len(KINDS), p=WEIGHTS)]
         text = draw_gibberish(rng, kind)
     plate = draw_plate(rng, kind, text)
     if rng.random() < FROM_CORNERS:
-        corners, size = _corners_told(rng), (SCENE_WIDTH, 50)
+        size = (SCENE_WIDTH, SCENE_HEIGHT if plate.kind.rows == 1 else TWO_ROWS_HEIGHT)
+        corners = _corners_told(rng, size)
     else:
         corners, size = _boxed(rng, plate.kind)
     scene = background(rng, pictures, *size)
     paste(scene, plate.pixels, corners)
-    return Crop(_fit(photograph(rng, scene, FEWEST_PX)), plate.text, plate.kind)
+    return Crop(photograph(rng, scene, FEWEST_PX), plate.text, plate.kind)
 
 
 def background(rng: np.random.Generator, pictures: Sequence[Known], width: int, height: int) -> Floats:
@@ -65,12 +88,12 @@ def background(rng: np.random.Generator, pictures: Sequence[Known], width: int, 
     return piece.astype(np.float32)
 
 
-def _corners_told(rng: np.random.Generator) -> Floats:
+def _corners_told(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
     """Corners as a detector tells them: near the rim of the crop, each a little off."""
     margin = rng.uniform(-0.01, 0.06, 2)
     unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
     unit = unit * (1 - 2 * margin) + margin + rng.normal(0, (0.012, 0.04), (4, 2))
-    return (unit * (SCENE_WIDTH, 50)).astype(np.float32)
+    return (unit * size).astype(np.float32)
 
 
 def _boxed(rng: np.random.Generator, kind: Kind) -> tuple[Floats, tuple[int, int]]:

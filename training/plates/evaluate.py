@@ -14,11 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_agent import weights
-from edge_agent.vision import plate_types
-from edge_agent.vision.plates_own import PlateText, make_plate
-from edge_agent.vision.votes import Calibration
-from training.plates.crops import Crop, render_crop
+from edge_agent.vision.plates_own import OwnPlates
+from training.plates.crops import Crop, render_cut
 from training.plates.kinds import KINDS
 from training.plates.render import Pixels
 from training.run import wilson
@@ -27,13 +24,9 @@ SEED, OF_EACH_KIND = 424_242, 60
 GALLERY = (6, 8)
 
 
-def reads(reader: PlateText, pixels: Pixels) -> tuple[str, str]:
+def reads(plates: OwnPlates, pixels: Pixels) -> tuple[str, str]:
     """The text and the colour that the agent tells for a whole crop; "" where it tells no plate."""
-    height, width = pixels.shape[:2]
-    rim = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
-    inner = rim - (rim - rim.mean(axis=0)) * 2 * 0.025 / 0.95  # `read_crop` shows the network the whole crop
-    [text] = reader.read(pixels, [inner])
-    read = make_plate(text, rim, plate_types.of_countries(("CN",)), Calibration())
+    read = plates.read_crop(pixels)
     return (read.plate.text, read.plate.color or "") if read else ("", "")
 
 
@@ -77,11 +70,11 @@ def main() -> None:
     parser.add_argument("--gallery", type=Path)
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    reader = PlateText(weights.path("plate-reader"), 1)
+    reader = OwnPlates(1)
     rendered, failures = list[tuple[Crop, tuple[str, str]]](), list[tuple[Crop, str]]()
     for number, kind in enumerate(KINDS):
         for i in range(OF_EACH_KIND):
-            crop = render_crop(np.random.default_rng([SEED, number, i]), (), kind)
+            crop = render_cut(np.random.default_rng([SEED, number, i]), (), kind)
             said = reads(reader, crop.pixels)
             rendered.append((crop, said))
             if said[0] != crop.text and i % 8 == 0:

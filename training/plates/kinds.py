@@ -75,11 +75,11 @@ _EMBASSY = tuple(_row([45.0] * 7, 12, 4, 34, 25, 90, 440))
 _AUTHORITY_DOT = (_STANDARD[2].x - 17.0, 70.0)
 
 
-def _two_rows(scale: float, lower: int = 5) -> tuple[Slot, ...]:
-    """440 by 220 mm: province and authority above, the serial below; smaller plates are the same, smaller."""
-    upper = [Slot(110, 15, 80, 60), Slot(250, 15, 80, 60)]
-    below = _row([65.0] * lower, 15, 0, 0, 90, 110, 440)
-    return tuple(Slot(*(side * scale for side in slot)) for slot in (*upper, *below))
+def _two_rows(width: float, height: float) -> tuple[Slot, ...]:
+    """On 440 by 220 mm province and authority above, the serial below; other plates are the same in proportion."""
+    slots = [Slot(110, 15, 80, 60), Slot(250, 15, 80, 60), *_row([65.0] * 5, 15, 0, 0, 90, 110, 440)]
+    x, y = width / 440, height / 220
+    return tuple(Slot(slot.x * x, slot.y * y, slot.width * x, slot.height * y) for slot in slots)
 
 
 KINDS = (
@@ -87,11 +87,11 @@ KINDS = (
     Kind("nev_small", "green", BLACK, 480, 140, _NEV, ("paexnnnn", "padnnnnn", "pafnnnnn"), 16),
     Kind("nev_large", "yellow-green", BLACK, 480, 140, _NEV, ("pannnnne", "pannnnnd"), 5),
     Kind("large", "yellow", BLACK, 440, 140, _STANDARD, ("paxxxxx",), 9, dot=_AUTHORITY_DOT),
-    Kind("large_rear", "yellow", BLACK, 440, 220, _two_rows(1), ("paxxxxx",), 8, rows=2, dot=(220, 45)),
-    Kind("trailer", "yellow", BLACK, 440, 220, _two_rows(1), ("paxxxx挂",), 4, rows=2, dot=(220, 45)),
-    Kind("low_speed", "yellow", BLACK, 300, 165, _two_rows(0.72), ("paxxxxx",), 1.5, rows=2),
-    Kind("motorcycle", "yellow", BLACK, 220, 140, _two_rows(0.5), ("paxxxxx",), 1.5, rows=2),
-    Kind("moped", "blue", WHITE, 220, 140, _two_rows(0.5), ("paxxxxx",), 1.5, rows=2),
+    Kind("large_rear", "yellow", BLACK, 440, 220, _two_rows(440, 220), ("paxxxxx",), 8, rows=2, dot=(220, 45)),
+    Kind("trailer", "yellow", BLACK, 440, 220, _two_rows(440, 220), ("paxxxx挂",), 4, rows=2, dot=(220, 45)),
+    Kind("low_speed", "yellow", BLACK, 300, 165, _two_rows(300, 165), ("paxxxxx",), 1.5, rows=2),
+    Kind("motorcycle", "yellow", BLACK, 220, 140, _two_rows(220, 140), ("paxxxxx",), 1.5, rows=2),
+    Kind("moped", "blue", WHITE, 220, 140, _two_rows(220, 140), ("paxxxxx",), 1.5, rows=2),
     Kind("trainer", "yellow", BLACK, 440, 140, _STANDARD, ("paxxxx学",), 3, dot=_AUTHORITY_DOT),
     Kind("police", "white", BLACK, 440, 140, _STANDARD, ("paxxxx警",), 4, red="警", dot=_AUTHORITY_DOT),
     Kind("test", "white", BLACK, 440, 140, _STANDARD, ("paxxxx试",), 1.5, dot=_AUTHORITY_DOT),

@@ -1,7 +1,8 @@
 """The reader's network: a crop becomes the chances of each character at each of eight places, and of each colour.
 
 Each place looks where it wants (a softmax over the feature map, from the features and their position), so askew
-plates and plates of two rows need no rectifying. The network scales its own input: crops come as BGR 0..255.
+plates need no rectifying; of a plate of two rows it gets the rows side by side. The network scales its own input:
+crops come as BGR 0..255.
 """
 
 from __future__ import annotations
