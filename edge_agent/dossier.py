@@ -105,7 +105,12 @@ class Dossiers:
             return
         if fired is not None and fired.id not in self._open:
             await self._begin(fired, shot)
-        if (draft := self._open.get(shot.incident)) is not None:
+        if (draft := self._open.get(shot.incident)) is None:
+            return
+        if shot.role == "lost":
+            self._end(draft, "interrupted", None, shot.gap_s)
+            await self._save(draft)
+        else:
             await self._shoot(draft, shot, frame, tracks)
 
     async def spoken(self, spoken: Spoken) -> None:
@@ -224,11 +229,12 @@ class Dossiers:
             self._health.failed("sets", error)
             draft.body["missing"].append({"role": role, "why": str(error)})
         if shot.role in ("exit", "stayed"):
-            left = shot.role == "exit"
-            draft.over_s = self._clock.wall()
-            draft.body |= {"outcome": "left" if left else "stayed", "ended": rfc3339(frame.wall_s)}
-            draft.body["gap_s"] = round(shot.gap_s, 3)
+            self._end(draft, "left" if shot.role == "exit" else "stayed", rfc3339(frame.wall_s), shot.gap_s)
         await self._save(draft)
+
+    def _end(self, draft: Draft, outcome: str, ended: str | None, gap_s: float) -> None:
+        draft.over_s = self._clock.wall()
+        draft.body |= {"outcome": outcome, "ended": ended, "gap_s": round(gap_s, 3)}
 
     async def _crop(self, draft: Draft, frame: Frame, plate: Plate, box: tuple[float, float, float, float]) -> None:
         """The plate's best shot: it stands where it was read, as long as that is on the vehicle still."""
@@ -250,6 +256,7 @@ class Dossiers:
     async def _close(self, draft: Draft) -> None:
         """Sign it, on disk first, and hand it over."""
         if draft.clip:
+            draft.clip = False
             draft.body["missing"].append({"role": "clip", "why": "was not cut in time"})
         file = self._dir / f"{draft.incident}{manifest.SUFFIX}"
         data = await asyncio.to_thread(self._sign, draft, file)
@@ -259,16 +266,19 @@ class Dossiers:
         log.info("evidence set %s is closed: %s", draft.incident, draft.body.get("outcome"))
 
     def _sign(self, draft: Draft, file: Path) -> bytes:
-        seq, prev = head(self._dir)
-        body = draft.body | {"closed": rfc3339(self._clock.wall())}
-        found = manifest.signed(body, seq=seq + 1, prev=prev, key=keys.device_key(self._data_dir))
-        data = json.dumps(found, ensure_ascii=False, indent=1).encode()
-        _write(file, data)
-        _write(self._dir / HEAD, json.dumps({"seq": seq + 1, "hash": found["hash"]}).encode())
-        facts = {"incident": draft.incident, "number": seq + 1, "hash": found["hash"]}
+        """What a kill left signed, or the books did not take, is not signed anew: its place in the chain would be lost."""
+        if not file.is_file():
+            seq, prev = head(self._dir)
+            body = draft.body | {"closed": rfc3339(self._clock.wall())}
+            found = manifest.signed(body, seq=seq + 1, prev=prev, key=keys.device_key(self._data_dir))
+            _write(file, json.dumps(found, ensure_ascii=False, indent=1).encode())
+        found = manifest.read(file)
+        newest, digest = head(self._dir)
+        _write(self._dir / HEAD, json.dumps({"seq": newest, "hash": digest}).encode())
+        facts = {"incident": draft.incident, "number": found["seq"], "hash": found["hash"]}
         self._audit.append([("set.signed", "agent", facts)])
         (self._dir / f".{draft.incident}.draft").unlink(missing_ok=True)
-        return data
+        return file.read_bytes()
 
     async def _keep(self, draft: Draft, facts: Mapping[str, Any], wall_s: float) -> None:
         """Hand a file over to the books, by what the manifest says of it."""
@@ -298,9 +308,12 @@ def head(directory: Path) -> tuple[int, str]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         log.error("%s: %s; the manifests themselves tell where it stood", directory / HEAD, error)
     for file in directory.glob(f"*{manifest.SUFFIX}"):
-        one = manifest.read(file)
-        if int(one["seq"]) > seq:
-            seq, digest = int(one["seq"]), str(one["hash"])
+        try:
+            one = manifest.read(file)
+            if int(one["seq"]) > seq:
+                seq, digest = int(one["seq"]), str(one["hash"])
+        except (DriverError, ValueError, KeyError, TypeError) as error:  # `verify` names it; the others go on
+            log.error("%s: %s; the chain goes on from the others", file, error)
     return seq, digest
 
 

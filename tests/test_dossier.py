@@ -164,6 +164,37 @@ async def test_a_restart_closes_what_it_finds_open_and_says_so(tmp_path: Path) -
     assert found["missing"] == [{"role": "clip", "why": "the agent stopped before it was cut"}]
 
 
+async def test_a_kill_after_the_signature_costs_no_place_in_the_chain(parked: World, tmp_path: Path) -> None:
+    draft = next((tmp_path / "sets").glob(".*.draft"))
+    data = draft.read_bytes()
+    first = await parked.closed()
+    draft.write_bytes(data)  # the manifest was written, and then the power failed
+    again = await World(tmp_path).closed()
+    assert (again["seq"], again["hash"]) == (1, first["hash"])
+    assert main(["evidence", "verify", "--data-dir", str(tmp_path)]) == 0
+
+
+async def test_a_damaged_manifest_keeps_no_other_set_open(parked: World, tmp_path: Path) -> None:
+    (tmp_path / "sets" / "x.manifest.json").write_bytes(b"{")
+    (tmp_path / "sets" / "y.manifest.json").write_text(json.dumps({"type": manifest.TYPE}))
+    for draft in list(parked.sets._open.values()):
+        await parked.sets._close(draft)
+    (file,) = (tmp_path / "sets").glob("0*.manifest.json")
+    assert manifest.check(file, None, [tmp_path / "clips"]).faults == ()
+
+
+async def test_after_a_blind_spell_nobody_signs_that_it_left(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for n in range(14):
+        await world.see(n / 2)
+    (draft,) = world.sets._open.values()
+    draft.clip = False
+    await world.see(100.0)  # there it stands, after a minute and a half without a picture
+    found = await world.closed()
+    assert (found["outcome"], found["ended"]) == ("interrupted", None)
+    assert [one["role"] for one in found["files"] if one["role"] != "plate"] == ["entry", "photo1", "photo2"]
+
+
 async def test_what_could_not_be_kept_is_named(tmp_path: Path) -> None:
     world = World(tmp_path)
     for n in range(8):

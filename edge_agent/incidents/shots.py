@@ -8,19 +8,20 @@ from typing import Literal
 from msgspec import Struct
 
 from edge_agent import config
-from edge_agent.incidents.stays import SETTLE_S, Stay
+from edge_agent.incidents.stays import BLIND_S, SETTLE_S, Stay
 from edge_agent.incidents.watch import EPSILON_S, Key, key_of
 from edge_agent.incidents.zones import Spot, apart, spot_of
 from edge_agent.messages import Track, Tracks
 
 MAX_STAYS = 16  # whose entry is held in memory; of more, those who came first
 
-Role = Literal["entry", "photo", "exit", "stayed"]
+Role = Literal["entry", "photo", "exit", "stayed", "lost"]
 
 
 class Shot(Struct, frozen=True, kw_only=True):
     """A photograph of a stay, from the frame that was judged; `exit` and `stayed` (beyond the grace) are its last.
 
+    After so long without frames that nobody knows whether it left, there is nothing to photograph: it is `lost`.
     The entry of a stay that ends before its rule fires is to be thrown away: that is `over`.
     """
 
@@ -54,10 +55,13 @@ class ShotPlan:
         assert rule.evidence is not None
         self._id, self._wanted = rule.id, rule.evidence
         self._open: dict[int, _Open] = {}
+        self._at_s: float | None = None
 
     def update(self, tracks: Tracks, stays: Iterable[Stay], fired: Mapping[int, str]) -> list[Shot]:
         """What to photograph in this frame; `fired` names the incidents of the stays whose rule fired in it."""
         now, shots = tracks.at_s, list[Shot]()
+        blind = self._at_s is not None and not 0 <= now - self._at_s <= BLIND_S  # or a video that began again
+        self._at_s = now
         seen = {key_of(track): track for track in tracks.tracks if track.seen}
         here: dict[int, tuple[Stay, Track | None]] = {}
         for stay in stays:
@@ -68,8 +72,9 @@ class ShotPlan:
             shots += self._go_on(name, stay, track, fired.get(name), now)
         for name in [name for name in self._open if name not in here]:
             one = self._open.pop(name)
+            role: Literal["lost", "exit"] = "lost" if blind else "exit"
             if not one.closed:
-                shots.append(self._shot("exit" if one.incident else "over", name, one, seen.get(one.key)))
+                shots.append(self._shot(role if one.incident else "over", name, one, seen.get(one.key)))
         return shots
 
     def _go_on(self, name: int, stay: Stay, track: Track | None, incident: str | None, now: float) -> list[Shot]:

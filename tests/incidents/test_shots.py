@@ -58,6 +58,11 @@ def test_a_car_that_stays_is_photographed_until_its_grace_is_over_and_no_longer(
     ]
 
 
+def test_after_a_blind_spell_it_is_lost_and_nothing_is_photographed_as_its_exit() -> None:
+    told = play([frame(n / 2, (1, 400.0, 0.0)) for n in range(60)] + [frame(90.0, (1, 400.0, 0.0)), frame(90.5)])
+    assert times(told) == [("entry", 1.0), ("photo", 20.0), ("lost", 90.0)]
+
+
 def test_who_leaves_before_the_rule_fires_is_forgotten() -> None:
     told = play([frame(n / 2, (1, 400.0, 0.0)) for n in range(20)] + [frame(10 + n / 2) for n in range(20)])
     assert times(told) == [("entry", 1.0), ("over", 15.0)]
