@@ -18,6 +18,7 @@ from edge_agent.flight.schedule import LedgerState, Missed
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
 
 PREEMPTED = "preempted"  # ends a run: its flight goes on as another one
+MOST_UNSENT = 100  # refusals of what rules ask for, hour by hour, while nobody takes them
 
 
 class Breakpoint(Struct, frozen=True, kw_only=True):
@@ -208,7 +209,12 @@ class Logbook:
         )  # fmt: skip
 
     def decline(self, route: str, by: str, refusal: Refusal, run: str, wall: float) -> None:
-        """A flight that a rule asked for and that is not flown: an event of a run that never was."""
+        """A flight that a rule asked for and that is not flown: an event of a run that never was.
+
+        While nobody takes events (there is no link to the vehicle), the first `MOST_UNSENT` are enough.
+        """
+        if len(self._state.unsent) >= MOST_UNSENT:
+            return
         self._state.unsent.append(
             FlightEvent(
                 run=run, route=route, seq=1, phase="missed", previous="planned", cause=str(refusal), by=by, wall_s=wall,

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from edge_agent import config, geo, response
 from edge_agent.flight import route, scene
+from edge_agent.flight.logbook import MOST_UNSENT
 from edge_agent.messages import Dispatch, Fix, Refusal
 from tests.flight.conftest import LAT, LON
 from tests.flight.test_dispatch import ends, order, send, take_off
@@ -85,6 +86,12 @@ def test_what_is_refused_to_a_person_is_refused_to_a_rule(world):
     assert ask(world, nowhere) is nowhere
     ends(world)
     assert "preempted" not in world.phases()
+
+
+def test_what_rules_ask_for_while_the_vehicle_is_away_does_not_pile_up(world):
+    for _ in range(3 * MOST_UNSENT):
+        assert isinstance(ask(world, order(), take_off=True), Refusal)
+    assert len(world.commander.logbook.unsent) == MOST_UNSENT
 
 
 def test_an_orbit_that_leaves_the_fence_is_refused_where_its_middle_is_within(make_world):
