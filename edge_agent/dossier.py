@@ -266,7 +266,7 @@ class Dossiers:
         log.info("evidence set %s is closed: %s", draft.incident, draft.body.get("outcome"))
 
     def _sign(self, draft: Draft, file: Path) -> bytes:
-        """What a kill left signed, or the books did not take, is not signed anew: its place in the chain would be lost."""
+        """What a kill left signed, or the books did not take, is not signed anew: its place in the chain would go."""
         if not file.is_file():
             seq, prev = head(self._dir)
             body = draft.body | {"closed": rfc3339(self._clock.wall())}

@@ -28,10 +28,11 @@ def posed(message: Message, heard_s: float) -> Posed | None:
     boot_s = message.time_boot_ms / 1000
     match number:
         case mavlink.MAVLINK_MSG_ID_ATTITUDE:
+            roll, pitch, yaw = message.roll, message.pitch, message.yaw
             rates = (message.rollspeed, message.pitchspeed, message.yawspeed)
-            return Attitude(
-                heard_s=heard_s, boot_s=boot_s, roll=message.roll, pitch=message.pitch, yaw=message.yaw, rates=rates
-            )
+            if not all(map(math.isfinite, (roll, pitch, yaw, *rates))):
+                return None  # a filter that diverged: it points nowhere
+            return Attitude(heard_s=heard_s, boot_s=boot_s, roll=roll, pitch=pitch, yaw=yaw, rates=rates)
         case mavlink.MAVLINK_MSG_ID_GLOBAL_POSITION_INT if (message.lat, message.lon) != (0, 0):
             return Position(
                 heard_s=heard_s,

@@ -60,6 +60,14 @@ def test_a_gimbal_that_does_not_know_says_nothing(q: list[float]) -> None:
     assert said(mavlink.MAVLink_gimbal_device_attitude_status_message(0, 0, 9000, 0, q, 0, 0, 0, 0)) == []
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("at", range(6))
+def test_a_filter_that_diverged_points_nowhere(bad: float, at: int) -> None:
+    angles = [0.1, -0.2, 3.0, 0.0, 0.0, 0.0]
+    angles[at] = bad
+    assert said(mavlink.MAVLink_attitude_message(12_345, *angles)) == []
+
+
 def test_a_place_that_is_not_known_is_none_and_other_messages_are_no_pose() -> None:
     nowhere = mavlink.MAVLink_global_position_int_message(1, 0, 0, 0, 0, 0, 0, 0, 0)
     assert said(nowhere) == []
