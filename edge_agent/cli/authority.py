@@ -35,8 +35,10 @@ def configure(commands: Any) -> None:
     run.add_argument("--name", action="append", default=[], metavar="HOST", help="what devices call this server")
     run.add_argument("--broker", action="append", default=[], metavar="HOST:PORT", help="what devices report to")
     claim = verbs.add_parser("claim", help="issue a claim: one device, once")
-    claim.add_argument("device", metavar="ID", help="what the device is to be called")
-    claim.add_argument("--server", required=True, metavar="HOST[:PORT]", help="how the device reaches this CA")
+    claim.add_argument("device", type=_id, metavar="ID", help="what the device is to be called")
+    claim.add_argument(
+        "--server", type=_server, required=True, metavar="HOST[:PORT]", help="how the device reaches this CA"
+    )
     claim.add_argument("--board", default="", metavar="SERIAL", help="only for the board with this serial number")
     claim.add_argument(
         "--hours", type=_hours, default=24.0, metavar="H", help="good for so long (default: %(default)g)"
@@ -83,7 +85,7 @@ def main(args: argparse.Namespace) -> int:
             case "crl":
                 told = _write({args.out: ca.crl(now)})
             case "server":
-                told = _server(args, ca, now)
+                told = _write(ca.issue_server(_names(args.names), now, args.out))
             case _:
                 return _list(args, ca)
     finally:
@@ -119,7 +121,7 @@ async def _run(args: argparse.Namespace, ca: Authority) -> int:
 def _claim(args: argparse.Namespace, ca: Authority, now: datetime) -> dict[str, Any]:
     from edge_agent.claim import Claim
 
-    host, port = _address(args.server, default=PORT)
+    host, port = args.server
     if args.site_config is not None:
         try:
             ca.set_config(args.device, args.site_config.read_text(encoding="utf-8"))
@@ -131,12 +133,8 @@ def _claim(args: argparse.Namespace, ca: Authority, now: datetime) -> dict[str, 
     if args.label is not None:
         from edge_agent.device.label import label_png
 
-        told |= _write({args.label: label_png(text, (args.device,))})
+        told |= _write({args.label: label_png(text, (args.device,))}, private=True)  # whoever reads it may enrol
     return told
-
-
-def _server(args: argparse.Namespace, ca: Authority, now: datetime) -> dict[str, Any]:
-    return _write(ca.issue_server(_names(args.names), now, args.out))
 
 
 def _list(args: argparse.Namespace, ca: Authority) -> int:
@@ -152,13 +150,13 @@ def _list(args: argparse.Namespace, ca: Authority) -> int:
     return 0
 
 
-def _write(files: dict[Path, bytes]) -> dict[str, Any]:
+def _write(files: dict[Path, bytes], *, private: bool = False) -> dict[str, Any]:
     from edge_agent.files import write_durably
 
     for file, data in files.items():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_durably(file, data, mode=0o600 if file.suffix == ".key" else 0o644)
+            write_durably(file, data, mode=0o600 if private or file.suffix == ".key" else 0o644)
         except OSError as error:
             raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
     return {"written": ", ".join(map(str, files))}
@@ -185,6 +183,22 @@ def _address(text: str, default: int | None = None) -> tuple[str, int]:
     if not host or not port.isdecimal() or not 0 <= int(port) < 65536:
         raise argparse.ArgumentTypeError(f"HOST:PORT is wanted, as 0.0.0.0:{PORT}; got {text!r}")
     return host.strip("[]"), int(port)
+
+
+def _server(text: str) -> tuple[str, int]:
+    return _address(text, default=PORT)
+
+
+def _id(text: str) -> str:
+    """What a configuration may call a device: brokers take it for a user name and a topic."""
+    import msgspec
+
+    from edge_agent.config import Id
+
+    try:
+        return msgspec.convert(text, Id)
+    except msgspec.ValidationError:
+        raise argparse.ArgumentTypeError(f"up to 64 of A-Z, a-z, 0-9, _ and - are wanted, got {text!r}") from None
 
 
 def _hours(text: str) -> float:

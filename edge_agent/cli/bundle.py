@@ -131,7 +131,7 @@ def _parts(
     for record in _newest(data_dir / "runs", "*.jsonl", args.flights):
         yield f"flights/{record.name}", _text(record)
     for name in ("audit.jsonl", "desired.json", "cases.json"):
-        if (data_dir / name).is_file():
+        if (data_dir / name).is_file() and not (data_dir / name).is_symlink():
             yield f"records/{name}", _text(data_dir / name)
     yield "records/files.txt", _listing(data_dir)
 
@@ -204,7 +204,9 @@ def _faults(settings: config.Agent) -> str:
 
 
 def _newest(folder: Path, pattern: str, count: int) -> list[Path]:
-    found = sorted((path for path in folder.glob(pattern) if path.is_file()), key=lambda path: path.stat().st_mtime)
+    """Of the service's own; root follows no link that the service has put there."""
+    there = (path for path in folder.glob(pattern) if path.is_file() and not path.is_symlink())
+    found = sorted(there, key=lambda path: path.stat().st_mtime)
     return found[-count:] if count > 0 else []
 
 

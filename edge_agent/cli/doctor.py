@@ -26,6 +26,7 @@ exit codes:
    1  a warning
    2  a failure (or a wrong command line)
 """
+EX_FAILURE = 2
 SIGNS = {"ok": "ok  ", "warning": "WARN", "failure": "FAIL", "unknown": "  ? "}
 
 
@@ -48,6 +49,9 @@ def main(args: argparse.Namespace) -> int:
     """The exit codes stand in `--help`."""
     from edge_agent.device.doctor import mend, table
 
+    if not args.root.is_dir():
+        print(f"--root {args.root}: is no directory; name where the card's root is mounted", file=sys.stderr)
+        return EX_FAILURE
     facts, settings = gather(args)
     findings = table.examine(facts)
     done: list[dict[str, Any]] = []

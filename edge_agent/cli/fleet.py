@@ -33,7 +33,7 @@ one for each key that differs from device to device, as `site.lat`. Without --ca
 
 exit codes:
    0  made
-   1  some were there already (--force makes them anew, with new claims)
+   1  it was there already (--force makes it anew, with a new claim); of a CSV those are left out, and it is 0
    2  wrong command line
   69  a file, the CA or the card cannot be read or written
   78  the site file, the template or a line of the CSV is wrong; nothing was made
@@ -95,7 +95,8 @@ def _new(args: argparse.Namespace) -> int:
         raise config.ConfigError(args.site, [str(error)]) from None
     template = _toml(args.site.parent / bench.template) if bench.template is not None else {}
     devices = _devices(args)
-    configs = {one.id: _config(args, template, site, one) for one in devices}
+    configs = _configs(args, template, site, devices)
+    _ready(args, bench)
     if args.dry_run:
         rows = [{"device": one.id, "state": "would", "board": one.board} for one in devices]
         return _tell(args, rows)
@@ -106,6 +107,43 @@ def _new(args: argparse.Namespace) -> int:
         if authority is not None:
             authority.close()
     return _tell(args, rows)
+
+
+def _configs(
+    args: argparse.Namespace, template: dict[str, Any], site: dict[str, Any], devices: list[Device]
+) -> dict[str, str]:
+    """The text of every device's agent.toml; ConfigError with the faults of all of them."""
+    texts: dict[str, str] = {}
+    faults: list[str] = []
+    for one in devices:
+        try:
+            texts[one.id] = _config(args, template, site, one)
+        except config.ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise config.ConfigError(args.csv or args.site, faults)
+    return texts
+
+
+def _ready(args: argparse.Namespace, bench: Bench) -> None:
+    """What all devices need, looked at before the first is made: the CA's hash, the Wi-Fi's password, the card."""
+    from edge_agent import claim
+    from edge_agent.device import card
+
+    try:
+        pin = None if bench.ca_sha256 is None else claim.sha256_hex(bench.ca_sha256)
+    except ValueError as error:
+        raise config.ConfigError(args.site, [f"fleet.ca_sha256: {error}"]) from None
+    if args.ca is None and pin is None:
+        raise config.ConfigError(
+            args.site, ["fleet.ca_sha256: required without --ca DIR: by it the device knows the CA"]
+        )
+    if args.ca is None and pin == "0" * 64:
+        print(f"{args.site}: fleet.ca_sha256 is the example's: no CA has it, and no device will enrol", file=sys.stderr)
+    if bench.wifi_password_file is not None and "\n" in _read(args.site.parent / bench.wifi_password_file):
+        raise config.ConfigError(args.site, [f"fleet.wifi_password_file: {bench.wifi_password_file} has several lines"])
+    if args.card is not None and not args.card.is_dir():
+        card.fat_offset(args.card)
 
 
 def _config(args: argparse.Namespace, template: dict[str, Any], site: dict[str, Any], device: Device) -> str:
@@ -143,10 +181,7 @@ def _make(
     if (out / "agent.toml").exists() and not args.force:
         return {**row, "state": "there", "claim": _read(out / "claim.txt")}
     pin = authority.sha256 if authority is not None else bench.ca_sha256
-    if pin is None:
-        raise config.ConfigError(
-            args.site, ["fleet.ca_sha256: required without --ca DIR: by it the device knows the CA"]
-        )
+    assert pin is not None
     until = datetime.now(UTC) + timedelta(hours=bench.claim_hours)
     code = claim.new_code()
     made = claim.Claim(host=bench.ca_host, port=bench.ca_port, ca_sha256=claim.sha256_hex(pin), code=code)
@@ -201,10 +236,16 @@ def _devices(args: argparse.Namespace) -> list[Device]:
         try:
             with args.csv.open(encoding="utf-8-sig", newline="") as stream:
                 rows = list(csv.DictReader(stream))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DriverError(f"{args.csv}: cannot be read: {error}") from None
+        except OSError as error:
+            raise DriverError(f"{args.csv}: cannot be read: {error.strerror}") from None
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise config.ConfigError(args.csv, [f"is no CSV in UTF-8: {error}"]) from None
     devices: list[Device] = []
     faults: list[str] = [] if rows else ["holds no device: a line with `id,board,site.lat,…` and one for each"]
+    if rows and "id" not in rows[0]:
+        raise config.ConfigError(
+            args.csv or args.site, [f"line 1: has no column `id`, but {', '.join(map(str, rows[0]))}"]
+        )
     for number, row in enumerate(rows, 2):
         where = f"line {number}: " if args.csv is not None else ""
         values = {key: _value(text) for key, text in row.items() if key not in ("id", "board") and text}

@@ -49,7 +49,10 @@ def main(args: argparse.Namespace) -> int:
         print_json({"certificate": str(out), "files": told["count"], "bytes": told["bytes"]})
     else:
         print(f"{told['count']} files, {told['bytes']} bytes are deleted; the certificate of deletion is {out}")
-        print(f"{file} stays: it holds no secret. Revoke the device at the CA: edge-agent centre ca revoke {device}")
+        if file.is_file():
+            print(f"{file} stays: it holds no secret")
+        if device:
+            print(f"revoke the device at the CA: edge-agent centre ca revoke {device}")
     return 0
 
 

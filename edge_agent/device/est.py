@@ -124,7 +124,7 @@ def _ask(
             f"{host}:{port}: its certificate is not of the CA that this device trusts, or for another name:"
             f" {error.verify_message}; if the CA was made anew, enrol with a claim of the new one"
         ) from None
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, UnicodeError, http.client.HTTPException) as error:  # UnicodeError: of a name that can be none
         raise DriverError(f"{host}:{port}: the CA cannot be reached: {error}; check network and address") from None
     finally:
         connection.close()

@@ -24,23 +24,23 @@ IDENTITY = "/var/lib/edge-agent/identity"
 KERNEL_RUN = (
     "systemd.run=/boot/firmware/firstrun.sh systemd.run_success_action=reboot systemd.unit=kernel-command-line.target"
 )
-Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*$")]
+Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
 
 class Bench(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[fleet] of a site file: where devices enrol, what they install, who may log in, how they get on the network."""
 
-    ca_host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:_-]+$")]
+    ca_host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:_-]+\Z")]
     ca_port: Port = 8470
-    ca_sha256: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f:]{64,95}$")] | None = None  # or --ca DIR
+    ca_sha256: Annotated[str, Meta(pattern=r"^[0-9A-Fa-f:]{64,95}\Z")] | None = None  # or --ca DIR
     template: str | None = None  # a configuration that the site's own is laid over; relative to the site file
     claim_hours: Annotated[float, Meta(gt=0, le=2160)] = 72.0
     package: Line = "edge-agent"  # what pip installs; wheels in edge-agent/ on the card go first
-    user: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,30}$")] = "technician"
+    user: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,30}\Z")] = "technician"
     ssh_keys: tuple[Line, ...] = ()
     wifi_ssid: Line | None = None
     wifi_password_file: str | None = None  # relative to the site file
-    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")] = "CN"
+    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")] = "CN"
 
 
 class Device(Struct, frozen=True, kw_only=True):
@@ -71,7 +71,9 @@ def configured(template: Mapping[str, Any], site: Mapping[str, Any], device: Dev
             if not isinstance(at, dict):
                 raise ValueError(f"{dotted}: {key} is no table of the configuration")
         at[last] = value
-    table.setdefault("site", {})["device"] = device.id
+    if not isinstance(table.setdefault("site", {}), dict):
+        raise ValueError("site is no table of the configuration")
+    table["site"]["device"] = device.id
     table["data_dir"] = "/var/lib/edge-agent"
     mqtt = table.get("mqtt")
     if isinstance(mqtt, dict) and not mqtt.get("plain"):

@@ -219,3 +219,13 @@ def test_a_mounted_card_is_looked_at_in_place_of_this_system(root: Path, capsys:
     found = {one["id"]: one for one in told["findings"]}
     assert code == 2 and found["board.disk_errors"]["what"] == "ext4 has met 2 errors"
     assert found["software.config"]["what"] == "there is no configuration"
+
+
+def test_what_no_configuration_says_is_not_judged_and_a_card_that_is_not_there_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, told = doctor(capsys, "--root", str(tmp_path))
+    states = {one["id"]: one["state"] for one in told["findings"]}
+    assert {states[f"software.{name}"] for name in ("simulated", "ballast", "leftovers")} == {"unknown"}
+    assert main(["doctor", "--root", str(tmp_path / "none")]) == 2
+    assert "none: is no directory" in capsys.readouterr().err

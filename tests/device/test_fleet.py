@@ -131,6 +131,9 @@ def test_a_csv_makes_as_many_as_it_names_and_the_ca_knows_each_by_its_hash(
         ("id,site.name\nhost,x\n", "level of the topics"),
         ("id,site.nmae\nEA-1,x\n", "did you mean `name`"),
         ("id,camera.x.y\nEA-1,3\n", "camera is no table"),
+        ("id,site\nEA-1,3\n", "EA-1: site is no table"),
+        ("name,board\nEA-1,3\n", "line 1: has no column `id`, but name, board"),
+        ("id,site.nmae\nEA-1,x\nEA-2,x\n", "EA-2: site.nmae"),
     ],
 )
 def test_a_bad_csv_makes_nothing(
@@ -143,6 +146,42 @@ def test_a_bad_csv_makes_nothing(
     )
     assert why in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("sha", "args", "code", "why"),
+    [
+        ("ab" * 33, (), 78, "fleet.ca_sha256: the CA's SHA-256 has 64 hex digits, this has 66"),
+        ("00" * 32, (), 0, "no device will enrol"),
+        ("ab" * 32, ("--card", "none.img"), 69, "none.img: cannot be read"),
+    ],
+)
+def test_what_all_devices_need_is_looked_at_before_the_first_is_made(
+    sha: str, args: tuple[str, ...], code: int, why: str, site: Path, tmp_path: Path, capsys: Any
+) -> None:
+    site.write_text(SITE.format(sha=sha))
+    where = args or ("--out", str(tmp_path / "o"))
+    assert main(["fleet", "new", "EA-7", "--site", str(site), "--dry-run", *where]) == code
+    assert why in capsys.readouterr().err
+    (tmp_path / "wifi").write_text("one\ntwo\n")
+    site.write_text(SITE.format(sha="ab" * 32))
+    assert main(["fleet", "new", "EA-7", "--site", str(site), "--out", str(tmp_path / "o")]) == 78
+    assert "several lines" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_claim_is_for_a_name_that_a_device_may_have_and_its_label_is_its_owners_alone(
+    tmp_path: Path, capsys: Any
+) -> None:
+    ca = ("--dir", str(tmp_path / "ca"))
+    assert main(["centre", "ca", "init", *ca]) == 0
+    label = tmp_path / "EA-7.png"
+    assert main(["centre", "ca", "claim", "EA-7", "--server", "ca.example.org", "--label", str(label), *ca]) == 0
+    assert label.stat().st_mode & 0o777 == 0o600
+    for name, server, why in (("EA/#", "ca.example.org", "A-Z, a-z"), ("EA-8", "ca.example.org:x", "HOST:PORT")):
+        with pytest.raises(SystemExit, match="2"):
+            main(["centre", "ca", "claim", name, "--server", server, *ca])
+        assert why in capsys.readouterr().err
 
 
 def test_a_site_that_names_no_ca_and_a_wrong_key_are_said(site: Path, tmp_path: Path, capsys: Any) -> None:

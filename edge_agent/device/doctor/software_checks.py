@@ -18,6 +18,8 @@ def configuration(s: Software) -> Verdict:
 
 
 def simulated(s: Software) -> Verdict:
+    if s.simulated is None:
+        return unknown("no configuration says what there is")
     if s.simulated:
         return warn(f"simulated: {', '.join(s.simulated)}", "put the real thing into agent.toml before this goes out")
     return ok("nothing is simulated")
@@ -62,6 +64,8 @@ def inodes(s: Software) -> Verdict:
 
 
 def ballast(s: Software) -> Verdict:
+    if s.ballast_mib is None:
+        return unknown("no configuration says how much")
     if not s.ballast_mib:
         return warn("outbox.ballast_mib is 0", "64: on a full disk even deleting needs room")
     if s.ballast_there is None:
@@ -75,6 +79,8 @@ def ballast(s: Software) -> Verdict:
 
 
 def leftovers(s: Software) -> Verdict:
+    if s.leftovers is None:
+        return unknown("there is no data directory yet")
     if s.leftovers:
         return warn(
             f"{len(s.leftovers)} writes were cut off, as {s.leftovers[0]}",
