@@ -112,7 +112,7 @@ test-packages: | $(UV) ## what the tests want: Debian packages (installed where 
 	@tests/peers.sh $(UV) $(PYTHON)
 
 clean: ## forget what was built and installed here
-	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 build/bench/site: bench/requirements.txt | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --target $@ -r $< && touch $@
