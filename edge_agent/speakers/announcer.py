@@ -217,10 +217,10 @@ class Announcer:
         if name in self._queue.stopping:  # before its first sound
             seat.leave()
             return self._ended(record)
-        record = await self._loud_enough(record, name, speaker)
         limit_s = (announcement.for_s if isinstance(sound, Live) else sound.duration_s * 1.5) + SLACK_S
         try:
             async with asyncio.timeout(limit_s) as self._limits[name]:
+                record = await self._loud_enough(record, name, speaker)
                 if isinstance(sound, Live):
                     delivery = await speaker.live(sound, announcement.id, seat.ready)
                 else:
@@ -373,7 +373,10 @@ class Announcer:
         for name, speaker in self._speakers.items():
             percent = min(self._sections[name].volume_pct, self._rules.max_volume_pct)
             if percent < 100:
-                await speaker.volume(percent)
+                try:
+                    await speaker.volume(percent)
+                except DriverError as error:  # the others speak all the same
+                    self._health.set(f"speaker {name}", f"failed: {error}")
 
     async def _ask_health(self) -> None:
         """Ask each speaker now and then, without a sound, so that a dead one is known before it is needed."""

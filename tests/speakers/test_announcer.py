@@ -465,3 +465,33 @@ async def test_the_noise_around_a_speaker_sets_how_loud_it_is_and_stands_in_the_
     [record] = desk.spoken
     assert (record.outcome, record.volume_pct, record.noise_dbfs) == ("delivered", 35.0, -52.5)
     assert desk.speakers["a"].loudness == pytest.approx(0.35)
+
+
+async def test_a_speaker_that_takes_no_volume_is_a_fault_of_its_own_and_the_others_speak(tmp_path: Path) -> None:
+    class Stiff(Faulty):
+        async def volume(self, percent: float) -> None:
+            raise DriverError(f"speaker {self.name}: no knob")
+
+    class Quiet:
+        def noise_dbfs(self) -> float:
+            return -52.5
+
+        def since(self, at_s: float) -> tuple[float, np.ndarray]:
+            return at_s, np.zeros(0)
+
+    desk = Desk(tmp_path, Stiff("stiff", ""))
+    ambient = config.Ambient(quiet_dbfs=-60, loud_dbfs=-30, least_pct=20)
+    desk.announcer = Announcer(
+        desk.speakers,
+        desk.voice,
+        clock=CLOCK,
+        health=desk.health,
+        on_spoken=desk.on_spoken,
+        sections={"stiff": config.SimulatedSpeaker(name="stiff", microphone="alsa:x", ambient=ambient)},
+        rules=config.Announcements(max_volume_pct=80),
+        ears={"stiff": Quiet()},
+    )
+    async with running(desk.announcer.run):
+        desk.offer("1", "rule", "stiff", "b")
+        assert await desk.records(2) == [("1", "b", "delivered"), ("1", "stiff", "failed")]
+    assert desk.health.state["speaker stiff"] == "failed: speaker stiff: no knob"
