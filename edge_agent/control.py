@@ -108,7 +108,7 @@ class Control:
     async def _answer(self, line: bytes, by: str) -> dict[str, Any] | Reply:
         try:
             question = msgspec.json.decode(line, type=Question)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Reply(state="rejected", reason=f"not understood: {error}")
         if isinstance(question, Status):
             return self._status()

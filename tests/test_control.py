@@ -106,6 +106,8 @@ async def test_a_socket_left_by_a_killed_agent_is_no_hindrance(tmp_path: Path) -
         b'{"name": "fly"}\n',
         b'{"name": "fly", "route": 1}\n',
         b"[]\n",
+        b'{"name": "fly", "route": "\xff"}\n',
+        b'{"name": "status", "x":' + b"[" * 9000 + b"]" * 9000 + b"}\n",
     ],
 )
 async def test_a_line_that_makes_no_sense_is_refused_and_the_next_is_served(tmp_path: Path, line: bytes) -> None:

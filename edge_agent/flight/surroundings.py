@@ -100,7 +100,7 @@ def _weather(data: bytes, name: str, clock: Clock, age_s: float) -> Weather:
         raise DriverError(f"weather: {name}: more than {BYTES_MAX} bytes; one JSON object is wanted")
     try:
         reading = msgspec.json.decode(data, type=Reading)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DriverError(f"weather: {name}: {error}") from None
     facts: dict[str, Any] = msgspec.structs.asdict(reading)
     return Weather(at_s=clock.monotonic() - age_s - facts.pop("age_s"), source=name, **facts)

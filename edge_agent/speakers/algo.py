@@ -57,7 +57,7 @@ class AlgoSpeaker(Paced):
         answer = await self._ask("GET", "/api/info/status")
         try:
             status = json.loads(answer.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._device.refused("its status is no JSON; is it an Algo, and is its API on?") from None
         return str(status.get("Current Action", "")) if isinstance(status, dict) else ""
 

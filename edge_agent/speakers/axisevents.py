@@ -126,6 +126,6 @@ async def _call(device: Device, name: str) -> dict[str, Any]:
         raise device.refused(answer)
     try:
         found = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DriverError(f"{device.where}: its speaker test answers, but not in JSON") from None
     return found if isinstance(found, dict) else {}

@@ -98,7 +98,7 @@ def receipt_in(answer: Answer) -> Receipt | None:
         return None
     try:
         return msgspec.json.decode(answer.body, type=Receipt)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 DEADLINE_S = 20.0  # for one frame; a model that hangs is the child's fault, not the agent's end
 LARGEST_FRAME = 8192 * 8192 * 3
 LARGEST_ANSWER = 1 << 20
+NO_ANSWER = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LENGTH, _FRAME = struct.Struct("!I"), struct.Struct("!IIf")
 
 
@@ -66,7 +67,7 @@ class ChildDetector:
             link.sendall(_LENGTH.pack(len(head) + pixels.nbytes) + head)
             link.sendall(pixels.tobytes())
             answer = msgspec.json.decode(_receive(link, LARGEST_ANSWER), type=Answer)
-        except (OSError, msgspec.DecodeError, EOFError) as error:
+        except (OSError, EOFError, *NO_ANSWER) as error:
             self._close()
             raise DriverError(f"detector {self.name}: its process at {self._path} was lost: {error}") from None
         if answer.error is not None:
@@ -87,7 +88,7 @@ class ChildDetector:
         try:
             link.connect(str(self._path))
             self.labels = msgspec.json.decode(_receive(link, LARGEST_ANSWER), type=Hello).labels
-        except (OSError, msgspec.DecodeError, EOFError) as error:
+        except (OSError, EOFError, *NO_ANSWER) as error:
             link.close()
             unit = f"edge-agent-detector@{self.name}.socket"
             raise DriverError(f"detector {self.name}: {self._path}: {error}; systemctl enable --now {unit}") from None

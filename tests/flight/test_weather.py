@@ -122,7 +122,10 @@ async def test_a_file_tells_the_weather_and_its_age(tmp_path):
     assert 99 < SystemClock().monotonic() - found.at_s < 160
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"wind_mps": "strong"}', '{"wind_mps": -1}', "{" * 3000])
+DEEP = '{"x":' + "[" * 1500 + "]" * 1500 + "}"
+
+
+@pytest.mark.parametrize("text", [DEEP, "", "[1]", '{"wind_mps": "strong"}', '{"wind_mps": -1}', "{" * 3000])
 async def test_a_file_that_is_no_weather_is_named(tmp_path, text):
     file = tmp_path / "weather.json"
     file.write_text(text)

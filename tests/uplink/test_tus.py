@@ -70,5 +70,6 @@ def test_only_a_json_receipt_is_a_receipt() -> None:
     assert found is not None
     assert (found.sha256, found.bytes) == ("00", 1)
     assert receipt_in(Answer(200, {"content-type": "image/jpeg"}, body)) is None
-    for wrong in (b"", b"\xff", b"{}", b'{"type":"tus","url":"x"}', b'{"type":"receipt","id":"u"}', b"[1"):
+    deep = b'{"x":' + b"[" * 9000 + b"]" * 9000 + b"}"
+    for wrong in (deep, b"", b"\xff", b"{}", b'{"type":"tus","url":"x"}', b'{"type":"receipt","id":"u"}', b"[1"):
         assert receipt_in(Answer(200, {"content-type": "application/json"}, wrong)) is None

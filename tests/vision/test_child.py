@@ -97,6 +97,8 @@ def test_a_child_that_died_is_a_fault_and_the_next_one_goes_on(path, at):
         b'{"found":[{"label":"person","score":0.9,"box":[3,2,1,4]}]}',
         b'{"found":"' + b"A" * 100 + b'"}',
         b"\xff",
+        b'{"error":"\xff\xfe"}',
+        b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )
 def test_what_no_detector_answers_is_not_believed(path, at, answer):
