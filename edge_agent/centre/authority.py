@@ -8,6 +8,7 @@ so that an answer lost on the way (or to a power cut) costs nothing, and anybody
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from edge_agent.runtime import DriverError
 
 DAYS, SERVER_DAYS, ROOT_DAYS, CLAIM_HOURS = 60.0, 365, 3650, 24.0
 BUSY_MS = 10_000
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
@@ -110,13 +112,22 @@ class Authority:
     def import_claims(self, file: Path) -> int:
         """The claims of a `claims.jsonl`, as `edge-agent fleet new` writes it; how many it holds."""
         try:
-            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-            for row in rows:
-                until_s = datetime.fromisoformat(row["not_after"]).timestamp()
-                self.admit(claim.sha256_hex(row["code_sha256"]), str(row["device"]), str(row["board"]), until_s)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
             raise DriverError(f"{file}: is no list of claims: {error}") from None
-        return len(rows)
+        found: list[tuple[str, str, str, float]] = []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                until_s = datetime.fromisoformat(row["not_after"]).timestamp()
+                found.append((claim.sha256_hex(row["code_sha256"]), str(row["device"]), str(row["board"]), until_s))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DriverError(f"{file}: line {number} is no claim: {error}; nothing was taken in") from None
+        for one in found:
+            self.admit(*one)
+        return len(found)
 
     def enrol(self, device: str, code: str, csr: bytes, now: datetime) -> x509.Certificate | Refusal:
         """A certificate for whoever shows the claim of this device, once; ValueError where `csr` is no request."""
@@ -292,10 +303,9 @@ class Authority:
         return x509.load_der_x509_certificate(row[0])
 
     def _refused(self, device: str, refusal: Refusal, now: datetime) -> Refusal:
-        """Write it down; what strangers can cause stays bounded."""
-        self._db.execute(
-            "INSERT INTO refused VALUES (?,?,?,?)", (now.timestamp(), device[:64], refusal.gate, str(refusal))
-        )
+        """Write it down; what strangers can cause stays bounded, and does not drive the terminal that it is read on."""
+        device, why = (CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text) for text in (device[:64], str(refusal)[:1000]))
+        self._db.execute("INSERT INTO refused VALUES (?,?,?,?)", (now.timestamp(), device, refusal.gate, why))
         self._db.execute("DELETE FROM refused WHERE rowid <= (SELECT max(rowid) - 10000 FROM refused)")
         return refusal
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sys
 import tomllib
 from datetime import UTC, datetime, timedelta
@@ -223,6 +224,8 @@ def _register(
     }
     with ((args.out or Path()) / "claims.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(line) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _devices(args: argparse.Namespace) -> list[Device]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 import ssl
 from collections.abc import Callable
 from datetime import datetime
@@ -27,6 +28,7 @@ SITE = "/.well-known/edge-agent/site"
 NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of <openssl/x509_vfy.h>: `now` judges the dates
 TIMEOUT_S = 20.0
 MAX_ANSWER = 256 * 1024
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # what a stranger answers does not drive the technician's terminal
 REFUSED = (400, 401, 403, 404)
 
 
@@ -130,7 +132,8 @@ def _ask(
         connection.close()
     if response.status == 200:
         return answer
-    text = answer.decode(errors="replace").strip()[:500] or response.reason
+    said = CONTROLS.sub("\N{REPLACEMENT CHARACTER}", " ".join(answer[:2000].decode(errors="replace").split()))
+    text = said[:500] or str(response.status)
     if response.status in REFUSED:
         return Refusal(gate="ca", reason=text)
     raise DriverError(f"{host}:{port}: the CA fails: {response.status} {text}; try again later")

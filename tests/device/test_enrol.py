@@ -1,6 +1,7 @@
 """Enrolment against the small CA over TLS: claims good and bad, another CA, clones, renewal, a kill at every write."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from cryptography import x509
 from edge_agent import certificates
 from edge_agent.centre import authority
 from edge_agent.centre.est import EstServer
-from edge_agent.claim import Claim, new_code
+from edge_agent.claim import Claim, digest, new_code
 from edge_agent.device import enrol, est
 from edge_agent.device.enrol import Enrolled
 from edge_agent.device.identity import Identity
@@ -137,6 +138,31 @@ def test_a_foreign_or_expired_claim_is_refused_and_leaves_no_certificate(
     assert isinstance(found, Refusal) and why in str(found)
     assert not identity.cert_file.exists()
     assert isinstance(site.enrol(site.claim("D-3"), identity), Enrolled), "a good claim is good after a bad one"
+
+
+def test_what_a_stranger_calls_itself_does_not_drive_the_terminal_that_it_is_read_on(
+    site: Site, identity: Identity
+) -> None:
+    csr = certificates.request(certificates.new_key(), "D-3", "")
+    found = site.ca.enrol("\x1b]0;owned\x07", new_code(), csr, site.at)
+    assert isinstance(found, Refusal)
+    (told,) = site.ca.refusals(1)
+    assert "owned" in told["device"] and (told["device"] + told["why"]).isprintable()
+    answered = site.enrol(site.claim("D-3"), identity, "\x1b[2Jother")
+    assert isinstance(answered, Refusal) and "other" in str(answered) and str(answered).isprintable()
+
+
+def test_a_list_of_claims_is_taken_in_as_a_whole_or_not_at_all(site: Site, tmp_path: Path) -> None:
+    code = new_code()
+    good = {"device": "D-6", "board": "", "code_sha256": digest(code), "not_after": f"{site.at + timedelta(1):%FT%TZ}"}
+    (tmp_path / "claims.jsonl").write_text(f"{json.dumps(good)}\n\n{{}}\n")
+    with pytest.raises(DriverError, match=r"claims.jsonl: line 3 is no claim: .*nothing was taken in"):
+        site.ca.import_claims(tmp_path / "claims.jsonl")
+    csr = certificates.request(certificates.new_key(), "D-6", "")
+    assert isinstance(site.ca.enrol("D-6", code, csr, site.at), Refusal)
+    (tmp_path / "claims.jsonl").write_text(f"{json.dumps(good)}\n")
+    assert site.ca.import_claims(tmp_path / "claims.jsonl") == 1
+    assert isinstance(site.ca.enrol("D-6", code, csr, site.at), x509.Certificate)
 
 
 def test_another_ca_is_sent_nothing(site: Site, identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
