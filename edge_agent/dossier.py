@@ -214,7 +214,7 @@ class Dossiers:
         try:
             if (why := self._books.refuses()) is not None:
                 raise DriverError(why)
-            name, subject = f"{draft.incident}.{role}", track.id if track else -1
+            name, subject = f"{draft.incident}.{role}", track.id if track else None
             picture = await self._witness.photograph(name, frame, tracks, subject, blur=draft.blur)
             facts: dict[str, Any] = {"role": role, "name": f"{name}.jpg", "time": rfc3339(frame.wall_s)}
             facts |= {"sha256": picture.sha256, "bytes": picture.bytes, "seen": track is not None}

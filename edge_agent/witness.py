@@ -64,7 +64,7 @@ class Witness:
         height, width = frame.pixels.shape[:2]
         return picture, await asyncio.to_thread(thumbnail, shown, (0.0, 0.0, float(width), float(height)))
 
-    async def photograph(self, name: str, frame: Frame, tracks: Tracks, subject: int, *, blur: bool) -> Picture:
+    async def photograph(self, name: str, frame: Frame, tracks: Tracks, subject: int | None, *, blur: bool) -> Picture:
         """One photograph of a set of evidence, with nothing drawn into it."""
         shown = await asyncio.to_thread(self._shown, frame, tracks, subject) if blur else frame
         return await asyncio.to_thread(self._write, "sets", name, frame, shown, ())

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -61,11 +62,17 @@ class World:
         witness = Witness(directory, settings.privacy, **common)
         self.sets = Dossiers(directory, lambda: settings, witness=witness, books=self.books, **common)
 
-    async def see(self, t: float, *, there: bool = True) -> None:
+    async def see(self, t: float, *, there: bool = True, passers_by: tuple[Track, ...] = ()) -> None:
         plate = Plate(text="京A12345", confidence=0.8 + t / 100, box=(40, 60, 60, 66), votes=3)
         car = Track(id=1, label="car", score=0.9, box=(20, 20, 100, 70), first_s=0.0, last_s=t, hits=9, plate=plate)
         tracks = Tracks(
-            camera="c", seq=int(t * 2), at_s=t, wall_s=1e9 + t, width=160, height=90, tracks=(car,) if there else ()
+            camera="c",
+            seq=int(t * 2),
+            at_s=t,
+            wall_s=1e9 + t,
+            width=160,
+            height=90,
+            tracks=((car,) if there else ()) + passers_by,
         )
         fired = self.rules.update(tracks)
         await self.sets.take(fired, self.rules.shots(), Frame("c", int(t * 2), t, 1e9 + t, PIXELS), tracks)
@@ -193,6 +200,16 @@ async def test_after_a_blind_spell_nobody_signs_that_it_left(tmp_path: Path) -> 
     found = await world.closed()
     assert (found["outcome"], found["ended"]) == ("interrupted", None)
     assert [one["role"] for one in found["files"] if one["role"] != "plate"] == ["entry", "photo1", "photo2"]
+
+
+async def test_no_photograph_shows_a_head_whether_the_vehicle_is_seen_in_it_or_not(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    somebody = Track(id=2, label="person", score=0.9, box=(110, 10, 150, 80), first_s=0.0, last_s=0.0, hits=9)
+    for n in range(30):
+        await world.see(n / 2, there=n < 14, passers_by=(somebody,))
+    taken = {file.name.split(".")[1]: cv2.imread(str(file)) for file in (tmp_path / "sets").glob("*.jpg")}
+    for role in ("entry", "photo1", "exit"):
+        assert taken[role][12:30, 112:148].std() < 40 < taken[role][60:85, 112:148].std(), role
 
 
 async def test_what_could_not_be_kept_is_named(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def private(tracks: Iterable[Track]) -> tuple[Region, ...]:
 
 def others(regions: Iterable[Region], subject: int | None) -> tuple[Box, ...]:
     """The regions but those of the one that a rule fired for, by its track: its plate is what was asked for."""
-    return tuple(box for track, box in regions if track != subject)
+    return tuple(box for track, box in regions if track != subject or track == HEADS)
 
 
 def blurred(pixels: Pixels, boxes: Iterable[Box]) -> Pixels:
