@@ -46,8 +46,10 @@ def read_qr(file: Path) -> str:
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if 0 < len(data) < MAX_PICTURE else None
     if picture is None:
         raise DriverError(f"{file}: is no picture: give a PNG or JPEG of the label")
+    readers = (cv2.QRCodeDetectorAruco(), cv2.QRCodeDetector())  # the second finds no code in one clean label of thirty
     for attempt in (picture, cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)):
-        text, _, _ = cv2.QRCodeDetector().detectAndDecode(attempt)
-        if text:
-            return str(text)
+        for reader in readers:
+            text, _, _ = reader.detectAndDecode(attempt)
+            if text:
+                return str(text)
     raise DriverError(f"{file}: no QR code can be read in it; take it straight on, sharp, and fill the picture")
