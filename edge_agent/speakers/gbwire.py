@@ -138,8 +138,9 @@ class Registrar:
         return 200, (("Contact", message.first("contact")), ("Expires", str(expires_s)))
 
     def heard(self, device: str, address: Address) -> None:
-        """A registered device spoke: behind a NAT its address may have changed."""
-        if (there := self._there.get(device)) is not None:
+        """A registered device spoke: behind a NAT its port may have changed; another host must register first."""
+        there = self._there.get(device)
+        if there is not None and there.address[0] == address[0]:
             self._there[device] = Registered(address, there.until_s)
 
     def address(self, device: str, now: float) -> Address | None:

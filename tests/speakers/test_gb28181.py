@@ -100,6 +100,17 @@ def test_a_stranger_does_not_register_and_a_nonce_is_good_once() -> None:
     assert registrar.register(again, at, 63.0)[0] == 401  # a replay
 
 
+def test_whoever_speaks_in_a_devices_name_from_elsewhere_gets_none_of_its_sound() -> None:
+    registrar = gbwire.Registrar("3402000000")
+    registrar.expected[fake.DEVICE] = None
+    head = f"REGISTER sip:x@y SIP/2.0\r\nFrom: <sip:{fake.DEVICE}@y>;tag=1\r\nCSeq: 1 REGISTER\r\nExpires: 60"
+    registrar.register(sipmessage.parse(head.encode()), ("192.0.2.9", 5060), 0.0)
+    registrar.heard(fake.DEVICE, ("192.0.2.66", 5060))
+    assert registrar.address(fake.DEVICE, 1.0) == ("192.0.2.9", 5060)
+    registrar.heard(fake.DEVICE, ("192.0.2.9", 40000))  # a NAT that took another port
+    assert registrar.address(fake.DEVICE, 1.0) == ("192.0.2.9", 40000)
+
+
 @pytest.mark.parametrize("number", ["\u00b2", "9" * 5000, "-1", ""])
 def test_no_number_that_a_stranger_writes_ends_the_agent(number: str) -> None:
     platform = gbplatform.Platform(fake.PLATFORM, "127.0.0.1:0", SystemClock())
