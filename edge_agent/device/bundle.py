@@ -21,17 +21,17 @@ FILE_NAMES = re.compile(
 _PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     (
         "private key",
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL),
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
         HIDDEN,
     ),
-    ("password in a URL", re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]*(?=@)"), HIDDEN),
+    ("password in a URL", re.compile(r"(?<=://)[^/\s:@]*:[^/\s\"']*(?=@)"), HIDDEN),
     ("authorization", re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9+/=_.~-]{8,}"), r"\1 " + HIDDEN),
     ("claim", re.compile(r"(?i)\bEA1:[^\s\"']+"), HIDDEN),
     ("claim", re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){4}[0-9A-HJKMNP-TV-Z]{4}\b"), HIDDEN),
     (
         "password",
         re.compile(
-            r"(?i)\b((?:pass(?:word|wd|phrase)?|psk|secret|token|api_?key)[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)"
+            r"(?i)\b((?:pass(?:word|wd|phrase)?|psk|secret|token|api_?key|signature)[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)"
         ),
         r"\1" + HIDDEN,
     ),

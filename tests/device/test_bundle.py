@@ -18,6 +18,9 @@ from edge_agent.device.bundle import HIDDEN, redact, redact_json, redact_table
     ("text", "secret", "kept"),
     [
         ("rtsp://admin:hunter2@10.0.0.7/live", "hunter2", "rtsp://"),
+        ("rtsp://admin:hun@ter2@10.0.0.7/live", "ter2", "@10.0.0.7/live"),
+        ("PUT https://s3/x?X-Amz-Signature=0123abcd&X-Amz-Date=1", "0123abcd", "X-Amz-Date=1"),
+        ("before\n-----BEGIN PRIVATE KEY-----\nMIIabc", "MIIabc", "before"),
         ("Authorization: Bearer abcdef0123456789", "abcdef0123456789", "Bearer"),
         ("mqtt password=hunter2, next", "hunter2", "next"),
         ('{"password": "hunter 2", "a": 1}', "hunter 2", '"a": 1'),
