@@ -1,8 +1,8 @@
 """A small CA for a site without one: who may claim which name, what was issued for it, what is revoked.
 
 A directory holds its key, its certificate and `authority.db`. A claim is spent and its certificate recorded in one
-transaction, before the answer leaves; the same key that asks again within the claim's life gets the same certificate,
-so that an answer lost on the way (or to a power cut) costs nothing, and anybody else is told that the claim is spent.
+transaction, before the answer leaves; the same key that asks again gets the same certificate, so
+that an answer lost on the way (or to a power cut) costs nothing, and anybody else is told that the claim is spent.
 """
 
 from __future__ import annotations
@@ -226,9 +226,12 @@ class Authority:
             return self._db.changes()
 
     def crl(self, now: datetime) -> bytes:
-        """The list of what is revoked, in PEM, for the broker (`crlfile`)."""
+        """The list of what is revoked, in PEM, for the broker (`crlfile`).
+
+        It holds as long as the CA: a list that has expired lets nobody in at all, and nobody writes it anew by a clock.
+        """
         builder = x509.CertificateRevocationListBuilder().issuer_name(self.root.subject)
-        builder = builder.last_update(now - certificates.BACKDATED).next_update(now + timedelta(days=DAYS))
+        builder = builder.last_update(now - certificates.BACKDATED).next_update(self.root.not_valid_after_utc)
         rows: list[Any] = self._db.execute(
             "SELECT serial, revoked_at FROM certificate WHERE revoked_at IS NOT NULL"
         ).fetchall()

@@ -152,6 +152,16 @@ def test_what_a_stranger_calls_itself_does_not_drive_the_terminal_that_it_is_rea
     assert isinstance(answered, Refusal) and "other" in str(answered) and str(answered).isprintable()
 
 
+def test_the_list_of_the_revoked_locks_nobody_out_by_its_age(site: Site, identity: Identity) -> None:
+    assert isinstance(site.enrol(site.claim("D-7"), identity), Enrolled)
+    assert site.ca.revoke("D-7", site.at) == 1
+    listed = x509.load_pem_x509_crl(site.ca.crl(site.at))
+    held = identity.certificate()
+    assert held is not None
+    assert listed.get_revoked_certificate_by_serial_number(held.serial_number) is not None
+    assert listed.next_update_utc == site.ca.root.not_valid_after_utc
+
+
 def test_a_list_of_claims_is_taken_in_as_a_whole_or_not_at_all(site: Site, tmp_path: Path) -> None:
     code = new_code()
     good = {"device": "D-6", "board": "", "code_sha256": digest(code), "not_after": f"{site.at + timedelta(1):%FT%TZ}"}
