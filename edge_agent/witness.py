@@ -105,13 +105,14 @@ class Witness:
     def tidy(self) -> int:
         """Delete what must go; returns how many files went. Blocks."""
         entries = list[Entry]()
-        for path, why in self.due():
-            try:
+        try:
+            for path, why in self.due():
                 path.unlink(missing_ok=True)
-            except OSError as error:
-                raise DriverError(f"{path}: cannot be deleted: {error.strerror}") from None
-            entries.append(("original.deleted", "retention", {"file": path.name, "why": why}))
-        self._audit.append(entries)
+                entries.append(("original.deleted", "retention", {"file": path.name, "why": why}))
+        except OSError as error:
+            raise DriverError(f"{error.filename}: cannot be deleted: {error.strerror}") from None
+        finally:  # what went before it stands in the log all the same
+            self._audit.append(entries)
         return len(entries)
 
     def due(self) -> list[tuple[Path, str]]:
