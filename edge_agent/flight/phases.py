@@ -179,6 +179,7 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
     ),
     Phase.ARMING: (
         _LOST,
+        Step(Phase.ABORTING, HANDS_OFF, lambda s: s.armed and s.hands_off),
         Step(Phase.STARTING, "armed", lambda s: s.armed),
         _WORK_FAILED,
     ),

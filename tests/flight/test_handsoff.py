@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import config
+from edge_agent.flight import sim_messages
 from edge_agent.flight.phases import HANDS_OFF
 from edge_agent.messages import Refusal
 from tests.flight.test_dispatch import order, send
@@ -95,6 +97,18 @@ def test_turned_before_arming_nothing_is_armed(world):
     world.until(lambda: world.commander.logbook.run is None)
     assert "armed" not in world.happened()
     assert world.events[-1].refusal.gate == "gate.remote"
+
+
+def test_seen_turned_while_it_arms_no_flight_is_begun(world):
+    world.fly()
+    world.until("arming")
+    switch(world, 1100)
+    turned = sim_messages.rc_channels(world.autopilot.state)
+    world.commander.link.receive(turned.pack(mavlink.MAVLink(None, srcSystem=1, srcComponent=1)), world.now)
+    world.until(lambda: world.commander.logbook.run is None)
+    assert world.phases()[-3:] == ["arming", "aborting", "failed"]
+    assert "AUTO" not in [event.get("mode") for event in world.autopilot.happenings if event["event"] == "mode"]
+    assert "mission started" not in world.happened()
 
 
 def test_a_remote_control_that_falls_silent_wants_nothing(world):
