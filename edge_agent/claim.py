@@ -58,7 +58,9 @@ def sha256_hex(text: str) -> str:
 
 def code(text: str) -> str:
     """A typed code, normalised: case, spaces, dashes, and O for 0, I or L for 1; ValueError where it is mistyped."""
-    symbols = re.sub(r"[\s-]", "", text.upper()).removeprefix(SCHEME)
+    symbols = re.sub(r"[\s-]", "", text.upper())
+    if len(symbols) > SYMBOLS:  # a code may begin with these letters itself
+        symbols = symbols.removeprefix(SCHEME)
     symbols = symbols.translate(str.maketrans("OIL", "011"))
     if len(symbols) != SYMBOLS or set(symbols) - set(ALPHABET):
         raise ValueError(f"a claim's code has {SYMBOLS} letters and digits, this has {len(symbols)}; type it anew")

@@ -1,15 +1,14 @@
 """What root writes for a service belongs to the service; a link that the service put there gives it nothing more."""
 
 import os
-import subprocess
-import sys
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edge_agent.cli import main
+from edge_agent.cli import main, probe_link
 from edge_agent.files import left_to_owner_of, write_durably
 
 ACCOUNT = 65534
@@ -62,26 +61,17 @@ def test_a_hot_list_that_root_imports_is_the_agent_s_to_read(data_dir: Path, tmp
     assert set(found.values()) == {ACCOUNT}
 
 
-def test_a_device_that_root_enrols_is_the_agent_s_to_renew(data_dir: Path, tmp_path: Path) -> None:
-    """In processes of their own: the CA's is root's, and stays it."""
-
-    def edge_agent(*words: str) -> list[str]:
-        return [sys.executable, "-m", "edge_agent", *words]
-
-    ca = ("--dir", str(tmp_path / "ca"))
-    subprocess.run(edge_agent("centre", "ca", "init", *ca), check=True, stdout=subprocess.DEVNULL)
-    serve = edge_agent("centre", "ca", "run", *ca, "--listen", "127.0.0.1:0", "--name", "127.0.0.1")
-    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            port = server.stdout.readline().split()[2].rstrip(",")
-            words = edge_agent("centre", "ca", "claim", "D-1", *ca, "--server", f"127.0.0.1:{port}")
-            told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-            claim = next(line.removeprefix("claim: ") for line in told.splitlines() if line.startswith("claim: "))
-            where = ("--data-dir", str(data_dir), "-c", str(tmp_path / "agent.toml"))
-            subprocess.run(edge_agent("enrol", "--claim", claim, *where), check=True, stdout=subprocess.DEVNULL)
-        finally:
-            server.terminate()
+def test_an_outbox_that_root_s_doctor_makes_is_the_agent_s(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker says nothing; the round trip was tried nevertheless."""
+    monkeypatch.setattr(probe_link, "ACK_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (tmp_path / "agent.toml").write_text(
+            f'data_dir = "{data_dir}"\n[site]\ndevice = "D-1"\nlat = 1.0\nlon = 1.0\n[vehicle]\ntype = "simulated"\n'
+            f'[mqtt]\nhost = "127.0.0.1"\nport = {taken.getsockname()[1]}\nplain = true\n'
+        )
+        main(["doctor", "-c", str(tmp_path / "agent.toml"), "--json"])
     found = owners(data_dir)
-    assert {"lock", "clock", "device.key", "device.crt"} <= set(found)
+    assert "events.db" in found
     assert set(found.values()) == {ACCOUNT}

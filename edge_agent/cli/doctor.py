@@ -74,6 +74,7 @@ def gather(args: argparse.Namespace) -> tuple[Facts, config.Agent | None]:
     """The facts, and the configuration where it can be used."""
     from edge_agent.device.doctor.facts import Facts
     from edge_agent.device.doctor.gather import ask_agent, gather_board, gather_software
+    from edge_agent.files import left_to_owner_of
 
     file = args.config or next(
         (args.root / str(place).lstrip("/") for place in PLACES[1:] if args.root != Path("/")), None
@@ -98,9 +99,10 @@ def gather(args: argparse.Namespace) -> tuple[Facts, config.Agent | None]:
     told = probes.status(settings) if settings is not None and args.root == Path("/") else None
     if args.root == Path("/"):
         ask_agent(facts.software, told)
-    if settings is not None:
-        facts.senses = probes.senses(settings, told, quick)
-    facts.link = probe_link.link(settings, told, data_dir, quick)
+    with left_to_owner_of(data_dir):  # a round trip to the centre is by the device's own outbox
+        if settings is not None:
+            facts.senses = probes.senses(settings, told, quick)
+        facts.link = probe_link.link(settings, told, data_dir, quick)
     return facts, settings
 
 

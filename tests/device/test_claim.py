@@ -16,6 +16,13 @@ def test_a_claim_reads_back_from_its_own_line(host: str, port: int) -> None:
     assert claim.parse(f" {str(made).lower()}\n") == made, "case, and what a scanner puts around it"
 
 
+def test_a_code_that_begins_as_every_claim_does_is_a_code() -> None:
+    symbols = "EA1" + "7F3KAAAABBBBCCCC"
+    code = symbols + claim._check(symbols)
+    assert claim.code(claim.grouped(code)) == code
+    assert claim.code("EA1-" + claim.grouped(code)) == code
+
+
 @given(st.data())
 def test_one_wrong_symbol_or_two_swapped_are_seen_before_the_ca_is_asked(data: st.DataObject) -> None:
     code = claim.new_code()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from edge_agent import certificates
 from edge_agent.centre import authority
 from edge_agent.centre.est import EstServer
 from edge_agent.claim import Claim, digest, new_code
+from edge_agent.cli import main
 from edge_agent.device import enrol, est
 from edge_agent.device.enrol import Enrolled
 from edge_agent.device.identity import Identity
@@ -105,6 +107,18 @@ def test_a_bare_device_gets_its_name_its_certificate_and_its_brokers(site: Site,
     held = identity.certificate()
     assert held is not None
     assert certificates.renew_at(held) - site.at == pytest.approx(timedelta(days=40), abs=timedelta(hours=1))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root enrols for another account")
+def test_a_device_that_root_enrols_is_the_agent_s_to_renew(site: Site, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir(mode=0o700)
+    os.chown(data_dir, 65534, 65534)
+    where = ("--data-dir", str(data_dir), "-c", str(tmp_path / "agent.toml"))
+    assert main(["enrol", "--claim", str(site.claim("D-8")), *where]) == 0
+    found = {path.name: path.stat().st_uid for path in data_dir.rglob("*")}
+    assert {"identity", "lock", "clock", "device.key", "device.crt"} <= set(found)
+    assert set(found.values()) == {65534}
 
 
 def test_a_claim_is_good_once_and_for_its_own_key_again(site: Site, identity: Identity, tmp_path: Path) -> None:
