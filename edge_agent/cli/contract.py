@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit 0 where the documents are as generated, 1 where --check finds others."""
+    """Exit 0 where the documents are as generated, 1 where --check finds others or they cannot be written."""
     wanted = documents(args.examples)
     there = {str(file.relative_to(args.directory)) for file in (args.directory / "schema").glob("*.json")}
     strange = sorted(there - wanted.keys())
@@ -25,12 +25,16 @@ def main(args: argparse.Namespace) -> int:
         for name in (*stale, *strange):
             print(f"{args.directory / name}: is out of date; run: make contract", file=sys.stderr)
         return 1 if stale or strange else 0
-    for name, text in wanted.items():
-        file = args.directory / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    for name in strange:
-        (args.directory / name).unlink()
+    try:
+        for name, text in wanted.items():
+            file = args.directory / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        for name in strange:
+            (args.directory / name).unlink()
+    except OSError as error:
+        print(f"{error.filename}: cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     print(f"{args.directory}: {len(wanted)} documents")
     return 0
 

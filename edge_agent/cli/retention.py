@@ -46,9 +46,11 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _alone(settings: config.Agent, dry_run: bool) -> dict[str, Any]:
-    """Under the agent's own lock, or not at all."""
+    """Under the agent's own lock, or not at all; where no agent has run yet nothing was kept, and nothing is made."""
     from edge_agent import agent
 
+    if not settings.data_dir.is_dir():
+        return {"state": "planned" if dry_run else "done", "gone": []}
     try:
         held = agent.take(settings.data_dir)
     except agent.AlreadyRunningError:

@@ -90,7 +90,9 @@ def _kept(file: Path, data_dir: Path) -> str:
     try:
         with left_to_owner_of(data_dir):
             return recordings.keep(file, data_dir / "clips")
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise NoVoiceError(f"{error.filename or file}: {error.strerror}") from None
+    except ValueError as error:
         raise NoVoiceError(str(error)) from None
 
 

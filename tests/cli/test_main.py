@@ -50,3 +50,16 @@ def test_an_unknown_command_is_refused_with_the_known_ones(capsys: pytest.Captur
 def test_asking_where_no_agent_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--data-dir", str(tmp_path)]) == 69
     assert "is `edge-agent run` up?" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_or_cannot_be_written_is_named_without_a_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for words, code in (
+        (["say", "--clip", str(tmp_path / "none.mp3"), "--data-dir", str(tmp_path)], 66),
+        (["contract", str(tmp_path / "file" / "below")], 1),
+    ):
+        assert main(words) == code
+        told = capsys.readouterr().err
+        assert str(tmp_path) in told and "Errno" not in told and len(told.splitlines()) == 1

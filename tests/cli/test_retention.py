@@ -67,3 +67,12 @@ def test_a_running_agent_is_left_to_do_it(site: Path, capsys: pytest.CaptureFixt
         os.close(held)
     assert json.loads(capsys.readouterr().out) == {"state": "left to the running agent", "gone": []}
     assert kept(site) == ["incidents", "originals"]
+
+
+def test_where_no_agent_has_run_nothing_was_kept_and_nothing_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "agent.toml").write_text(CONFIG)
+    assert retention(tmp_path, "--dry-run") == retention(tmp_path) == 0
+    assert [json.loads(line)["gone"] for line in capsys.readouterr().out.splitlines()] == [[], []]
+    assert not (tmp_path / "data").exists()
