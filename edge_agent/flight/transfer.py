@@ -182,6 +182,8 @@ class Upload(_Transfer):
                 self._end("done")
             case mavlink.MAV_MISSION_ACCEPTED:
                 pass  # before the last item was sent: it belongs to an earlier transfer
+            case mavlink.MAV_MISSION_DENIED if self._first and self._tries > 1:
+                pass  # to the repeated announcement: ArduPilot denies a partial list while it receives one, ours too
             case mavlink.MAV_MISSION_DENIED:
                 self._end("failed", "MAV_MISSION_DENIED: another ground station is uploading")
             case _:

@@ -142,6 +142,19 @@ def test_a_refusal_ends_an_upload_and_is_named():
     assert (upload.state, upload.detail) == ("failed", "MAV_MISSION_DENIED: another ground station is uploading")
 
 
+def test_a_slot_that_was_announced_twice_is_written_though_the_second_announcement_is_denied():
+    """MissionItemProtocol::handle_mission_write_partial_list denies whoever asks while items are received."""
+    upload = Upload(ENDS, ITEMS[1:2], 0.0)
+    upload.messages()
+    upload.tick(10.0)
+    assert [message.get_type() for message in upload.messages()] == ["MISSION_WRITE_PARTIAL_LIST"]
+    upload.receive(request(1), 10.1)
+    upload.receive(ack(mavlink.MAV_MISSION_DENIED), 10.2)
+    assert upload.state == "running"
+    upload.receive(ack(mavlink.MAV_MISSION_ACCEPTED), 10.3)
+    assert upload.state == "done"
+
+
 def test_items_are_answered_as_int_items_whichever_way_they_are_asked_for():
     upload = Upload(ENDS, ITEMS, 0.0)
     upload.messages()
