@@ -46,6 +46,12 @@ class Commands:
         """Nobody will answer any more."""
         self._waiting.clear()
 
+    def withdraw(self) -> None:
+        """Nobody wants them any more: what is unanswered is not sent again."""
+        for command in self._waiting.values():
+            command.state, command.detail = "silent", "withdrawn"
+        self._waiting.clear()
+
     def send(self, number: int, params: Sequence[float], wanted: Callable[[], bool], now: float) -> Command:
         """Send until it is answered; a newer one of the same number takes its place."""
         command = self._waiting[number] = Command(number, (*params, *([0.0] * (7 - len(params)))), wanted)

@@ -42,6 +42,7 @@ SENDABLE = phases.OUTWARD | {Phase.GROUND, Phase.CLIMB}
 HANDS_OFF = Refusal(
     gate="pilot.hands_off", reason="the pilot's switch is at hands off", remedy="the pilot switches it over; then order"
 )
+WITHDRAWN = frozenset({Phase.YIELDED, Phase.ABORTING, Phase.FAILED})  # what was lost on its way is not sent again
 RETASKABLE = frozenset({Phase.CLIMB, Phase.TRANSIT, Phase.ON_SCENE})
 
 
@@ -421,6 +422,8 @@ class Commander:
         if run is not None and to is Phase.PAUSED:  # a pause that a restart found began before that
             self.entered_s = now - max(0.0, wall - run.entered_wall_s)
         self._begun = False
+        if to in WITHDRAWN:
+            self.link.withdraw()
         match to:
             case Phase.LINK_DOWN:
                 self.link.forget()

@@ -291,6 +291,10 @@ class Link:
         """Send a COMMAND_LONG until it is answered; a newer one of the same number takes its place."""
         return self._commands.send(number, params, wanted, now)
 
+    def withdraw(self) -> None:
+        """Send no command again that is unanswered yet."""
+        self._commands.withdraw()
+
     def play_tune(self, tune: str) -> None:
         """Send PLAY_TUNE (258): its first 30 characters, and the others. pymavlink has no PLAY_TUNE_V2."""
         data = tune.encode("ascii")

@@ -171,6 +171,40 @@ def test_a_foreign_mode_change_is_yielded_to_and_never_fought(world):
     assert isinstance(world.commander.pause("op", world.now), Refusal)
 
 
+def test_an_order_that_was_lost_is_not_repeated_into_the_hands_of_a_pilot(world):
+    world.fly()
+    world.until("route")
+    world.wait(2)
+    assert world.commander.recall("op", world.now, world.wall) is None
+    world.cut = True
+    world.turn()  # it is sent, and does not arrive
+    world.cut = False
+    world.autopilot.set_mode("LOITER", "pilot")
+    world.until("yielded", within_s=5)
+    world.wait(15)
+    assert (world.autopilot.state.mode, world.commander.phase) == ("LOITER", "yielded")
+    assert world.commander.recall("op", world.now, world.wall) is None  # a new order is another matter
+    world.until(lambda: world.commander.logbook.run is None)
+    assert world.is_home()
+
+
+def test_an_arming_that_was_lost_is_not_repeated_once_the_flight_is_called_off(world, monkeypatch):
+    def lossy(data):
+        said = mavlink.MAVLink(None).parse_buffer(data) or []
+        arms = mavlink.MAV_CMD_COMPONENT_ARM_DISARM
+        return b"" if any(getattr(message, "command", None) == arms for message in said) else data
+
+    monkeypatch.setattr(world, "_air", lossy)
+    world.fly()
+    world.until("arming")
+    world.wait(3)
+    assert world.commander.recall("op", world.now, world.wall) is None
+    monkeypatch.undo()
+    world.wait(12)
+    assert "armed" not in world.happened()
+    assert world.commander.phase == "ground"
+
+
 def test_a_person_may_resume_after_somebody_else_flew(world):
     world.fly()
     world.until("route")

@@ -111,6 +111,41 @@ def test_seen_turned_while_it_arms_no_flight_is_begun(world):
     assert "mission started" not in world.happened()
 
 
+def test_a_start_that_was_lost_is_not_repeated_once_the_switch_is_over(world, monkeypatch):
+    def lossy(data):
+        said = mavlink.MAVLink(None).parse_buffer(data) or []
+        start = mavlink.MAV_CMD_MISSION_START
+        return b"" if any(getattr(message, "command", None) == start for message in said) else data
+
+    monkeypatch.setattr(world, "_air", lossy)
+    world.fly()
+    world.until("starting")
+    world.wait(1)
+    switch(world, 1100)
+    world.until("aborting", within_s=3)
+    monkeypatch.undo()
+    world.until(lambda: world.commander.logbook.run is None)
+    assert "mission started" not in world.happened()
+    assert world.phases()[-2:] == ["aborting", "failed"]
+
+
+def test_an_order_that_was_lost_is_not_repeated_once_the_switch_is_over(world):
+    world.fly()
+    world.until("route")
+    world.wait(2)
+    assert world.commander.pause("op", world.now) is None
+    world.cut = True
+    world.turn()  # it is sent, and does not arrive
+    world.cut = False
+    before = len(acts(world))
+    switch(world, 1100)
+    turned = sim_messages.rc_channels(world.autopilot.state)
+    world.commander.link.receive(turned.pack(mavlink.MAVLink(None, srcSystem=1, srcComponent=1)), world.now)
+    world.until(lambda: world.commander.logbook.run is None)
+    assert "mode" not in acts(world)[before:]
+    assert world.is_home()
+
+
 def test_a_remote_control_that_falls_silent_wants_nothing(world):
     world.fly()
     world.until("route")
