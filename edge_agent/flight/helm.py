@@ -31,10 +31,11 @@ def order(link: link_core.Link, command: safety.Command, limits: Limits, now: fl
         case safety.SetMode(mode=mode):
             number = link_core.MODE_NUMBERS[mode]
             custom = mavlink.MAV_MODE_FLAG_CUSTOM_MODE_ENABLED
-            landed = link.landed  # what was meant for the air is not repeated on the ground
+            # Repeated only where it was permitted: not on the ground what was meant for the air, not in a newer mode.
+            landed, before = link.landed, link.mode
             return link.command(
                 mavlink.MAV_CMD_DO_SET_MODE, custom, number, now=now,
-                wanted=lambda: link.mode != mode and link.landed == landed,
+                wanted=lambda: link.mode == before != mode and link.landed == landed,
             )  # fmt: skip
         case safety.UploadMission(items=items):
             return link.upload(items, now)
@@ -53,7 +54,8 @@ def order(link: link_core.Link, command: safety.Command, limits: Limits, now: fl
         case safety.WriteSlots(items=items):
             return link.upload(items, now)
         case safety.Jump(seq=seq):
-            return link.command(mavlink.MAV_CMD_DO_SET_MISSION_CURRENT, seq, now=now)
+            flown = link.mode
+            return link.command(mavlink.MAV_CMD_DO_SET_MISSION_CURRENT, seq, now=now, wanted=lambda: link.mode == flown)
         case safety.StartMission():
             return link.command(mavlink.MAV_CMD_MISSION_START, now=now, wanted=lambda: link.landed is True)
         case _:  # pragma: no cover

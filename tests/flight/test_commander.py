@@ -188,6 +188,25 @@ def test_an_order_that_was_lost_is_not_repeated_into_the_hands_of_a_pilot(world)
     assert world.is_home()
 
 
+@pytest.mark.parametrize("mode", ["RTL", "LAND"])
+def test_a_resume_that_was_lost_is_not_repeated_into_a_failsafe(world, mode):
+    world.fly()
+    world.until("route")
+    world.wait(2)
+    assert world.commander.pause("op", world.now) is None
+    world.until("paused")
+    world.wait(2)
+    assert world.commander.resume("op", world.now) is None
+    world.cut = True
+    world.turn()  # it is sent, and does not arrive
+    world.cut = False
+    world.autopilot.set_mode(mode, "failsafe")
+    for _ in range(60):
+        world.turn()
+        assert world.autopilot.state.mode == mode
+    assert world.commander.phase in ("returning", "landing")
+
+
 def test_an_arming_that_was_lost_is_not_repeated_once_the_flight_is_called_off(world, monkeypatch):
     def lossy(data):
         said = mavlink.MAVLink(None).parse_buffer(data) or []
