@@ -80,7 +80,7 @@ train-smoke-plates: build/training/ready
 bench-vision: setup-dev build/bench/vision ## the eyes' figures beside supervision's (2 minutes)
 	@$(BIN)/python bench/vision.py $(ARGS)
 
-check: setup-dev ## lint, types and unit tests (under 90 seconds on two cores)
+check: setup-dev ## lint, types and unit tests (100 seconds on two cores from a fresh clone)
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-flight check-types check-rest
 
 check-types:
