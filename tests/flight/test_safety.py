@@ -56,6 +56,10 @@ def test_a_tune_that_the_autopilot_would_cut_off_or_misread_is_refused(tune):
     assert said(PlayTune(tune)) == "safety.tune"
 
 
+def test_a_tune_may_hold_every_letter_that_the_autopilot_reads():
+    assert said(PlayTune("ABCDEFGLMNOPRSTVabcdefglmnoprstv0123456789#+-.<>")) is None
+
+
 def test_a_tune_sounds_in_the_air_as_on_the_ground():
     for telemetry in (GROUND, AIR):
         assert said(PlayTune("MFT200L8O5CEGCEG" + "C" * 83), telemetry) is None
