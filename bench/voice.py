@@ -1,6 +1,6 @@
 """The voice's figures: how soon the first sound leaves, how even its pace is, whether it survives the way.
 
-`python bench/speakers.py` takes about three minutes and writes its section of docs/PERFORMANCE.md. Peers: devices of
+`python bench/voice.py` takes about three minutes and writes its section of docs/PERFORMANCE.md. Peers: devices of
 the tests on loopback, and, where Debian's packages are installed, baresip and GStreamer's ONVIF server.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:1] = [str(ROOT / "tests"), str(ROOT / "tests" / "integration")]
-sys.path.append(str(ROOT / "bench"))  # last: this script shares its name with the folder of its devices
+sys.path.append(str(ROOT / "bench"))
 
 from pages import write_part  # noqa: E402
 from sound_peers import BARESIP, baresip, has_onvif, heard_by, onvif_server  # noqa: E402 (after the path to it)
