@@ -98,14 +98,14 @@ async def latency() -> dict[str, float]:
         clock = SystemClock()
         settings = config.parse(SITE.format(folder=folder), Path(folder) / "agent.toml")
         agent = Agent(settings, clock=clock, health=Health(clock))
-        report = agent.report
+        report = agent.wiring.report
 
         async def timed(kind: str, data: msgspec.Struct, **facts: Any) -> None:
             await report(kind, data, **facts)
             if kind == "det":
                 told.append((time.monotonic() - data.at_s) * 1000)  # type: ignore[attr-defined]
 
-        agent.report = timed  # type: ignore[method-assign]
+        agent.wiring.report = timed  # type: ignore[method-assign]
         passers, camera = Passers(), agent.settings.cameras[0]
         vision = Vision(
             [passers],
@@ -114,7 +114,7 @@ async def latency() -> dict[str, float]:
             config.Plates(),
             {},
             health=agent.health,
-            on_tracks=agent.on_tracks,
+            on_tracks=agent.wiring.on_tracks,
         )
         agent.vision = vision
         others = [part for part in agent.parts if not part[0].startswith(("camera.", "detector."))]
