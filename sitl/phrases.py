@@ -614,6 +614,12 @@ async def command_ends(world: World, command: str, code: int) -> None:
     await _ends(world, code)
 
 
+@phrase("{command} is run on the link with all our parameter sets, and ends with exit code {code}")
+async def sets_end(world: World, command: str, code: int) -> None:
+    layers = ("common", "airframe-example", "companion", "speaker-gimbal", "sitl")
+    await command_ends(world, " ".join([command, *(f"firmware_config/{name}.param" for name in layers)]), code)
+
+
 @phrase("{command} is run on the link")
 async def command_runs(world: World, command: str) -> None:
     await _run(world, command)

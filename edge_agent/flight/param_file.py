@@ -27,7 +27,8 @@ _ITS_OWN = re.compile(
 _SAME_MEANING = {("ARMING_CHECK", 1.0): ("ARMING_SKIPCHK", 0.0), ("ARMING_SKIPCHK", 0.0): ("ARMING_CHECK", 1.0)}
 # A change of these may cut the very link over which it is made, from the next start on.
 _LINK = re.compile(r"SERIAL\d_(BAUD|PROTOCOL|OPTIONS)\Z|SYSID_THISMAV\Z|MAV_SYSID\Z|MAV\d_|BRD_SER\d_RTSCTS\Z|NET_")
-_SWITCHES = ("_ENABLE", "_MONITOR")  # at 0 they hide the rest of their group from the list
+# At 0 they hide the rest of their group from the list (AP_PARAM_FLAG_ENABLE in ArduPilot's libraries).
+_SWITCHES = ("_ENABLE", "_ENABLED", "_EN", "_TYPE", "_MONITOR", "_FUNCTION", "_DRIVER")
 
 
 class Wish(NamedTuple):

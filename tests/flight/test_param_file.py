@@ -101,6 +101,15 @@ def test_a_switch_comes_first_and_what_it_reveals_is_not_unknown() -> None:
     assert [w.name for w in compare(wishes(text), {"BATT_MONITOR": 4, "RTL_ALT": 1500})[1]] == ["BATT_CAPACITY"]
 
 
+@pytest.mark.parametrize(
+    ("switch", "hidden"),
+    [("MNT1_TYPE", "MNT1_YAW_MAX"), ("RELAY1_FUNCTION", "RELAY1_PIN"), ("CAN_P1_DRIVER", "CAN_P1_BITRATE")],
+)
+def test_a_type_of_0_hides_its_group_as_an_enable_does(switch: str, hidden: str) -> None:
+    plan, unknown = compare(wishes(f"{switch} 1\n{hidden} 90\n"), {switch: 0})
+    assert ([c.name for c in plan.changes], unknown) == ([switch, hidden], [])
+
+
 def test_what_the_autopilot_counts_itself_is_left_out() -> None:
     plan, _ = compare(
         wishes("STAT_RUNTIME 5\nMIS_TOTAL 9\nRTL_ALT 1\n"), {"STAT_RUNTIME": 7, "MIS_TOTAL": 0, "RTL_ALT": 1}
