@@ -1,17 +1,19 @@
 """Does the camera move, how, and has anything changed in its picture? A small grey copy tells.
 
 A camera that stands still needs its detector only where something changes. One that moves shifts every track, so the
-shift is measured (sparse optical flow, RANSAC) and taken from them.
+shift is measured (sparse optical flow, RANSAC) and taken from them. What is known to move by itself tells neither.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.messages import Box
 from edge_agent.vision.boxes import Floats
 
 Mode = Literal["auto", "static", "moving", "off"]
@@ -21,6 +23,7 @@ WIDTH = 320  # of the small copy
 CORNERS, QUALITY, APART = 80, 0.02, 10.0
 RENEW = 5  # frames after which corners are sought anew: they leave the picture on one side
 WINDOW = (13, 13)  # around a corner, in which it is found again
+ENOUGH = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03)  # steps, and pixels, of finding a corner again
 MIN_PAIRS = 12  # corners found again; fewer tell of no common motion
 MIN_SHARE = 0.5  # of them that agree on one motion
 CHANGED = 18  # grey levels from the background
@@ -29,7 +32,9 @@ BACKGROUND_S = 10.0  # in which the background takes on what stays
 REFRESH_S = 2.0  # a still picture is looked at so often all the same
 AFTER_S = 1.0  # after a change it is looked at for so long: tracks are confirmed, and end, by being looked at
 MOVES_SHARE, STILL_SHARE = 0.0012, 0.0005  # of the width, from frame to frame: it moves, it stands
-MUCH_SHARE = 0.03  # with less of the picture changed, a camera that stood still stands: the flow need not be sought
+MUCH_SHARE = 0.03  # with less changed beside what is known, a camera that stood still stands: no flow is sought
+MOST_SHARE = 0.5  # with so much of it changed, the flow is sought whatever explained it so far
+MARGIN = 0.25  # of its sides, by which what is known may have moved since
 JUMP_SHARE, RUNS = 0.01, 3  # one such jump, or so many frames of motion on end: a passer-by alone is neither
 STILL_S = 3.0  # so long it must stand to count as standing
 
@@ -52,10 +57,14 @@ class Motion:
         self._at_s = self._changed_s = self._looked_s = float("-inf")
         self._moved_s = float("-inf")  # when it was last seen to move
         self._run = 0  # frames of motion on end
+        self._explained = 0.0  # the share that differed from the background when the camera was last seen to stand
         self.moving = mode == "moving"
 
-    def see(self, pixels: npt.NDArray[np.uint8], at_s: float, shrunk: float = 1.0) -> Seen:
-        """Take a BGR frame (H, W, 3) into account, or a copy of it that is `shrunk` times smaller."""
+    def see(self, pixels: npt.NDArray[np.uint8], at_s: float, shrunk: float = 1.0, known: Sequence[Box] = ()) -> Seen:
+        """Take a BGR frame (H, W, 3) into account, or a copy of it that is `shrunk` times smaller.
+
+        `known` are the objects of the frame before, in pixels of the frame.
+        """
         if self._mode == "off":
             return Seen(False, None, True)
         small, scale = _small(pixels)
@@ -65,11 +74,14 @@ class Motion:
             self._before, self._at_s, self._looked_s, self._changed_s = small, at_s, at_s, at_s
             self._flow.forget()
             return Seen(self.moving, None, True)
-        changed = self._change(small, dt_s)
-        seek = self._mode != "static" and (self.moving or changed >= MUCH_SHARE)
-        affine = self._flow.between(self._before, small) if seek else None
+        known = _around(known, scale * shrunk)
+        changed, strange = self._change(small, dt_s, known)
+        seek = self._mode != "static" and (self.moving or strange >= min(self._explained + MUCH_SHARE, MOST_SHARE))
+        affine = self._flow.between(self._before, small, known) if seek else None
         if not seek:
             self._flow.forget()
+        stands = affine is not None and _shift(affine) < STILL_SHARE
+        self._explained = strange if stands else min(self._explained, strange)
         self._judge(affine, at_s)
         self._before, self._at_s = small, at_s
         if self.moving:
@@ -95,16 +107,17 @@ class Motion:
                 self._background = None
             self.moving = False
 
-    def _change(self, small: Grey, dt_s: float) -> float:
-        """The share of the picture that differs from its background, which takes on what stays."""
+    def _change(self, small: Grey, dt_s: float, known: Sequence[Box]) -> tuple[float, float]:
+        """The share of the picture that differs from its background, which takes on what stays; and without `known`."""
         if self._background is None or self.moving:
             self._background = small.astype(np.float32)
-            return 1.0
+            return 1.0, 1.0
         apart = cv2.absdiff(small, cv2.convertScaleAbs(self._background))
         mask = cv2.threshold(apart, CHANGED, 255, cv2.THRESH_BINARY)[1]
         mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _DOT)
         cv2.accumulateWeighted(small, self._background, min(dt_s / BACKGROUND_S, 1.0))
-        return float(cv2.countNonZero(mask)) / mask.size
+        changed = cv2.countNonZero(mask) / mask.size
+        return changed, cv2.countNonZero(_without(mask, known)) / mask.size
 
 
 _DOT = np.ones((2, 2), np.uint8)  # what is smaller is noise
@@ -122,6 +135,22 @@ def _small(pixels: npt.NDArray[np.uint8]) -> tuple[Grey, float]:
     return small, scale
 
 
+def _around(boxes: Sequence[Box], scale: float) -> list[Box]:
+    """Boxes of the frame with a margin, in pixels of the small copy."""
+    margins = [(MARGIN * (x2 - x1), MARGIN * (y2 - y1)) for x1, y1, x2, y2 in boxes]
+    return [
+        ((x1 - wide) / scale, (y1 - high) / scale, (x2 + wide) / scale, (y2 + high) / scale)
+        for (x1, y1, x2, y2), (wide, high) in zip(boxes, margins, strict=True)
+    ]
+
+
+def _without(mask: Any, boxes: Sequence[Box]) -> Any:
+    """The mask with nothing in the boxes."""
+    for x1, y1, x2, y2 in boxes:
+        cv2.rectangle(mask, (int(x1), int(y1)), (int(x2), int(y2)), 0, cv2.FILLED)
+    return mask
+
+
 class _Flow:
     """Corners that are followed from one small copy to the next; what moves by itself is no longer followed."""
 
@@ -133,21 +162,24 @@ class _Flow:
         """The next copies do not go on from the last."""
         self._corners = None
 
-    def between(self, before: Grey, after: Grey) -> Floats | None:
-        """The common motion (2, 3): shift, turn and scale; None where none is found."""
+    def between(self, before: Grey, after: Grey, known: Sequence[Box]) -> Floats | None:
+        """The common motion (2, 3): shift, turn and scale; None where none is found beside what is known."""
         if self._corners is not None and self._age < RENEW:
             motion = self._follow(self._corners, before, after)
             if motion is not None:
                 return motion
         self._age = 0
-        return self._follow(cv2.goodFeaturesToTrack(before, CORNERS, QUALITY, APART), before, after)
+        beside = _without(np.full(before.shape, 255, np.uint8), known)
+        return self._follow(cv2.goodFeaturesToTrack(before, CORNERS, QUALITY, APART, mask=beside), before, after)
 
     def _follow(self, corners: Any, before: Grey, after: Grey) -> Floats | None:
         self._corners = None
         if corners is None or len(corners) < MIN_PAIRS:
             return None
         found: Any
-        found, status, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, corners.copy(), winSize=WINDOW, maxLevel=2)
+        found, status, _ = cv2.calcOpticalFlowPyrLK(
+            before, after, corners, corners.copy(), winSize=WINDOW, maxLevel=2, criteria=ENOUGH
+        )
         good = status.ravel() == 1
         if good.sum() < MIN_PAIRS:
             return None

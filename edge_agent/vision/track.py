@@ -133,10 +133,10 @@ class Tracker:
         tentative = [row for row, thing in enumerate(self._objects) if not thing.id]
         cost = self._cost(detections, found, at_s)
 
-        pairs = _assign(cost, confirmed, strong, 1 - MIN_IOU)
+        pairs = assign(cost, confirmed, strong, 1 - MIN_IOU)
         fresh = [row for row in _without(confirmed, [r for r, _ in pairs]) if self._age(row, at_s) <= TENTATIVE_S]
-        pairs += _assign(cost, fresh, weak, 1 - MIN_IOU_WEAK)
-        pairs += _assign(cost, tentative, _without(strong, [i for _, i in pairs]), 1 - MIN_IOU)
+        pairs += assign(cost, fresh, weak, 1 - MIN_IOU_WEAK)
+        pairs += assign(cost, tentative, _without(strong, [i for _, i in pairs]), 1 - MIN_IOU)
 
         if pairs:
             self._kalman.correct([row for row, _ in pairs], found[[i for _, i in pairs]])
@@ -190,11 +190,16 @@ class Tracker:
         return dropped
 
 
-def _assign(cost: Floats, rows: list[int], columns: list[int], limit: float) -> list[tuple[int, int]]:
+def assign(cost: Floats, rows: list[int], columns: list[int], limit: float) -> list[tuple[int, int]]:
     """Pairs (row, column) of the cheapest assignment (Jonker-Volgenant) among those that cost at most `limit`."""
     if not rows or not columns:
         return []
-    _, chosen, _ = lap.lapjv(cost[np.ix_(rows, columns)], extend_cost=True, cost_limit=limit)
+    among = cost[np.ix_(rows, columns)]
+    best = among.argmin(axis=1)
+    near = np.flatnonzero(among[np.arange(len(rows)), best] < limit)
+    if len(set(best[near].tolist())) == len(near):  # each has its own nearest: nothing is cheaper
+        return [(rows[k], columns[best[k]]) for k in near.tolist()]
+    _, chosen, _ = lap.lapjv(among, extend_cost=True, cost_limit=limit)
     return [(rows[k], columns[j]) for k, j in enumerate(chosen) if j >= 0]
 
 

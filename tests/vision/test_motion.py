@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edge_agent.messages import Box
 from edge_agent.vision.motion import Mode, Motion, Seen
 
 Pixels = npt.NDArray[np.uint8]
@@ -83,6 +84,39 @@ def test_auto_tells_a_moving_camera_and_that_it_stands_again() -> None:
     assert not any(one.moving for one in seen[:20])
     assert all(one.moving for one in seen[25:50])
     assert not any(one.moving for one in seen[85:])
+
+
+def on_a_plain(count: int, *, pan_px: int = 0) -> tuple[list[Pixels], list[list[Box]]]:
+    """White things that go to the right together over ground with hardly any texture, and where they are."""
+    plain = 90 + ground() // 20
+    things = [(40.0 + 150 * i, 30.0 + 80 * j, 80.0 + 150 * i, 70.0 + 80 * j) for i in range(4) for j in range(4)]
+    pictures, known = [], []
+    for n in range(count):
+        picture = np.ascontiguousarray(plain[:HEIGHT, pan_px * n : pan_px * n + WIDTH])
+        known.append([(x1 + 3 * n, y1, x2 + 3 * n, y2) for x1, y1, x2, y2 in things])
+        for x1, y1, x2, y2 in known[-1]:
+            picture[int(y1) : int(y2), int(x1) : int(x2)] = 250
+        pictures.append(picture)
+    return pictures, known
+
+
+def seen_with(motion: Motion, pictures: list[Pixels], known: list[list[Box]]) -> list[Seen]:
+    before = [[], *known[:-1]]
+    return [motion.see(one, n / 10, 1.0, boxes) for n, (one, boxes) in enumerate(zip(pictures, before, strict=True))]
+
+
+def test_things_that_move_together_on_a_plain_are_no_motion_of_the_camera() -> None:
+    pictures, known = on_a_plain(20)
+    assert not any(one.moving for one in seen_with(Motion("auto"), pictures, known))
+    assert any(one.moving for one in run(Motion("auto"), pictures))  # who does not know them is misled
+
+
+def test_the_camera_s_motion_is_that_of_the_ground_beside_what_is_known() -> None:
+    pictures, known = on_a_plain(20, pan_px=4)
+    seen = seen_with(Motion("moving"), pictures, known)
+    shifts = np.array([one.affine[:, 2] for one in seen[1:] if one.affine is not None])
+    assert len(shifts) >= 17
+    assert np.median(shifts, axis=0) == pytest.approx([-4, 0], abs=0.3)
 
 
 def test_a_picture_of_another_size_or_a_clock_that_stands_begins_anew() -> None:

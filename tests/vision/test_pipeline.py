@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.simulated import KERB_ZONE, WATER_ZONE, parked_plate, render
 from edge_agent.vision.detect import Detector, SimulatedDetector
-from edge_agent.vision.eye import Eye
+from edge_agent.vision.eye import Eye, Shrinker
 from edge_agent.vision.pipeline import STUCK_S, Vision, open_vision
 from edge_agent.vision.plates_ocr import OcrPlates
 from edge_agent.vision.votes import Calibration, Read
@@ -281,6 +282,14 @@ def test_a_large_picture_is_shrunk_once_for_all_and_its_tiles_are_not() -> None:
     eye.process(Frame("c", 1, 0.1, 0.1, pixels))
     assert tiled.shown[0] == ((1080, 1920, 3), (360, 640, 3))
     assert tiled.shown[1:] and all(one == ((640, 640, 3), None) for one in tiled.shown[1:])
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (3200, 1800), (1280, 720), (1925, 1085)])
+def test_the_smaller_copy_is_what_linear_interpolation_makes(width: int, height: int) -> None:
+    pixels = np.random.default_rng(width).integers(0, 255, (height, width, 3), np.uint8)
+    copy = Shrinker().shrink(Frame("c", 0, 0.0, 0.0, pixels)).lores
+    assert copy is not None
+    assert np.array_equal(copy, cv2.resize(pixels, (copy.shape[1], copy.shape[0])))
 
 
 def test_tiles_look_where_a_zone_was_moved_to() -> None:

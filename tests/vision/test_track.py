@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterable
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.messages import Box, Detection, Tracks
-from edge_agent.vision.track import LOST_S, Moment, Tracker
+from edge_agent.vision.track import LOST_S, Moment, Tracker, assign
 
 WIDTH, HEIGHT = 1280, 720
 Path = Callable[[float], Box]
@@ -242,3 +243,17 @@ def test_a_jump_of_the_camera_is_taken_from_the_tracks() -> None:
             tracks = tracker.update(seen(person(400, 340)), Moment(n, n * 0.1, 0.0, WIDTH, HEIGHT), camera)
         ids[told] = [t.id for t in tracks.tracks if t.seen]
     assert ids == {False: [2], True: [1]}
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 4), st.sampled_from([0.3, 0.8]))
+def test_pairs_are_the_cheapest_of_all(seed: int, rows: int, columns: int, limit: float) -> None:
+    cost = np.random.default_rng(seed).uniform(0, 1, (rows, columns)).round(2)
+    pairs = assign(cost, list(range(rows)), list(range(columns)), limit)
+    assert len({r for r, _ in pairs}) == len({c for _, c in pairs}) == len(pairs)
+    assert all(cost[pair] <= limit for pair in pairs)
+    slots = [*range(columns), *[None] * rows]  # whoever gets none is worth the limit
+    cheapest = min(
+        sum(limit if c is None else min(limit, float(cost[r, c])) for r, c in enumerate(chosen))
+        for chosen in itertools.permutations(slots, rows)
+    )
+    assert sum(float(cost[pair]) for pair in pairs) + limit * (rows - len(pairs)) == pytest.approx(cheapest)
