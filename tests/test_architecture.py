@@ -165,6 +165,7 @@ CORES = (
     "uplink/floodgate.py",
     "flight/poses.py",
     "vision/attitude.py",
+    "vision/fuse.py",
     "vision/ground.py",
     "vision/lens.py",
     "vision/locate.py",

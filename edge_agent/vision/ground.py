@@ -15,9 +15,8 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from edge_agent import geo
-from edge_agent.messages import Fix
 from edge_agent.vision.lens import Lens
-from edge_agent.vision.locate import Corner, fix_of, outlined
+from edge_agent.vision.locate import CHI2_95, Corner, Find, Sight, outlined
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,7 +40,7 @@ class Misfit(ValueError):  # noqa: N818  # it is what the points are
     """Marked points that determine no plane."""
 
 
-class PointsSight:
+class PointsSight(Sight):
     """The ground of a fixed camera. `mark` is the error of a mark in widths of the picture, `picture` that of a find.
 
     `survey_m` is the error of a mark's place as far as it differs between marks, `common_m` what all of them share; one
@@ -98,7 +97,8 @@ class PointsSight:
             raise Misfit("the points lie on both sides of the horizon: is one of them marked wrongly?")
         free = 2 * len(seen) - 8
         chi2 = float(misses**2 @ weights) / free if free else 1.0
-        self._covariance = np.linalg.inv(normal) * max(1.0, chi2)
+        sizes, turned = np.linalg.eigh(np.linalg.inv(normal) * max(1.0, chi2))
+        self._causes = turned * np.sqrt(np.maximum(sizes, 0.0))  # eight that are independent, one σ each
 
     def _weights(self, h: Floats, seen: Floats, per_m: float) -> Floats:
         """1 / variance of each coordinate on the ground: the survey's, and the mark's error carried there."""
@@ -115,15 +115,15 @@ class PointsSight:
 
     # --- picture to ground ----------------------------------------------------------------------------------------
 
-    def fixes(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Fix | None]:
+    def finds(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Find | None]:
         """As `Sight` says."""
         if not places:
             return []
         slopes = self._lens.rays(np.asarray(places, dtype=float).reshape(-1, 2))
         widths = wide or (0.0,) * len(places)
-        return [self._fix(slope, width) for slope, width in zip(slopes, widths, strict=True)]
+        return [self._find(slope, width) for slope, width in zip(slopes, widths, strict=True)]
 
-    def _fix(self, slope: Floats, width: float) -> Fix | None:
+    def _find(self, slope: Floats, width: float) -> Find | None:
         unit = _through(self._to_unit, slope.reshape(1, 2))
         if float(_depth(self._h, unit)[0]) * self._sign <= 0:
             return None  # above the horizon
@@ -133,12 +133,13 @@ class PointsSight:
             return None
         by_h = _jacobian(self._h, unit) * metre
         pixel = by_picture * self._mark_error(self._picture)
-        covariance = by_h @ self._covariance @ by_h.T + pixel @ pixel.T + np.eye(2) * self._common_m**2
+        shared = np.column_stack([by_h @ self._causes, np.eye(2) * self._common_m])
+        if CHI2_95 * np.linalg.eigvalsh(shared @ shared.T + pixel @ pixel.T)[-1] > MAX_MAJOR_M**2:
+            return None
         north, east = _through(self._there, slope.reshape(1, 2))[0]
         lat, lon = geo.from_local(float(north), float(east), self._lat, self._lon)
         wide_m = math.hypot(*(by_picture[:, 0] * self._mark_error(width)[0]))
-        found = fix_of(lat, lon, covariance, method="points", ref="plane", wide_m=wide_m)
-        return found if found.major_m <= MAX_MAJOR_M else None
+        return Find(lat=lat, lon=lon, shared=shared, own=pixel, method="points", ref="plane", wide_m=wide_m)
 
     # --- ground to picture ----------------------------------------------------------------------------------------
 

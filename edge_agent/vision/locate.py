@@ -1,16 +1,18 @@
 """Where on the ground a place of the picture is, with an error ellipse, and where in the picture a place on the ground.
 
 The way: picture → lens → camera → (gimbal or mount) → body → north, east, down → the plane or the terrain → WGS-84.
-Errors go the same way to first order, so the covariance is a sum over causes: position, height, tilt, heading, time,
-focal length, and the pixel itself. Within `MIN_DEPRESSION_DEG` of the horizon nothing is located: there a degree of
-tilt is hundreds of metres. Camera axes are right, down, forward; body axes forward, right, down. Pure.
+Errors go the same way to first order, so the covariance is a sum over causes: position, height, tilt, heading, time and
+focal length, which the pictures of a while have in common, and the pixel itself. Within `MIN_DEPRESSION_DEG` of the
+horizon nothing is located: there a degree of tilt is hundreds of metres. Camera axes are right, down, forward; body
+axes forward, right, down. Pure.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -45,19 +47,43 @@ class Errors(Struct, frozen=True, kw_only=True):
     picture: float = 0.003  # of the picture's width
 
 
-class Sight(Protocol):
+class Find(Struct, frozen=True, kw_only=True):
+    """A place as one picture shows it, and what each cause of error does to it: north and east in metres, one σ each.
+
+    `shared` (2, causes) moves the places of all pictures together, in the same order of causes; `own` is this one's.
+    """
+
+    lat: float
+    lon: float
+    shared: Floats
+    own: Floats
+    method: Literal["drone", "pole", "points"]
+    ref: Literal["home", "terrain", "plane"]
+    wide_m: float = 0.0
+
+    def fix(self) -> Fix:
+        """The place with its 95 % ellipse."""
+        covariance = self.shared @ self.shared.T + self.own @ self.own.T
+        return fix_of(self.lat, self.lon, covariance, method=self.method, ref=self.ref, wide_m=self.wide_m)
+
+
+class Sight(ABC):
     """How a camera looks at the ground at one moment."""
 
-    def fixes(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Fix | None]:
+    @abstractmethod
+    def finds(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Find | None]:
         """Where on the ground these places of the picture are (fractions of its sides); None for sky and horizon.
 
         `wide` is how wide what stands there is in the picture, also as a fraction.
         """
-        ...
 
+    @abstractmethod
     def outline(self, corners: Sequence[Corner]) -> list[Corner]:
         """A polygon of (lat, lon) in fractions of the picture, cut where it leaves it; empty where it is not seen."""
-        ...
+
+    def fixes(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Fix | None]:
+        """The same as `finds`, with ellipses."""
+        return [found.fix() if found else None for found in self.finds(places, wide)]
 
 
 def rotation(roll: float, pitch: float, yaw: float) -> Floats:
@@ -78,7 +104,7 @@ def mounted(roll_deg: float, pitch_deg: float, yaw_deg: float) -> Floats:
     return found
 
 
-class PosedSight:
+class PosedSight(Sight):
     """A camera whose place and direction are known: on a vehicle at one moment, or on a surveyed pole."""
 
     def __init__(
@@ -105,14 +131,14 @@ class PosedSight:
         self._velocity, self._rates = np.array(velocity), np.array(rates)
         self._ground, self._home_msl_m = ground, home_msl_m
 
-    def fixes(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Fix | None]:
-        """As the protocol says."""
+    def finds(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Find | None]:
+        """As `Sight` says."""
         if not places:
             return []
         slopes = self._lens.rays(np.asarray(places, dtype=float).reshape(-1, 2))
         rays = np.column_stack([slopes, np.ones(len(slopes))]) @ self._turn.T
         widths = wide or (0.0,) * len(places)
-        return [self._fix(ray, slope, width) for ray, slope, width in zip(rays, slopes, widths, strict=True)]
+        return [self._find(ray, slope, width) for ray, slope, width in zip(rays, slopes, widths, strict=True)]
 
     def pixel(self, lat: float, lon: float) -> Corner | None:
         """A place on the ground in fractions of the picture, within it or beyond; None for what is behind."""
@@ -123,7 +149,7 @@ class PosedSight:
         return float(x), float(y)
 
     def outline(self, corners: Sequence[Corner]) -> list[Corner]:
-        """As the protocol says."""
+        """As `Sight` says."""
         seen = [self._turn.T @ self._towards(lat, lon) for lat, lon in corners]
         return outlined(seen, self._lens, NEAR * max(1.0, self._alt_m))
 
@@ -136,7 +162,7 @@ class PosedSight:
         known = self._ground.height_m(lat, lon) if self._ground is not None else None
         return 0.0 if known is None else known - self._home_msl_m
 
-    def _fix(self, ray: Floats, slope: Floats, width: float) -> Fix | None:
+    def _find(self, ray: Floats, slope: Floats, width: float) -> Find | None:
         down = ray[2] / float(np.linalg.norm(ray))
         if down < math.sin(math.radians(MIN_DEPRESSION_DEG)):
             return None
@@ -148,10 +174,12 @@ class PosedSight:
         lat, lon = geo.from_local(float(north), float(east), self._lat, self._lon)
         known = self._ground is not None and self._ground.height_m(lat, lon) is not None
         by_ray = below_m / ray[2] * np.array([[1.0, 0.0, -per_m[0]], [0.0, 1.0, -per_m[1]]])
-        return fix_of(
-            lat,
-            lon,
-            self._covariance(ray, slope, by_ray),
+        shared, own = self._causes(ray, slope, by_ray)
+        return Find(
+            lat=lat,
+            lon=lon,
+            shared=shared,
+            own=own,
             method=self._method,
             ref="terrain" if known else "home",
             wide_m=math.hypot(*(by_ray @ self._turn[:, 0])) * width / self._lens.fx,
@@ -183,8 +211,8 @@ class PosedSight:
             low, high = (low, middle) if clear_m(middle) <= 0 else (middle, high)
         return high
 
-    def _covariance(self, ray: Floats, slope: Floats, by_ray: Floats) -> Floats:
-        """Of the place (north, east), in square metres; `by_ray` is how it moves with the ray."""
+    def _causes(self, ray: Floats, slope: Floats, by_ray: Floats) -> tuple[Floats, Floats]:
+        """What one σ of each shared cause, and of the pixel, does to the place; `by_ray` is how it moves with the ray."""
         one, (x, y, z) = self._errors, ray
         by_turn = by_ray @ np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])  # δ × ray, as a matrix of δ
         tilt, heading = math.radians(one.tilt_deg), math.radians(one.heading_deg)
@@ -194,19 +222,17 @@ class PosedSight:
         fx_picture = one.picture / np.array([self._lens.fx, self._lens.fx])  # of the width, also downwards
         by_picture = by_ray @ self._turn[:, :2] * fx_picture
         by_focal = by_ray @ self._turn[:, :2] @ slope * one.focal
-        causes = np.column_stack(
+        shared = np.column_stack(
             [
                 np.eye(2) * one.place_m,
                 per_m * one.height_m,
                 by_turn[:, :2] * tilt,
                 by_turn[:, 2] * heading,
                 by_time * one.time_s,
-                by_picture,
                 by_focal,
             ]
         )
-        found: Floats = causes @ causes.T
-        return found
+        return shared, by_picture
 
 
 def fix_of(

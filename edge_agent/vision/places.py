@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 
 from edge_agent import config
-from edge_agent.messages import Box, Posed, Track, Tracks
+from edge_agent.messages import Box, Posed, Tracks
 from edge_agent.plans import terrain
 from edge_agent.runtime import DriverError
 from edge_agent.vision.attitude import Pose, Poses
+from edge_agent.vision.fuse import Fuser
 from edge_agent.vision.ground import Mark, Misfit, PointsSight
 from edge_agent.vision.lens import Lens, by_angle, lens_of
-from edge_agent.vision.locate import Corner, Errors, Floats, PosedSight, Sight, mounted, rotation
+from edge_agent.vision.locate import Corner, Errors, Find, Floats, PosedSight, Sight, mounted, rotation
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Places:
         self.poses = Poses()
         self.faults: dict[str, str] = {}  # by camera
         self._eyes: dict[str, _Eye] = {}
+        self._fusers: dict[str, Fuser] = {}
         self.moving = False  # whether any of them is on a vehicle
         for camera in cameras:
             if camera.view is None:
@@ -51,13 +53,17 @@ class Places:
         return eye.sight(self.poses, at_s, width / height) if eye else None
 
     def locate(self, tracks: Tracks) -> Tracks:
-        """The tracks with their places, as far as they are known."""
+        """The tracks with their places, as far as they are known, each by all of its pictures."""
+        fuser = self._fusers.setdefault(tracks.camera, Fuser())
+        fuser.forget(tracks.ended)
         if not tracks.tracks:
             return tracks
         sight = self.sight(tracks.camera, tracks.at_s, tracks.width, tracks.height)
         if sight is None:
             return tracks
-        return msgspec.structs.replace(tracks, tracks=tuple(_placed(tracks, sight)))
+        fixes = fuser.update(tracks, _finds(tracks, sight))
+        placed = (msgspec.structs.replace(track, place=fix) for track, fix in zip(tracks.tracks, fixes, strict=True))
+        return msgspec.structs.replace(tracks, tracks=tuple(placed))
 
     def boxes(self, zones: Iterable[config.Zone], tracks: Tracks) -> list[Box]:
         """The boxes around a camera's zones in this picture, in fractions of it; what is not seen is left out."""
@@ -87,7 +93,7 @@ def box_around(corners: Sequence[Corner]) -> Box | None:
     )
 
 
-def _placed(tracks: Tracks, sight: Sight) -> Iterable[Track]:
+def _finds(tracks: Tracks, sight: Sight) -> list[Find | None]:
     """Feet and wheels are at the middle of a box's lower edge, within the picture."""
     wide, high = tracks.width, tracks.height
     boxes = [track.box for track in tracks.tracks]
@@ -95,9 +101,7 @@ def _placed(tracks: Tracks, sight: Sight) -> Iterable[Track]:
         (min(max((x1 + x2) / 2, 0.5), wide - 0.5) / wide, min(max(y2, 0.5), high - 0.5) / high)
         for x1, _, x2, y2 in boxes
     ]
-    fixes = sight.fixes(spots, [(x2 - x1) / wide for x1, _, x2, _ in boxes])
-    for track, place in zip(tracks.tracks, fixes, strict=True):
-        yield msgspec.structs.replace(track, place=place)
+    return sight.finds(spots, [(x2 - x1) / wide for x1, _, x2, _ in boxes])
 
 
 class _Eye:
