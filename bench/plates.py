@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from pages import write_part  # noqa: E402
 
-from edge_agent.vision import plate_types  # noqa: E402
+from edge_agent import plate_types  # noqa: E402
 from edge_agent.vision.picture import read_picture  # noqa: E402
 from edge_agent.vision.plates import PlateReader, open_plate_reader  # noqa: E402
 from edge_agent.vision.votes import Calibration, PlateVotes, Read  # noqa: E402

@@ -15,12 +15,11 @@ import cv2
 import msgspec
 import numpy as np
 
-from edge_agent import config
+from edge_agent import config, plate_types
 from edge_agent.agent import Agent
 from edge_agent.incidents.rules import Rules
 from edge_agent.messages import Detection, Plate
 from edge_agent.runtime import Health, SystemClock
-from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.eye import Eye
 from edge_agent.vision.pipeline import Vision

@@ -36,6 +36,7 @@ COMMON = (
     "timequality",
     "weights",
     "sealing",
+    "plate_types",
     "catalogue",
 )
 CORES = (
@@ -174,7 +175,7 @@ CORES = (
     "vision/heads/find.py",
     "vision/heads/form.py",
     "vision/heads/ready.py",
-    "vision/plate_types.py",
+    "plate_types.py",
     "vision/ring.py",
     "vision/camera/liveness.py",
     "vision/tiles.py",

@@ -164,6 +164,12 @@ def test_relative_paths_resolve_against_the_file(tmp_path: Path) -> None:
         ("plain = true", "", "mqtt.ca_file: required"),
         ('host = "127.0.0.1"\n', 'host = "127.0.0.1"\nca_file = "no.pem"\n', "mqtt.plain: true contradicts `ca_file`"),
         (
+            "plain = true",
+            'plain = true\n[plates]\ncountries = ["CN", "ZZ"]',
+            "plates.countries: no plates of ZZ",
+        ),
+        ("plain = true", 'plain = true\n[plates]\ntypes = ["no.toml"]', "plates.types: "),
+        (
             'say = [{text = "请离开水边"}, {text = "Leave the water.", lang = "en"}]',
             "",
             "say: required with `speakers`",

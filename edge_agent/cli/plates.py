@@ -22,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", nargs="+", type=Path, metavar="IMAGE", help="a picture file, or a directory")
     parser.add_argument("--crop", action="store_true", help="each picture shows one plate and nothing else")
     parser.add_argument("--country", default="CN", metavar="CC[,CC]", help="whose plates, ISO 3166 (default: CN)")
+    parser.add_argument(
+        "--types", action="append", default=[], type=Path, metavar="FILE", help="your own kinds of plates (TOML)"
+    )
     parser.add_argument("--reader", choices=("built-in", "rapidocr"), help="(default: rapidocr)")
     parser.add_argument("--min-confidence", type=float, default=0.5, metavar="X", help="0..1 (default: 0.5)")
     parser.add_argument("--threads", type=int, default=2, choices=range(1, 65), metavar="N", help="(default: 2)")
@@ -29,17 +32,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit 0; 1 where a picture or the reader failed; 64 for a country that is not known."""
-    from edge_agent.vision import plate_types
+    """Exit 0; 1 where a picture or the reader failed; 64 for a country that is not known, or a bad file of kinds."""
+    from edge_agent import plate_types
     from edge_agent.vision.plates import open_plate_reader
 
-    countries = tuple(args.country.upper().split(","))
-    known = sorted({one.country for one in plate_types.known_types()})
+    countries, types = tuple(args.country.upper().split(",")), tuple(args.types)
+    try:
+        known = sorted({one.country for one in plate_types.known_types(types)})
+    except ValueError as error:
+        print("\n".join(f"edge-agent plates: {fault}" for fault in str(error).splitlines()), file=sys.stderr)
+        return EX_USAGE
     if unknown := set(countries) - set(known):
         print(f"edge-agent plates: no plates of {', '.join(unknown)} (there is: {', '.join(known)})", file=sys.stderr)
         return EX_USAGE
     try:
-        reader = open_plate_reader(args.reader or "rapidocr", args.threads, countries)
+        reader = open_plate_reader(args.reader or "rapidocr", args.threads, countries, types)
     except DriverError as error:
         print(f"edge-agent plates: {error}", file=sys.stderr)
         return 1

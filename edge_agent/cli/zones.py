@@ -1,4 +1,4 @@
-"""`edge-agent zones draw`: the zones of a configuration over a picture of their camera, as a PNG."""
+"""`edge-agent zones draw`: the zones and lines of a configuration over a picture of their camera, as a PNG."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE_S = 15.0  # for a camera's first picture
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the verb and its arguments."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    draw = verbs.add_parser("draw", help="draw zones over a frame of their camera")
+    draw = verbs.add_parser("draw", help="draw zones and lines over a frame of their camera")
     draw.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the configuration")
     draw.add_argument("-o", "--out", type=Path, default=Path("zones.png"), metavar="FILE", help="default: zones.png")
     draw.add_argument("--camera", metavar="NAME", help="which [[camera]] (default: the first that has zones)")
@@ -50,14 +50,14 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         print_json(drawn)
     else:
-        names = ", ".join(drawn["zones"]) or "none"
+        names = ", ".join([*drawn["zones"], *drawn["lines"]]) or "none"
         beyond = f"; not in the picture: {', '.join(drawn['not_seen'])}" if drawn["not_seen"] else ""
         print(f"{args.out}: {drawn['width']}x{drawn['height']} of {camera.name}, zones: {names}{beyond}")
     return 0
 
 
 def _camera(settings: config.Agent, name: str | None, file: Path) -> config.Camera:
-    zoned = {zone.camera for zone in settings.zones}
+    zoned = {zone.camera for zone in settings.zones} | {getattr(rule, "camera", None) for rule in settings.rules}
     found = [camera for camera in settings.cameras if camera.name == name or (name is None and camera.name in zoned)]
     if found:
         return found[0]
@@ -79,16 +79,23 @@ def _draw(
     pixels = Masks(camera.masks).painted(read_picture(picture) if picture else _frame(camera))
     zones = Wishes(settings.data_dir / "desired.json", settings).effective.zones
     mine = [zone for zone in zones if zone.camera == camera.name]
+    crossed = [
+        rule
+        for rule in settings.rules
+        if isinstance(rule, config.LineCrossing | config.Count) and rule.camera == camera.name
+    ]
     rules = {
         zone.name: [rule.id for rule in settings.rules if getattr(rule, "zone", None) == zone.name] for zone in mine
     }
     height, width = pixels.shape[:2]
-    sight = _sight(settings, camera, width, height, pose) if any(zone.map for zone in mine) else None
+    mapped = any(zone.map for zone in mine) or any(rule.map for rule in crossed)
+    sight = _sight(settings, camera, width, height, pose) if mapped else None
     outlines = {zone.name: outline(zone, sight) for zone in mine}
     seen = [
         (outlines[zone.name], f"{zone.name}: {', '.join(rules[zone.name])}") for zone in mine if outlines[zone.name]
     ]
-    write_png(out, draw_zones(pixels, seen))
+    lines = {rule.id: line for rule in crossed if (line := _line(rule, sight)) is not None}
+    write_png(out, draw_zones(pixels, [*seen, *((line, name) for name, line in lines.items())]))
     return {
         "file": str(out),
         "camera": camera.name,
@@ -96,7 +103,16 @@ def _draw(
         "height": height,
         "zones": [name for name, corners in outlines.items() if corners],
         "not_seen": [name for name, corners in outlines.items() if not corners],
+        "lines": list(lines),
     }
+
+
+def _line(rule: config.LineCrossing | config.Count, sight: Sight | None) -> list[tuple[float, float]] | None:
+    """The ends of a rule's line in fractions of the picture; None for one on the map of which an end is behind."""
+    if rule.map is None or sight is None:
+        return list(rule.line) if rule.line is not None else None
+    ends = [end for place in rule.map if (end := sight.pixel(*place)) is not None]
+    return ends if len(ends) == 2 else None
 
 
 def _sight(

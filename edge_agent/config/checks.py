@@ -23,6 +23,7 @@ from edge_agent.config.vision import (
     Camera,
     DroneView,
     PiCamera,
+    Plates,
     PointsView,
     RtspCamera,
     SimulatedCamera,
@@ -31,6 +32,7 @@ from edge_agent.config.vision import (
 )
 from edge_agent.phrases import phrase_faults, pronounceable
 from edge_agent.plans.judge import route_faults
+from edge_agent.plate_types import known_types
 from edge_agent.sealing import SealError, check_recipient
 
 
@@ -105,8 +107,7 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         if isinstance(rule, LineCrossing | Count):
             if rule.camera is not None:
                 known(f"rule[{rule.id}].camera", rule.camera, cameras, "camera")
-            if rule.line is not None and rule.line[0] == rule.line[1]:
-                faults.append(f"rule[{rule.id}].line: its ends are the same place")
+            faults += [f"rule[{rule.id}]{fault}" for fault in _line_faults(rule, config)]
         if isinstance(rule, Crowd):
             faults += [f"rule[{rule.id}]{fault}" for fault in _crowd_faults(rule, config)]
         if isinstance(rule, Count):
@@ -173,6 +174,7 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
         for one in config.speakers
         if isinstance(one, TuneSpeaker) and config.vehicle is None
     ]
+    faults += _plates_faults(config.plates)
     faults += _evidence_faults(config.evidence, config.mqtt)
     faults += _operator_faults(config.operators)
     faults += _privacy_faults(config)
@@ -254,10 +256,26 @@ def _crowd_faults(rule: Crowd, config: Agent) -> list[str]:
     return []
 
 
+def _line_faults(rule: LineCrossing | Count, config: Agent) -> list[str]:
+    """A line that is none, or one on the map of a camera that does not know the ground."""
+    if rule.line is not None and rule.map is not None:
+        return [".map: contradicts `line`: give one of them"]
+    if rule.line is None and rule.map is None:
+        return [] if isinstance(rule, Count) else [".line: required, or `map`: which line?"]
+    key, ends = ("line", rule.line) if rule.line is not None else ("map", rule.map)
+    if ends is not None and ends[0] == ends[1]:
+        return [f".{key}: its ends are the same place"]
+    camera = next((camera for camera in config.cameras if camera.name == rule.camera), None)
+    if rule.map is not None and camera is not None and camera.view is None:
+        return [f".map: camera[{camera.name}].view is required: how does it look at the ground?"]
+    return []
+
+
 def _count_faults(rule: Count) -> list[str]:
     faults = []
-    if (rule.zone is None) == (rule.line is None) or (rule.line is None) != (rule.camera is None):
-        faults.append(": a count wants either `zone`, or `camera` and `line`")
+    lined = rule.line is not None or rule.map is not None
+    if (rule.zone is None) != lined or lined != (rule.camera is not None):
+        faults.append(": a count wants either `zone`, or `camera` and `line` (or `map`)")
     if rule.speakers or rule.say or rule.ladder or rule.respond:
         faults.append(
             ".speakers: a count is told to the centre alone: leave out `speakers`, `say`, `ladder` and `respond`"
@@ -402,6 +420,20 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
         if ca_file is not None and not ca_file.is_file():
             faults.append(f"{where}.ca_file: no such file: {ca_file}")
     return faults
+
+
+def _plates_faults(plates: Plates) -> list[str]:
+    """Files of kinds of plates that are none, and countries that no table knows."""
+    try:
+        known = {one.country for one in known_types(plates.types)}
+    except ValueError as error:
+        return [f"plates.types: {fault}" for fault in str(error).splitlines()]
+    there = ", ".join(sorted(known))
+    return [
+        f"plates.countries: no plates of {country} are known (there is: {there}); describe them in a file of `types`"
+        for country in plates.countries
+        if country not in known
+    ]
 
 
 def _privacy_faults(config: Agent) -> list[str]:

@@ -11,6 +11,7 @@ from edge_agent.config.flight import Span
 from edge_agent.messages import Phrase
 
 Corner = tuple[Unit, Unit]
+MapLine = tuple[tuple[Lat, Lon], tuple[Lat, Lon]]
 
 
 class Zone(Section, frozen=True):
@@ -156,13 +157,15 @@ class HotListed(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="h
 
 
 class LineCrossing(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="line_crossing"):
-    """Fires when one of `classes` crosses a line (two places of the picture, as corners of zones) with its feet.
+    """Fires when one of `classes` crosses a line with its feet: two places of the picture (`line`) or of the `map`.
 
-    `to_left` and `to_right` are for who looks from the line's first end to its second.
+    Both are given as corners of zones are. `to_left` and `to_right` are for who looks from the line's first end to its
+    second.
     """
 
     camera: Id
-    line: tuple[Corner, Corner]
+    line: tuple[Corner, Corner] | None = None
+    map: MapLine | None = None
     direction: Literal["either", "to_left", "to_right"] = "either"
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person", "vehicle", "two-wheeler")
     min_score: Unit = 0.0
@@ -170,7 +173,7 @@ class LineCrossing(RuleSection, frozen=True, kw_only=True, tag_field="type", tag
 
 
 class Count(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="count"):
-    """Counts those of `classes` who enter `zone`, or who cross `line` of `camera`; tells of it every `interval_s`.
+    """Counts those of `classes` who enter `zone`, or cross `line` or `map` of `camera`; tells of it every `interval_s`.
 
     Intervals begin with the full hour where they divide it. No incident comes of it, and nothing is said.
     """
@@ -178,6 +181,7 @@ class Count(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="count
     zone: Id | None = None
     camera: Id | None = None
     line: tuple[Corner, Corner] | None = None
+    map: MapLine | None = None
     interval_s: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person", "vehicle", "two-wheeler")
     min_score: Unit = 0.0

@@ -250,12 +250,14 @@ class Plates(Section, frozen=True):
     """Reading of licence plates on vehicles, by our own models or (installed apart) by RapidOCR's.
 
     A track is read every `every_s` until `enough` readings are there, then where its vehicle has come much nearer; the
-    `enough` best of them vote. `min_confidence` 0.6: told where six of ten such readings are right.
+    `enough` best of them vote. `min_confidence` 0.6: told where six of ten such readings are right. `types`: files
+    with your own kinds of plates, in the form of edge_agent/plates.toml.
     """
 
     enabled: bool = False
     reader: PlateReader = "rapidocr"
     countries: Annotated[tuple[Annotated[str, Meta(pattern="^[A-Z]{2}\\Z")], ...], Meta(min_length=1)] = ("CN",)
+    types: tuple[Path, ...] = ()
     min_confidence: Unit = 0.6
     every_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
     enough: Annotated[int, Meta(ge=1, le=100)] = 5

@@ -1,7 +1,8 @@
 """Who crosses a line, and which way: told once for each crossing. Pure.
 
-A track is on a side when its feet are clearly there (`CLEAR` of its height away from the line); it has crossed when it
-is clearly on the other side and the way between led through the line itself, not past its ends.
+A track is on a side when its feet are clearly there: in the picture `CLEAR` of its height away from the line, on the
+map as far as its place is sure (one standard deviation, `CLEAR_M` at least). It has crossed when it is clearly on the
+other side and the way between led through the line itself, not past its ends.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from msgspec import Struct
 
 from edge_agent import config, geo
 from edge_agent.incidents.watch import Direction, Found, Key, Watch, is_evidence, key_of
-from edge_agent.messages import Box, Tracks
+from edge_agent.messages import Track, Tracks
 
-CLEAR = 0.1
+CLEAR, CLEAR_M = 0.1, 0.5
+SIGMAS = 2.447746830680816  # half axes of 95 % ellipses are so many standard deviations (chi² of two)
 FORGET_S = 5.0
+
+Line = tuple[geo.Point, geo.Point]
+Foot = tuple[geo.Point, float]  # where it stands, and how far from the line it is clearly on a side
 
 
 class _Seen(Struct):
@@ -38,21 +43,19 @@ class LineWatch(Watch[config.LineCrossing]):
         rule, now, fired = self.rule, tracks.at_s, list[Found]()
         if self._step_s(tracks) is None:
             return fired
-        (x1, y1), (x2, y2) = rule.line
-        a, b = (x1 * tracks.width, y1 * tracks.height), (x2 * tracks.width, y2 * tracks.height)
+        line = _ends(rule, tracks)
         for track in tracks.tracks:
-            if not is_evidence(track, rule.classes, rule.min_score):
-                continue
-            direction = self._cross(key_of(track), track.box, a, b, now)
+            foot = _foot(rule, track) if is_evidence(track, rule.classes, rule.min_score) else None
+            direction = self._cross(key_of(track), foot, line, now) if foot else None
             if direction is not None and rule.direction in ("either", direction):
                 fired.append(Found(track, now, direction=direction))
         self._seen = {key: one for key, one in self._seen.items() if now - one.last_s < FORGET_S}
         return fired
 
-    def _cross(self, key: Key, box: Box, a: geo.Point, b: geo.Point, now: float) -> Direction | None:
-        feet = ((box[0] + box[2]) / 2, box[3])
+    def _cross(self, key: Key, foot: Foot, line: Line, now: float) -> Direction | None:
+        (feet, clear), (a, b) = foot, line
         away = geo.side_of(a, b, feet)
-        if abs(away) < CLEAR * (box[3] - box[1]):
+        if abs(away) < clear:
             if key in self._seen:
                 self._seen[key].last_s = now
             return None
@@ -66,3 +69,27 @@ class LineWatch(Watch[config.LineCrossing]):
             return None
         old.fired_s = now
         return "to_right" if side > 0 else "to_left"
+
+
+def _ends(rule: config.LineCrossing, tracks: Tracks) -> Line:
+    """The line in pixels, or in metres of the map (east, south: as a picture lies that has north at its top)."""
+    if rule.map is not None:
+        return _on_map(rule.map, *rule.map[0]), _on_map(rule.map, *rule.map[1])
+    assert rule.line is not None  # as the configuration's checks saw to
+    (x1, y1), (x2, y2) = rule.line
+    return (x1 * tracks.width, y1 * tracks.height), (x2 * tracks.width, y2 * tracks.height)
+
+
+def _foot(rule: config.LineCrossing, track: Track) -> Foot | None:
+    """None where a track's place is not known."""
+    if rule.map is None:
+        x1, y1, x2, y2 = track.box
+        return ((x1 + x2) / 2, y2), CLEAR * (y2 - y1)
+    if (place := track.place) is None:
+        return None
+    return _on_map(rule.map, place.lat, place.lon), max(CLEAR_M, place.major_m / SIGMAS)
+
+
+def _on_map(line: config.MapLine, lat: float, lon: float) -> geo.Point:
+    north, east = geo.to_local(lat, lon, *line[0])
+    return east, -north

@@ -69,7 +69,7 @@ class TallyWatch:
         done, self._open = self._open, None
         if done is None:
             return None
-        line = self.rule.line is not None
+        line = self.rule.zone is None
         return Tally(
             id="",
             rule=self.rule.id,
@@ -101,9 +101,14 @@ def _watch(rule: config.Count, zone: config.Zone | None) -> Watch[Any]:
             id=rule.id, zone=zone.name, classes=classes, after_s=ENTERED_S, min_score=score, cool_down_s=0
         )
         return StayWatch(entering, zone)
-    assert rule.camera is not None and rule.line is not None  # as the configuration's checks saw to
-    return LineWatch(
-        config.LineCrossing(
-            id=rule.id, camera=rule.camera, line=rule.line, classes=classes, min_score=score, cool_down_s=0
-        )
+    assert rule.camera is not None  # as the configuration's checks saw to
+    crossing = config.LineCrossing(
+        id=rule.id,
+        camera=rule.camera,
+        line=rule.line,
+        map=rule.map,
+        classes=classes,
+        min_score=score,
+        cool_down_s=0,
     )
+    return LineWatch(crossing)

@@ -144,7 +144,7 @@ class PointsSight(Sight):
     # --- ground to picture ----------------------------------------------------------------------------------------
 
     def pixel(self, lat: float, lon: float) -> Corner | None:
-        """A place on the ground in fractions of the picture, within it or beyond; None for what is behind."""
+        """As `Sight` says."""
         seen = self._towards(lat, lon)
         if seen[2] <= NOT_AHEAD:
             return None

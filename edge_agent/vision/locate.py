@@ -81,6 +81,10 @@ class Sight(ABC):
     def outline(self, corners: Sequence[Corner]) -> list[Corner]:
         """A polygon of (lat, lon) in fractions of the picture, cut where it leaves it; empty where it is not seen."""
 
+    @abstractmethod
+    def pixel(self, lat: float, lon: float) -> Corner | None:
+        """A place on the ground in fractions of the picture, within it or beyond; None for what is behind."""
+
     def fixes(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Fix | None]:
         """The same as `finds`, with ellipses."""
         return [found.fix() if found else None for found in self.finds(places, wide)]
@@ -141,7 +145,7 @@ class PosedSight(Sight):
         return [self._find(ray, slope, width) for ray, slope, width in zip(rays, slopes, widths, strict=True)]
 
     def pixel(self, lat: float, lon: float) -> Corner | None:
-        """A place on the ground in fractions of the picture, within it or beyond; None for what is behind."""
+        """As `Sight` says."""
         seen = self._turn.T @ self._towards(lat, lon)
         if seen[2] < NEAR * float(np.linalg.norm(seen)):
             return None
@@ -212,7 +216,7 @@ class PosedSight(Sight):
         return high
 
     def _causes(self, ray: Floats, slope: Floats, by_ray: Floats) -> tuple[Floats, Floats]:
-        """What one σ of each shared cause, and of the pixel, does to the place; `by_ray` is how it moves with the ray."""
+        """What one σ of each shared cause and of the pixel does to the place; `by_ray` is how it moves with the ray."""
         one, (x, y, z) = self._errors, ray
         by_turn = by_ray @ np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])  # δ × ray, as a matrix of δ
         tilt, heading = math.radians(one.tilt_deg), math.radians(one.heading_deg)

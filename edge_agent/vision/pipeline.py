@@ -254,7 +254,9 @@ def _see(eye: Eye, frame: Frame) -> tuple[Frame, Tracks]:
 
 
 def _reader(plates: config.Plates) -> PlateReader | None:
-    return open_plate_reader(plates.reader, plates.threads, plates.countries) if plates.enabled else None
+    if not plates.enabled:
+        return None
+    return open_plate_reader(plates.reader, plates.threads, plates.countries, plates.types)
 
 
 async def _next(seats: list[_Seat], bell: asyncio.Event) -> _Seat | None:

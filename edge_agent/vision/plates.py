@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, assert_never
 
 import cv2
@@ -10,10 +11,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent import config
+from edge_agent import config, plate_types
 from edge_agent.messages import Box, Plate
+from edge_agent.plate_types import Type
+from edge_agent.runtime import DriverError
 from edge_agent.vision.camera import Frame
-from edge_agent.vision.plate_types import Type
 from edge_agent.vision.votes import Calibration, Read
 
 Pixels = npt.NDArray[np.uint8]
@@ -41,17 +43,26 @@ class PlateReader(Protocol):
         ...
 
 
-def open_plate_reader(reader: config.PlateReader, threads: int, countries: tuple[str, ...]) -> PlateReader:
-    """The reader of a name; raises DriverError where it cannot be had, or does not know a country's plates."""
+def open_plate_reader(
+    reader: config.PlateReader, threads: int, countries: tuple[str, ...], files: tuple[Path, ...] = ()
+) -> PlateReader:
+    """The reader of a name; raises DriverError where it cannot be had, or does not know a country's plates.
+
+    `files` are kinds of plates beside those that are known.
+    """
+    try:
+        types = plate_types.of_countries(countries, files)
+    except ValueError as error:
+        raise DriverError(str(error)) from None
     match reader:
         case "built-in":
             from edge_agent.vision.plates_own import OwnPlates
 
-            return OwnPlates(threads, countries)
+            return OwnPlates(threads, types)
         case "rapidocr":
             from edge_agent.vision.plates_ocr import OcrPlates
 
-            return OcrPlates(threads, countries)
+            return OcrPlates(threads, types)
         case _:
             assert_never(reader)
 

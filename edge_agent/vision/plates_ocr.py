@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent import plate_types
 from edge_agent.messages import Box, Plate
-from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.ocr import Line, Quad, TextReader
 from edge_agent.vision.plates import ground_color, moved, quality
@@ -25,11 +25,11 @@ UPPER_ROW, LOWER_ROW = (0.02, 0.42), (0.36, 0.98)  # GA 36-2018: the upper third
 
 
 class OcrPlates:
-    """Reads plates of any country that the grammar knows. `countries` are ISO 3166, two letters."""
+    """Reads plates of any kind that the grammar knows."""
 
-    def __init__(self, threads: int, countries: tuple[str, ...] = ("CN",)) -> None:
-        self._reader = TextReader(threads, plate_types.ALPHABET)
-        self.types, self.calibration = plate_types.of_countries(countries), self._reader.calibration
+    def __init__(self, threads: int, types: tuple[plate_types.Type, ...] = plate_types.CHINESE) -> None:
+        self._reader = TextReader(threads, plate_types.characters(types))
+        self.types, self.calibration = types, self._reader.calibration
 
     def read(self, frame: Frame, box: Box) -> Read | None:
         """The plate within a vehicle's box that reads best, in frame pixels; None where nothing reads as a plate."""

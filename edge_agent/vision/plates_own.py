@@ -14,10 +14,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent import weights
+from edge_agent import plate_types, weights
 from edge_agent.messages import Box, Plate
 from edge_agent.runtime import DriverError
-from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.heads.form import suppress
 from edge_agent.vision.letterbox import Feeder
@@ -92,13 +91,13 @@ class OwnPlates:
 
     calibration = Calibration(0.76, 0.89)  # on 508 real plates, each made worse in three ways: bench/plates.py
 
-    def __init__(self, threads: int, countries: tuple[str, ...] = ("CN",)) -> None:
-        if strangers := sorted(set(countries) - {"CN"}):
+    def __init__(self, threads: int, types: tuple[plate_types.Type, ...] = plate_types.CHINESE) -> None:
+        if strangers := sorted({one.country for one in types} - {"CN"}):
             raise DriverError(
                 f"the built-in plate reader knows plates of CN, not of {', '.join(strangers)}; "
                 'set reader = "rapidocr" in [plates] (and install edge-agent[rapidocr])'
             )
-        self.types = plate_types.of_countries(countries)
+        self.types = types
         self._finder = Net(weights.path("plate-detector"), threads, ())
         self._feeder = Feeder(self._finder.width, self._finder.height, self._finder.form, self._finder.dtype)
         self._text = PlateText(weights.path("plate-reader"), threads)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from edge_agent import plate_types
 from edge_agent.messages import Plate
-from edge_agent.vision import plate_types
-from edge_agent.vision.plate_types import Chances, Type
+from edge_agent.plate_types import Chances, Type
 
 MAX_WAIT = 16  # times `every_s`, between tries on a plate that does not read
 LARGER = 1.5  # the vehicle's area since the last reading: worth another when there are enough

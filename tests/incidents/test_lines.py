@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from edge_agent import config
+from edge_agent import config, geo
 from edge_agent.incidents.rules import Rules
-from edge_agent.messages import Incident, Track, Tracks
+from edge_agent.messages import Fix, Incident, Track, Tracks
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 # A line across the middle of 640 x 480, from the left to the right: who walks down the picture crosses to its right.
@@ -46,6 +46,74 @@ def test_a_crossing_is_told_once_with_its_direction() -> None:
     )
     [back] = walk(Rules([], [RULE]), down(320)[::-1])
     assert back.direction == "to_left"
+
+
+LAT, LON = 30.2461, 120.1552
+# From west to east: who walks south crosses to its right, wherever the camera is.
+ON_MAP = config.LineCrossing(id="kerb", camera="c", map=((LAT, LON), geo.from_local(0.0, 20.0, LAT, LON)))
+
+
+def walk_on_ground(rules: Rules, norths: list[float], *, east: float = 10.0, major_m: float = 2.0) -> list[Incident]:
+    """The picture shows the same box all the time: the camera follows."""
+    found = []
+    for n, north in enumerate(norths):
+        lat, lon = geo.from_local(north, east, LAT, LON)
+        place = Fix(lat=lat, lon=lon, major_m=major_m, minor_m=1.0, azimuth_deg=0.0, method="drone", height_ref="home")
+        track = Track(
+            id=1, label="person", score=0.9, box=(300, 200, 330, 280), first_s=0.0, last_s=n, hits=3, place=place
+        )
+        found += rules.update(
+            Tracks(camera="c", seq=n, at_s=n / 4, wall_s=n / 4, width=640, height=480, tracks=(track,))
+        )
+    return found
+
+
+def test_a_line_on_the_map_is_crossed_on_the_ground_whatever_the_picture_shows() -> None:
+    south = [4.0 - n for n in range(9)]
+    [incident] = walk_on_ground(Rules([], [ON_MAP]), south)
+    assert incident.direction == "to_right"
+    [back] = walk_on_ground(Rules([], [ON_MAP]), south[::-1])
+    assert back.direction == "to_left"
+    assert walk_on_ground(Rules([], [ON_MAP]), south, east=30.0) == []  # past its end
+
+
+def test_a_place_that_is_not_sure_enough_crosses_no_line() -> None:
+    trembling = [1.5, -1.5] * 10
+    assert walk_on_ground(Rules([], [ON_MAP]), trembling, major_m=5.0) == []
+    assert walk_on_ground(Rules([], [ON_MAP]), [9.0, -9.0], major_m=5.0)
+
+
+def test_a_count_counts_who_crosses_a_line_on_the_map() -> None:
+    rules = Rules([], [config.Count(id="n", camera="c", map=ON_MAP.map, classes=("person",))])
+    for n, north in enumerate([4.0, 2.0, -2.0, -4.0]):
+        lat, lon = geo.from_local(north, 10.0, LAT, LON)
+        place = Fix(lat=lat, lon=lon, major_m=1.0, minor_m=1.0, azimuth_deg=0.0, method="pole", height_ref="home")
+        track = Track(id=1, label="person", score=0.9, box=(0, 0, 9, 9), first_s=0.0, last_s=n, hits=3, place=place)
+        rules.count(Tracks(camera="c", seq=n, at_s=n / 4, wall_s=n / 4, width=640, height=480, tracks=(track,)))
+    [tally] = rules.close()
+    assert (tally.total, tally.to_right, tally.to_left) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        ("", ".line: required, or `map`"),
+        ("line = [[0.1, 0.1], [0.9, 0.9]]\nmap = [[30, 120], [30, 121]]", ".map: contradicts `line`"),
+        ("map = [[30, 120], [30, 120]]", ".map: its ends are the same place"),
+        ("map = [[30, 120], [30, 121]]", ".map: camera[c].view is required"),
+        ("map = [[30, 120], [95, 121]]", "rule[r].map[1][0]: "),
+    ],
+)
+def test_a_line_that_is_none_is_refused(tmp_path: Path, keys: str, fault: str) -> None:
+    file = tmp_path / "agent.toml"
+    file.write_text(
+        'data_dir = "d"\n[site]\ndevice = "d"\n[[detector]]\nname = "e"\ntype = "simulated"\n[[camera]]\n'
+        'name = "c"\ntype = "simulated"\ndetector = "e"\n[[rule]]\nid = "r"\ntype = "line_crossing"\ncamera = "c"\n'
+        + keys
+    )
+    with pytest.raises(config.ConfigError) as refused:
+        config.load(file)
+    assert fault in str(refused.value)
 
 
 @pytest.mark.parametrize(

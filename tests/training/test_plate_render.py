@@ -11,7 +11,7 @@ from training.plates import glyphs
 if missing := [file.name for file, _ in (*glyphs.CHINESE_FONTS, *glyphs.LATIN_FONTS) if not file.exists()]:
     pytest.skip(f"fonts are not installed: {', '.join(missing)} (tests/packages.sh)", allow_module_level=True)
 
-from edge_agent.vision import plate_types
+from edge_agent import plate_types
 from training.plates.crops import HEIGHT, WIDTH, render_crop
 from training.plates.glyphs import PROVINCES
 from training.plates.kinds import ALPHABET, COLORS, KINDS, LONGEST, Kind, draw_text

@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent import config
+from edge_agent import config, plate_types
 from edge_agent.geo import in_polygon
 from edge_agent.messages import Box, Detection, Plate, Tracks
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
-from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.simulated import KERB_ZONE, WATER_ZONE, parked_plate, render
 from edge_agent.vision.detect import Detector, SimulatedDetector

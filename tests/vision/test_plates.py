@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from edge_agent.vision import plate_types
+from edge_agent import plate_types
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.plate_art import draw_plate
 from edge_agent.vision.ocr import read_ctc
@@ -69,8 +71,56 @@ def test_each_place_is_read_as_the_grammar_allows(places: tuple[str, ...], text:
 def test_every_pattern_of_the_table_is_made_of_known_signs(kind: plate_types.Type) -> None:
     for pattern in kind.patterns:
         assert 3 <= len(pattern) <= 10
-        for sign in pattern:
-            assert sign in plate_types.CLASSES or sign in plate_types.ALPHABET
+        assert all(letter in plate_types.ALPHABET for sign in pattern for letter in kind.allowed(sign))
+
+
+OWN = """
+[[type]]
+id = "farm"
+country = "CN"
+patterns = ["pannhhhh"]
+colors = ["green"]
+classes = {h = "0123456789农"}
+
+[[type]]
+id = "current"
+country = "GB"
+patterns = ["llnnlll"]
+colors = ["black"]
+"""
+
+
+def test_a_file_of_ones_own_adds_kinds_of_plates_and_replaces_those_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(OWN)
+    types = plate_types.known_types((file,))
+    assert [t.colors for t in types if (t.country, t.id) == ("GB", "current")] == [("black",)]
+    found = plate_types.kind_of("皖A12345农", plate_types.of_countries(("CN",), (file,)))
+    assert found is not None
+    assert found.id == "farm"
+    assert plate_types.kind_of("皖A12345农", CN) is None
+    assert "农" in plate_types.characters(types)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[[type", "is no table of plates"),
+        ('[[types]]\nid = "x"', "unknown field `types`"),
+        (
+            OWN.replace("pannhhhh", "pannzzzz"),
+            r"type 1 \('farm'\): patterns: .z. is no class of characters \(there is",
+        ),
+        (OWN.replace('"CN"', '"cn"'), r"type 1 \('farm'\): .*\$.country"),
+        (OWN.replace('"green"', '"pink"'), r"type 1 \('farm'\): Invalid enum value 'pink' - at `\$.colors"),
+        (OWN.replace("colors", "colours"), r"type 1 \('farm'\): .*colo"),
+    ],
+)
+def test_a_file_of_kinds_that_is_wrong_says_where(tmp_path: Path, text: str, fault: str) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=fault):
+        plate_types.known_types((file,))
 
 
 @pytest.mark.parametrize(

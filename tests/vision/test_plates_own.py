@@ -10,9 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_agent import weights
+from edge_agent import plate_types, weights
 from edge_agent.runtime import DriverError
-from edge_agent.vision import plate_types
 from edge_agent.vision.plate_cut import Cut
 from edge_agent.vision.plates_own import OwnPlates, PlateText, Text, apart, make_plate
 from edge_agent.vision.votes import Calibration
@@ -116,7 +115,7 @@ def test_a_file_cut_short_is_refused_in_words(tmp_path: Path) -> None:
 
 def test_plates_of_other_countries_are_left_to_the_reader_that_knows_them() -> None:
     with pytest.raises(DriverError, match="rapidocr"):
-        OwnPlates(1, ("CN", "GB"))
+        OwnPlates(1, plate_types.of_countries(("CN", "GB")))
 
 
 @pytest.mark.skipif("plate-reader" not in weights.names(), reason="the weights are not there yet")

@@ -7,11 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from edge_agent import config
+from edge_agent import config, plate_types
 from edge_agent.geo import in_polygon
 from edge_agent.messages import Box
 from edge_agent.runtime import SystemClock
-from edge_agent.vision import plate_types
 from edge_agent.vision.camera import Frame, open_camera
 from edge_agent.vision.camera.plate_art import GLYPHS
 from edge_agent.vision.camera.simulated import (

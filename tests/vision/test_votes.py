@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent import plate_types
 from edge_agent.messages import Plate
-from edge_agent.vision import plate_types
 from edge_agent.vision.votes import Calibration, PlateVotes, Read, pooled
 
 CN = plate_types.of_countries(("CN",))

@@ -39,7 +39,7 @@ class Slot(NamedTuple):
 class Kind:
     """One layout: its size in millimetres, its slots, its pattern and how often it is rendered.
 
-    A pattern's lower-case letters are classes, as in edge_agent/vision/plates.toml; `red` marks characters in red.
+    A pattern's lower-case letters are classes, as in edge_agent/plates.toml; `red` marks characters in red.
     """
 
     name: str
