@@ -80,18 +80,20 @@ def main(args: argparse.Namespace) -> int:
     """The exit codes stand in `--help`."""
     if args.connection is None:
         return _ask(args)
+    settings = route = order = None
     try:
-        settings, route, order = settings_for(args), None, None
+        settings = settings_for(args)
         if args.command == "fly" or (args.command == "preflight" and args.route):
             route = _route(args.route, settings)
         elif args.command == "dispatch":
             order = _order(args)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
+        if settings is not None and args.command == "fly":
+            _write_down(args, settings, error)
         return config.EX_CONFIG
     except UsageError as error:
-        print(f"edge-agent {args.command}: {error}", file=sys.stderr)
-        return EX_USAGE
+        return _usage(args, str(error))
     from edge_agent.cli.flying import run
 
     try:
@@ -214,6 +216,22 @@ def _route(name: str, settings: config.Agent) -> config.Route:
     if isinstance(read, list):
         raise config.ConfigError(file, [fault.removeprefix(f"{file}: ") for fault in read])
     return read
+
+
+def _write_down(args: argparse.Namespace, settings: config.Agent, error: config.ConfigError) -> None:
+    """A route that nobody can fly was asked for: that is told and leaves a record, as every refusal does."""
+    from edge_agent.flight.recorder import Recorder
+    from edge_agent.flight.scribe import Scribe
+    from edge_agent.runtime import Health, SystemClock
+
+    if args.json:
+        refusals = [messages.Refusal(gate="route.file", reason=fault) for fault in error.faults]
+        print_json({"phase": "refused", "previous": "boot", "refusals": refusals})
+    clock, recorder = SystemClock(), Recorder(settings.data_dir / "runs")
+    scribe = Scribe(recorder, clock, Health(clock))
+    run = scribe.refuse(args.route, f"cli:{os.getuid()}", None, (), str(error))
+    asyncio.run(scribe.close())
+    print(f"record: {recorder.file(run)}", file=sys.stderr)
 
 
 def _order(args: argparse.Namespace) -> messages.Dispatch:

@@ -90,32 +90,34 @@ async def _fly(args: argparse.Namespace, order: Dispatch | None, solo: Solo, scr
     if solo.pilot.phase == Phase.LOCKOUT:
         if not args.clear_lockout:
             locked = [check.refusal() for check in solo.pilot.checks(solo.route) if check.gate == "lockout"]
-            screen.refused(locked, solo.pilot.phase)
-            return EX_REFUSED
+            return screen.refused(solo, locked, by)
         solo.pilot.clear()
         await solo.attach(ATTACH_S, screen.waiting)
-    if solo.pilot.run_id is not None:
-        screen.say(f"the flight {solo.pilot.run_id} goes on: it is {solo.pilot.phase}; following it")
-    else:
+    if solo.pilot.run_id is None:
         blocking = await solo.ready(args.wait, screen.waiting)
         if blocking:
             if solo.wish is not None:
                 return EX_INTERRUPTED
-            screen.refused([check.refusal() for check in blocking], solo.pilot.phase)
-            screen.run = solo.pilot.refuse(solo.route, by, str(blocking[0].refusal()))
-            return EX_TEMPFAIL if any(check.gate == "alone" for check in blocking) else EX_REFUSED
-        answer = _begin(args, order, solo, by)
-        if isinstance(answer, Refusal):
-            screen.refused([answer], solo.pilot.phase)
-            return EX_REFUSED
+            code = screen.refused(solo, [check.refusal() for check in blocking], by)
+            return EX_TEMPFAIL if any(check.gate == "alone" for check in blocking) else code
+    if _goes_on(order, solo):
+        screen.say(f"the flight {solo.pilot.run_id} goes on: it is {solo.pilot.phase}; following it")
+    elif isinstance(answer := _begin(args, order, solo, by), Refusal):
+        return screen.refused(solo, [answer], by)
     return screen.ended(await solo.follow(by, screen.flying))
+
+
+def _goes_on(order: Dispatch | None, solo: Solo) -> bool:
+    """Whether what is asked for is the flight that is under way: it was left flying, or its command was killed."""
+    assert solo.route is not None
+    return solo.pilot.order == order and solo.pilot.route_id == solo.route.id
 
 
 def _begin(args: argparse.Namespace, order: Dispatch | None, solo: Solo, by: str) -> str | Refusal:
     if order is not None:
         return solo.pilot.dispatch(order, by, rehearse=args.dry_run)
     assert solo.route is not None  # `fly` has one
-    return solo.pilot.fly(solo.route.id, by, rehearse=args.dry_run)
+    return solo.pilot.fly(solo.route.id, by, from_breakpoint=args.from_breakpoint, rehearse=args.dry_run)
 
 
 async def _recall(solo: Solo, screen: Screen, by: str) -> int:
@@ -231,11 +233,15 @@ class Screen:
             self._clear()
             print(_readable(event), flush=True)
 
-    def refused(self, refusals: list[Refusal], phase: str) -> None:
+    def refused(self, solo: Solo, refusals: list[Refusal], by: str) -> int:
+        """Why nothing flies; it is written down."""
         if self._json:
-            print_json({"phase": "refused", "previous": phase, "refusals": refusals})
+            print_json({"phase": "refused", "previous": solo.pilot.phase, "refusals": refusals})
         for refusal in refusals:
             self.say(f"refused: {refusal}")
+        assert solo.route is not None  # of whatever can be refused
+        self.run = solo.pilot.refuse(solo.route, by, str(refusals[0]))
+        return EX_REFUSED
 
     def table(self, checks: list[Check]) -> None:
         self._clear()

@@ -72,7 +72,7 @@ def _add_survey(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--hfov", type=float, metavar="DEG", help="the camera's angle of view across (70)")
     group.add_argument("--sensor", type=_pair, metavar="WxH", help="or its sensor in mm, as 6.3x4.7, with --focal")
     group.add_argument("--focal", type=float, metavar="MM", help="focal length")
-    group.add_argument("--pixels", type=_pair, default=(16, 9), metavar="WxH", help="the picture's shape (16x9)")
+    group.add_argument("--pixels", type=_pixels, default=(16, 9), metavar="WxH", help="the picture's shape (16x9)")
     group.add_argument("--overlap", type=float, default=70.0, metavar="PCT", help="along the path (70)")
     group.add_argument("--sidelap", type=float, default=30.0, metavar="PCT", help="between strips (30)")
     group.add_argument("--corridor", type=float, default=0.0, metavar="M", help="the width to be seen along lines (0)")
@@ -202,12 +202,7 @@ def _load(args: argparse.Namespace) -> tuple[config.Agent | None, config.Route, 
         ids = ", ".join(one.id for one in settings.routes) or "none"
         fault = Fault(where="FILE", reason=f"no such file, and no route is called so (there is: {ids})")
         raise PlanError(args.file, [fault], unreadable=True)
-    section = config.Survey(
-        hfov_deg=args.hfov, sensor_mm=args.sensor, focal_mm=args.focal,
-        pixels=(int(args.pixels[0]), int(args.pixels[1])), front_overlap=_share("--overlap", args.overlap),
-        side_overlap=_share("--sidelap", args.sidelap), corridor_m=args.corridor, angle_deg=args.angle,
-    )  # fmt: skip
-    plan = files.read(Path(args.file), files.survey_of(section, args.alt))
+    plan = files.read(Path(args.file), files.survey_of(_survey(args), args.alt))
     if not plan.places:
         raise PlanError(args.file, [Fault(where="the file", reason="no place to fly to")])
     route = config.Route(
@@ -216,6 +211,16 @@ def _load(args: argparse.Namespace) -> tuple[config.Agent | None, config.Route, 
         alt_m=args.alt, speed_mps=plan.speed_mps or config.Route(id="x").speed_mps, fence=plan.fence, rally=plan.rally,
     )  # fmt: skip
     return settings, route, plan
+
+
+def _survey(args: argparse.Namespace) -> config.Survey:
+    """As the options say, within the limits of the configuration; ValueError names what is out of them."""
+    given = {
+        "hfov_deg": args.hfov, "sensor_mm": args.sensor, "focal_mm": args.focal, "pixels": args.pixels,
+        "front_overlap": _share("--overlap", args.overlap), "side_overlap": _share("--sidelap", args.sidelap),
+        "corridor_m": args.corridor, "angle_deg": args.angle,
+    }  # fmt: skip
+    return msgspec.convert(given, config.Survey)
 
 
 def _home(settings: config.Agent | None, plan: Plan) -> tuple[float, float] | None:
@@ -263,6 +268,11 @@ def _wind(text: str) -> tuple[float, float | None]:
 def _pair(text: str) -> tuple[float, float]:
     across, _, along = text.lower().partition("x")
     return float(across), float(along)
+
+
+def _pixels(text: str) -> tuple[int, int]:
+    across, _, along = text.lower().partition("x")
+    return int(across), int(along)
 
 
 def _share(option: str, percent: float) -> float:

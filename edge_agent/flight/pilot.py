@@ -188,9 +188,9 @@ class Pilot:
             )
         return dict(job.values)
 
-    def refuse(self, route: config.Route | None, by: str, cause: str) -> str | None:
+    def refuse(self, route: config.Route, by: str, cause: str) -> str | None:
         """Write down that a flight was asked for and refused; the id of the record."""
-        return self._scribe.refuse(route, by, self.checks(route), cause) if self._scribe else None
+        return self._scribe.refuse(route.id, by, route, self.checks(route), cause) if self._scribe else None
 
     @property
     def run_id(self) -> str | None:
@@ -203,6 +203,12 @@ class Pilot:
         """The route of that flight."""
         run = self._commander.logbook.run
         return run.route if run else None
+
+    @property
+    def order(self) -> Dispatch | None:
+        """What sent that flight to a place, if anything did."""
+        run = self._commander.logbook.run
+        return run.order if run else None
 
     @property
     def phase(self) -> str:

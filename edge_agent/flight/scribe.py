@@ -36,18 +36,12 @@ class Scribe:
     def begin(self, event: FlightEvent, route: config.Route | None, checks: Sequence[Check]) -> None:
         """A run begins: what is planned, and how the gates stand."""
         self._sum = Summary()
-        self._note(
-            event.run, "run", {"route": event.route, "by": event.by, "version": __version__, "plan": _plan(route)}
-        )
-        self._note(event.run, "gates", {"checks": to_builtins(checks)})
+        self._head(event.run, event.route, event.by, route, checks)
 
-    def refuse(self, route: config.Route | None, by: str, checks: Sequence[Check], cause: str) -> str:
+    def refuse(self, name: str, by: str, route: config.Route | None, checks: Sequence[Check], cause: str) -> str:
         """A flight that was asked for and refused leaves a record too; its id."""
         run = str(ULID())
-        self._note(
-            run, "run", {"route": route.id if route else None, "by": by, "version": __version__, "plan": _plan(route)}
-        )
-        self._note(run, "gates", {"checks": to_builtins(checks)})
+        self._head(run, name, by, route, checks)
         self._note(run, "end", {"result": "refused", "cause": cause, **Summary().to_dict()})
         return run
 

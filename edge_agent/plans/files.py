@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ def parse(data: bytes, file: Path, how: survey.Survey | None = None) -> Plan:
     if len(data) > BYTES_MAX:
         fault = Fault(where="the file", reason="too large for a route", limit=f"{BYTES_MAX} bytes")
         raise PlanError(str(file), [fault], unreadable=True)
+    data = data.removeprefix(codecs.BOM_UTF8)  # as some editors put before everything
     reader = FORMATS.get(file.suffix.lower())
     if reader is None:
         fault = Fault(where="the file", reason="a format that is not known", value=file.suffix or "no ending",

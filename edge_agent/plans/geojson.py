@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from edge_agent.plans.model import Fault, Plan, PlanError
+from edge_agent.plans.model import Fault, Plan, PlanError, malformed
 from edge_agent.plans.shapes import Figure, sort
 
 DEPTH_MAX = 8  # collections within collections
@@ -19,7 +19,8 @@ def read(data: bytes, file: str) -> Plan:
     try:
         found = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise PlanError(file, [Fault(where="the file", reason=f"is not JSON: {error}")], unreadable=True) from None
+        fault = Fault(where="the file", reason=f"is not JSON: {malformed(data, error)}")
+        raise PlanError(file, [fault], unreadable=True) from None
     figures = list(_figures(found, _Label("the file"), faults, 0))
     return sort(figures, faults, file)
 
@@ -73,18 +74,18 @@ def _geometry(kind: str, coordinates: Any, label: _Label, faults: list[Fault]) -
         try:
             match kind.removeprefix("Multi"):
                 case "Point":
-                    yield Figure("point", (_corner(part),), role, name, here)
+                    yield Figure("point", (_corner(part),), role, name, here, _raised([part]))
                 case "LineString":
-                    yield Figure("line", tuple(_corner(at) for at in part), role, name, here)
+                    yield Figure("line", tuple(_corner(at) for at in part), role, name, here, _raised(part))
                 case _:
                     outer, *holes = part
-                    yield Figure("area", tuple(_corner(at) for at in outer), role, name, here)
+                    yield Figure("area", tuple(_corner(at) for at in outer), role, name, here, _raised(outer))
                     if holes:
                         faults.append(
                             Fault(where=here, reason="an area with holes", value=f"{len(holes)} holes", limit="none",
                                   remedy="draw the hole as an area of role `exclusion`")
                         )  # fmt: skip
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             faults.append(Fault(where=f"{here}.coordinates", reason=f"no coordinates of a {kind}: {error}"))
 
 
@@ -92,3 +93,7 @@ def _corner(at: Any) -> tuple[float, float]:
     if not isinstance(at, list) or len(at) < 2 or any(type(value) not in (int, float) for value in at[:2]):
         raise ValueError(f"[longitude, latitude] is wanted, got {str(at)[:60]}")
     return float(at[1]), float(at[0])
+
+
+def _raised(corners: list[Any]) -> bool:
+    return any(len(at) > 2 and at[2] != 0 for at in corners)

@@ -38,6 +38,7 @@ _FRAMES = {
     5: "heights above sea level", 10: "heights above the terrain", 11: "heights above the terrain",
 }  # fmt: skip
 RELATIVE = (3, 6)  # GLOBAL_RELATIVE_ALT and its _INT twin: metres above home
+OVER_GROUND = (0, 1)  # SPEED_TYPE: Copter takes air speed for ground speed
 HOME_RADIUS_M = 30.0  # a landing this near to home is the return home
 STEPS_MAX = 20_000
 
@@ -63,9 +64,9 @@ class Flown(NamedTuple):
 def flown(raws: Sequence[Raw], home: tuple[float, float] | None, faults: list[Fault]) -> Flown:
     """The places in the order they are flown in, finite loops unrolled; what is wrong is added to `faults`."""
     before = len(faults)
-    checked = [_check(raw, home, faults) for raw in raws]
     if len(raws) > PLACES_MAX + 50:  # what is not flown counts a little too: such a file is not one route
         faults.append(_too_many(len(raws), "items"))
+    checked = [_check(raw, home, faults) for raw in raws]
     if len(faults) > before:
         return Flown((), None, ())
     order = _unroll(raws, faults)
@@ -125,11 +126,18 @@ def _check(raw: Raw, home: tuple[float, float] | None, faults: list[Fault]) -> P
         faults.append(
             Fault(where=raw.where, reason="NAV_DELAY until a time of day", remedy="wait in the schedule instead")
         )
+    elif raw.command == SPEED and (p[0] or 0.0) not in OVER_GROUND:
+        faults.append(
+            Fault(where=raw.where, reason="DO_CHANGE_SPEED of climb or descent is not flown", value=f"type {p[0]:g}",
+                  limit="type 0 or 1", remedy="the autopilot's own WPNAV_SPEED_UP and _DN hold; take it out")
+        )  # fmt: skip
     elif raw.command == SPEED and not 0 < (p[1] or 0.0) <= SPEED_MAX_MPS:
         faults.append(
             Fault(where=raw.where, reason="DO_CHANGE_SPEED to no speed that is flown", value=f"{p[1]} m/s",
                   limit=f"above 0 up to {SPEED_MAX_MPS:g} m/s")
         )  # fmt: skip
+    elif raw.command == JUMP and (p[0] is None or p[1] is None):
+        faults.append(Fault(where=raw.where, reason="DO_JUMP without its item or its number of laps"))
     elif raw.command == JUMP and (p[1] or 0.0) < 0:
         faults.append(
             Fault(where=raw.where, reason="DO_JUMP repeats for ever: a flight that never ends",
@@ -197,7 +205,9 @@ def _landing(raw: Raw, home: tuple[float, float] | None, faults: list[Fault]) ->
 
 def _unroll(raws: Sequence[Raw], faults: list[Fault]) -> list[int]:
     """The indices in flying order; as in ArduPilot (AP_Mission, jump_tracking) a jump's laps count once per flight."""
-    index_of = {raw.number: index for index, raw in enumerate(raws)}
+    called: dict[int, list[int]] = {}
+    for index, raw in enumerate(raws):
+        called.setdefault(raw.number, []).append(index)
     laps: dict[int, int] = {}
     order: list[int] = []
     here = steps = 0
@@ -211,16 +221,15 @@ def _unroll(raws: Sequence[Raw], faults: list[Fault]) -> list[int]:
             order.append(here)
             here += 1
             continue
-        target, times = int(raw.params[0] or 0), int(raw.params[1] or 0)
-        if target not in index_of:
-            faults.append(
-                Fault(where=raw.where, reason="DO_JUMP to an item that is not there", value=str(target),
-                      limit=", ".join(map(str, list(index_of)[:1] + list(index_of)[-1:])))
-            )  # fmt: skip
+        target, times = raw.params[0] or 0.0, raw.params[1] or 0.0
+        found = called.get(int(target), [])
+        if len(found) != 1:
+            there = "there more than once" if found else "not there"
+            faults.append(Fault(where=raw.where, reason=f"DO_JUMP to an item that is {there}", value=f"{target:g}"))
             return []
         if laps.get(here, 0) < times:
             laps[here] = laps.get(here, 0) + 1
-            here = index_of[target]
+            here = found[0]
         else:
             here += 1
     return order

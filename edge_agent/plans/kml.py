@@ -10,6 +10,7 @@ from edge_agent.plans.shapes import Figure, sort
 
 _SHAPES = {"Point": "point", "LineString": "line", "Polygon": "area"}
 _OTHER = ("Model", "Track", "MultiTrack", "LinearRing")
+DEPTH_MAX = 64  # elements within elements
 
 
 def read(data: bytes, file: str) -> Plan:
@@ -29,9 +30,23 @@ def read(data: bytes, file: str) -> Plan:
     if _tag(root) != "kml":
         raise PlanError(file, [Fault(where="the file", reason=f"is <{_tag(root)}>, not <kml>")], unreadable=True)
     faults: list[Fault] = []
-    placemarks = [element for element in root.iter() if _tag(element) == "Placemark"]
-    figures = [figure for n, mark in enumerate(placemarks) for figure in _figures(mark, n, faults)]
+    figures = [figure for n, mark in enumerate(_placemarks(root, file)) for figure in _figures(mark, n, faults)]
     return sort(figures, faults, file)
+
+
+def _placemarks(root: ElementTree.Element, file: str) -> list[ElementTree.Element]:
+    """In the order of the file."""
+    found: list[ElementTree.Element] = []
+    ahead = [(root, 0)]
+    while ahead:
+        element, depth = ahead.pop()
+        if depth > DEPTH_MAX:  # what looks into each of them again must end
+            fault = Fault(where="the file", reason="nested too deeply", limit=str(DEPTH_MAX))
+            raise PlanError(file, [fault], unreadable=True)
+        if _tag(element) == "Placemark":
+            found.append(element)
+        ahead += [(child, depth + 1) for child in reversed(element)]
+    return found
 
 
 def _figures(placemark: ElementTree.Element, number: int, faults: list[Fault]) -> Iterator[Figure]:
@@ -51,18 +66,20 @@ def _figures(placemark: ElementTree.Element, number: int, faults: list[Fault]) -
             continue
         text = next((part.text or "" for part in element.iter() if _tag(part) == "coordinates"), "")
         try:
-            corners = tuple(_corner(word) for word in text.split())
+            corners = [_corner(word) for word in text.split()]
         except ValueError as error:
             faults.append(Fault(where=where, reason=f"coordinates: {error}"))
             continue
-        yield Figure(_SHAPES[tag], corners, "", name, where)
+        places = tuple((lat, lon) for lat, lon, _ in corners)
+        yield Figure(_SHAPES[tag], places, "", name, where, any(alt_m for _, _, alt_m in corners))
 
 
-def _corner(word: str) -> tuple[float, float]:
-    parts = word.split(",")
-    if len(parts) not in (2, 3):
-        raise ValueError(f"longitude,latitude[,height] is wanted, got {word[:60]!r}")
-    return float(parts[1]), float(parts[0])
+def _corner(word: str) -> tuple[float, float, float]:
+    try:
+        lon, lat, alt_m = map(float, (word if word.count(",") > 1 else f"{word},0").split(","))
+    except ValueError:
+        raise ValueError(f"longitude,latitude[,height] is wanted, got {word[:60]!r}") from None
+    return lat, lon, alt_m
 
 
 def _tag(element: ElementTree.Element) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 PLACES_MAX = 500  # of one route; ArduCopter on common boards holds some 700 items in all
+TOLD_MAX = 50  # faults of one file that are told in words
 ALT_MAX_M, HOLD_MAX_S, SPEED_MAX_MPS = 500.0, 600.0, 30.0  # as `config.Waypoint` and `config.Route` take them
 
 Lat = Annotated[float, Meta(ge=-90, le=90)]
@@ -39,7 +41,18 @@ class PlanError(Exception):
 
     def __init__(self, file: str, faults: Sequence[Fault], *, unreadable: bool = False) -> None:
         self.file, self.faults, self.unreadable = file, tuple(faults), unreadable
-        super().__init__("\n".join(f"{file}: {fault}" for fault in faults))
+        told = [f"{file}: {fault}" for fault in faults[:TOLD_MAX]]
+        more = [f"{file}: and {len(faults) - TOLD_MAX} faults more"] if len(faults) > TOLD_MAX else []
+        super().__init__("\n".join(told + more))
+
+
+def malformed(data: bytes, error: Exception) -> str:
+    """What a JSON decoder complains of, and the text that it stumbled over."""
+    at = re.search(r"\(byte (\d+)\)", str(error))
+    if at is None:
+        return str(error)
+    near = data[max(0, int(at[1]) - 20) : int(at[1]) + 10].decode(errors="replace")
+    return f"{error}, near {near!r}"
 
 
 class FencePolygon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

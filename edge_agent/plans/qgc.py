@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, field
 
 from edge_agent.plans.items import RELATIVE, RETURN, SPEED, TAKEOFF, WAYPOINT, Raw, flown
-from edge_agent.plans.model import Corner, Fault, Fence, FenceCircle, FencePolygon, Plan, PlanError, Rally
+from edge_agent.plans.model import Corner, Fault, Fence, FenceCircle, FencePolygon, Plan, PlanError, Rally, malformed
 
 Numbers = tuple[float | None, ...]
 
@@ -90,7 +90,7 @@ def read(data: bytes, file: str) -> Plan:
     try:
         found = msgspec.json.decode(data, type=File)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        what, _, where = str(error).partition(" - at `$")
+        what, _, where = malformed(data, error).partition(" - at `$")
         place = where.rstrip("`").lstrip(".") or "the file"
         raise PlanError(
             file, [Fault(where=place, reason=what, remedy="save it anew in QGroundControl")], unreadable=True

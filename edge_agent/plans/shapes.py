@@ -9,6 +9,7 @@ from edge_agent.plans.model import Corner, Fault, Fence, FencePolygon, Plan, Pla
 
 ROLES = ("fence", "exclusion", "rally", "home")
 CORNERS_MAX = 5000
+_A = {"point": "a point", "line": "a line", "area": "an area"}
 
 
 class Figure(NamedTuple):
@@ -19,6 +20,7 @@ class Figure(NamedTuple):
     role: str
     name: str
     where: str
+    raised: bool = False  # whether it names heights, which a map's route does not fly
 
 
 def sort(figures: Sequence[Figure], faults: list[Fault], file: str) -> Plan:
@@ -58,7 +60,11 @@ def sort(figures: Sequence[Figure], faults: list[Fault], file: str) -> Plan:
         faults.append(Fault(where="the file", reason="no point, line or area in it"))
     if faults:
         raise PlanError(file, faults)
-    return Plan(shapes=tuple(shapes), fence=Fence(polygons=tuple(polygons)), rally=tuple(rally), home=home)
+    raised = sum(figure.raised for figure in figures)
+    return Plan(
+        shapes=tuple(shapes), fence=Fence(polygons=tuple(polygons)), rally=tuple(rally), home=home,
+        notes=(f"the heights that {raised} shapes name are left out: a map is flown at one height",) if raised else (),
+    )  # fmt: skip
 
 
 def _role(figure: Figure) -> str:
@@ -71,7 +77,7 @@ def _good(figure: Figure, faults: list[Fault]) -> bool:
     before = len(faults)
     if len(figure.corners) < least:
         faults.append(
-            Fault(where=figure.where, reason=f"a {figure.kind} of too few corners", value=str(len(figure.corners)),
+            Fault(where=figure.where, reason=f"too few corners for {_A[figure.kind]}", value=str(len(figure.corners)),
                   limit=f"{least}" + (", the last like the first" if least == 4 else ""))
         )  # fmt: skip
     elif len(figure.corners) > CORNERS_MAX:

@@ -188,6 +188,13 @@ def test_what_is_left_flying_is_taken_up_and_called_home(site):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=WITHIN_S)
     assert process.returncode == 4
+    code, _, err = site.run("fly", site.folder / "short.waypoints")  # not the route that is being flown
+    assert code == 1 and "record:" in err
+    elsewhere = site.start("dispatch", LAT + 0.0004, LON, "--alt", 10, "--hover", 300, "--json")
+    until(elsewhere, "on_scene")
+    elsewhere.send_signal(signal.SIGTERM)
+    assert elsewhere.wait(WITHIN_S) == 4
+    elsewhere.communicate()
     code, _, err = site.run("recall")
     assert code == 0, err
     assert site.run("recall")[0] == 1  # nothing flies
@@ -197,9 +204,13 @@ def test_what_cannot_be_flown_is_refused_with_the_reason_and_leaves_a_record(sit
     code, out, err = site.run("dispatch", 31.25, LON, "--json")
     assert code == 1 and "gate.route" in err
     assert json.loads(out.splitlines()[0])["phase"] == "refused"
-    assert len(list((site.out / "runs").glob("*.jsonl"))) == 1
+    assert site.run("dispatch", LAT + 0.0005, LON, "--hover", 3000)[0] == 1  # longer than limits.max_on_scene_s
+    assert len(list((site.out / "runs").glob("*.jsonl"))) == 2
     (site.folder / "cut.plan").write_text('{"fileType": "Plan", "mission": {"items": [')
-    assert site.run("fly", site.folder / "cut.plan")[0] == 78
+    code, out, err = site.run("fly", site.folder / "cut.plan", "--json")
+    assert (code, json.loads(out)["refusals"][0]["gate"]) == (78, "route.file")
+    record = Path(err.split("record: ")[1].strip())
+    assert verify(record.read_bytes().splitlines(keepends=True)).ended
     assert site.run("fly", "nowhere")[0] == 78
     assert not site.happened("armed")
 

@@ -115,6 +115,9 @@ LONG = [at(n % 90) for n in range(700)]
     [
         ([at(1, number=1), simple(177, 1, -1, frame=2, number=2)], ["items[1]", "DO_JUMP", "never ends", "-1"]),
         ([at(1, number=1), simple(177, 9, 2, frame=2, number=2)], ["items[1]", "not there", "9"]),
+        ([at(1, number=1), simple(177, 1, None, frame=2, number=2)], ["items[1]", "DO_JUMP without"]),
+        ([at(1, number=1), at(2, number=1), simple(177, 1, 2, frame=2)], ["items[2]", "more than once"]),
+        ([simple(178, 2, 1.5, frame=2), at(1)], ["items[0]", "climb or descent", "type 2"]),
         ([at(1, number=1), simple(177, 2, 30000, frame=2, number=2)], ["unrolled", "500"]),
         ([at(1, number=1), simple(177, 1, 30000, frame=2, number=2)], ["unrolled", "500"]),
         ([at(1), simple(16, 0, 0, 0, None, 0, 0, 50)], ["items[1]", "0/0"]),
@@ -144,6 +147,31 @@ LONG = [at(n % 90) for n in range(700)]
 def test_what_is_not_flown_is_refused_by_name_and_place(items, wanted):
     said = refused(plan(*items))
     assert all(word in said for word in wanted), said
+
+
+def test_of_thousands_of_faults_the_first_are_told_and_the_others_counted():
+    lines = refused(plan(*(at(1, alt_m=-1) for _ in range(500)))).splitlines()
+    assert len(lines) == 51
+    assert "and 450 faults more" in lines[-1]
+
+
+def test_text_that_is_no_json_is_shown_where_it_breaks():
+    assert "near '" in refused(plan(at(1)).replace(b"50", b"NaN"))
+    assert "NaN" in refused(plan(at(1)).replace(b"50", b"NaN"))
+
+
+@pytest.mark.parametrize("name", ["x.plan", "x.waypoints", "x.geojson", "x.kml"])
+def test_a_byte_order_mark_does_no_harm(name):
+    data = {"x.plan": SEEDS[0], "x.waypoints": SEEDS[1], "x.geojson": SEEDS[2], "x.kml": SEEDS[3]}[name]
+    assert files.parse(b"\xef\xbb\xbf" + data, Path(name)) == files.parse(data, Path(name))
+
+
+def test_heights_of_a_map_are_said_to_be_left_out():
+    assert (
+        "heights that 1 shapes name are left out"
+        in files.parse(geojson(feature("Point", [LON, LAT, 80])), Path("x.json")).notes[0]
+    )
+    assert not files.parse(geojson(feature("Point", [LON, LAT, 0])), Path("x.json")).notes
 
 
 def test_every_fault_of_a_file_is_named_not_only_the_first():
@@ -266,6 +294,8 @@ def test_placemarks_of_kml_become_shapes_and_fences():
         (KML.replace("8.5456,47.3977,0<", "here<"), "'gate'"),
         (KML.replace("<kml", "<!DOCTYPE kml [<!ENTITY a 'b'>]><kml"), "document type"),
         (KML.replace("Point>", "Model>"), "Model is not a shape"),
+        (KML.replace("8.5456,47.3977,0<", "8.5456, 47.3977, 0<"), "got '8.5456,'"),
+        ("<kml>" + "<Placemark>" * 50_000 + "</Placemark>" * 50_000 + "</kml>", "nested too deeply"),
     ],
 )
 def test_kml_that_is_wrong_is_refused(data, wanted):
