@@ -14,11 +14,15 @@ def write_durably(file: Path, data: bytes, mode: int = 0o600) -> None:
     temporary = file.with_name(f".{file.name}.part")
     temporary.unlink(missing_ok=True)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with open(fd, "wb") as out:  # noqa: PTH123  # a descriptor, so that no other mode is ever seen
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(file)
+    try:
+        with open(fd, "wb") as out:  # noqa: PTH123  # a descriptor, so that no other mode is ever seen
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+    except OSError:  # a disk that is full gets its room back
+        temporary.unlink(missing_ok=True)
+        raise
     directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
@@ -36,9 +40,14 @@ def left_to_owner_of(folder: Path) -> Generator[None, None, None]:
     try:
         yield
     finally:
-        owner = folder.stat() if os.geteuid() == 0 and folder.is_dir() else None
-        if owner is not None and owner.st_uid != 0:
+        if (owner := owner_but_root(folder)) is not None:
             _give(folder, owner)
+
+
+def owner_but_root(folder: Path) -> os.stat_result | None:
+    """Whose directory root would work in; None for anybody but root, and for root's own."""
+    found = folder.stat() if os.geteuid() == 0 and folder.is_dir() else None
+    return found if found is not None and found.st_uid != 0 else None
 
 
 def _give(folder: Path, owner: os.stat_result) -> None:

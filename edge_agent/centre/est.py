@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 EST = "/.well-known/est/"
 SITE = "/.well-known/edge-agent/site"
 MAX_BODY = 16 * 1024
+LOOK_EVERY_S = 3600.0  # whether the server's own certificate is to be renewed
 
 
 class EstServer:
@@ -51,20 +52,29 @@ class EstServer:
 
     async def run(self) -> None:
         """Serve until cancelled; DriverError where the port cannot be had."""
-        cert_file, key_file = self._authority.server(self._names, self._wall())
+        tls = _tls(self._authority.folder / "ca.crt")
+        self._load_certificate(tls)
         runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         host, port = self._address
         try:
-            tls = _tls(cert_file, key_file, self._authority.folder / "ca.crt")
             site = web.TCPSite(runner, host, port, ssl_context=tls)
             await site.start()
             self._on_ready(runner.addresses[0][1])
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(LOOK_EVERY_S)
+                try:
+                    self._load_certificate(tls)
+                except DriverError as error:  # it goes on with the one that it has, and tries again
+                    log.error("%s", error)
         except OSError as error:
             raise DriverError(f"centre ca: {host}:{port}: {error.strerror}") from None
         finally:
             await runner.cleanup()
+
+    def _load_certificate(self, tls: ssl.SSLContext) -> None:
+        """The server's own certificate, renewed where that is due; connections from now on are served with it."""
+        tls.load_cert_chain(*self._authority.server(self._names, self._wall()))
 
     def application(self) -> web.Application:
         """The routes."""
@@ -120,11 +130,10 @@ class EstServer:
         return web.json_response({"brokers": self._brokers, "config": self._authority.config(device)})
 
 
-def _tls(cert_file: Path, key_file: Path, ca_file: Path) -> ssl.SSLContext:
+def _tls(ca_file: Path) -> ssl.SSLContext:
     """Who shows a certificate of ours is known by it; who shows none may still enrol."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ca_file))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(cert_file, key_file)
     context.verify_mode = ssl.CERT_OPTIONAL
     return context
 

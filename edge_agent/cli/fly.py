@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_agent import config, control, messages
 from edge_agent.cli import ask
 from edge_agent.cli.check import print_json
+from edge_agent.files import left_to_owner_of
 from edge_agent.runtime import DriverError
 
 EX_REFUSED, EX_USAGE, EX_OTHERWISE, EX_LEFT = 1, 2, 3, 4
@@ -97,7 +98,8 @@ def main(args: argparse.Namespace) -> int:
     from edge_agent.cli.flying import run
 
     try:
-        return asyncio.run(run(args, settings, route, order))
+        with left_to_owner_of(settings.data_dir):
+            return asyncio.run(run(args, settings, route, order))
     except DriverError as error:
         print(error, file=sys.stderr)
         return EX_UNAVAILABLE

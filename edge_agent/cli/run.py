@@ -8,12 +8,13 @@ import logging
 import sys
 from pathlib import Path
 
-from edge_agent import config, logs
+from edge_agent import config, files, logs
 from edge_agent.runtime import DriverError
 
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_TEMPFAIL = 75
+EX_NOPERM = 77
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,13 +27,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Exit 0 after SIGTERM or SIGINT, 78 on a bad configuration, 75 if another agent runs here,
 
-    69 where the data directory or its files cannot be used, 70 on a bug.
+    77 for root where the data directory is a service's, 69 where it or its files cannot be used, 70 on a bug.
     """
     try:
         settings = config.load(args.config)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG
+    if (owner := files.owner_but_root(settings.data_dir)) is not None:
+        user = f"sudo -u '#{owner.st_uid}' edge-agent run -c {args.config}"
+        said = "what root leaves there would keep the service from starting; systemctl start edge-agent"
+        print(f"{settings.data_dir}: belongs to user {owner.st_uid}: {said}, or: {user}", file=sys.stderr)
+        return EX_NOPERM
     logs.setup(args.log, args.log_level)
     from edge_agent import agent
 

@@ -216,6 +216,7 @@ def _skip(args: argparse.Namespace, settings: config.Agent) -> int:
 def _skip_alone(schedule: str, when_s: float | None, settings: config.Agent) -> dict[str, Any]:
     """No agent runs: change its state with our own hands, under its lock."""
     from edge_agent.agent import take
+    from edge_agent.files import left_to_owner_of
     from edge_agent.flight.store import Store
 
     lock = take(settings.data_dir)
@@ -228,7 +229,8 @@ def _skip_alone(schedule: str, when_s: float | None, settings: config.Agent) -> 
             what = "no flight of this schedule is planned" + ("" if when_s is None else " at this time, or still ahead")
             return {"state": "rejected", "reason": f"{what}; see `edge-agent schedule next {schedule}`"}
         ledger.skip(planned)
-        store.save(state)
+        with left_to_owner_of(settings.data_dir):
+            store.save(state)
     finally:
         os.close(lock)
     return {"state": "done", "reason": _local(planned.planned_s, ZoneInfo(settings.site.time_zone)) + " does not fly"}

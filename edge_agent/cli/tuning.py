@@ -20,6 +20,7 @@ from edge_agent.flight import param_file, param_report, param_shelf
 from edge_agent.flight.param_file import Change, Plan, Wish, shown
 from edge_agent.flight.param_ranges import Ranges
 from edge_agent.flight.param_report import Report, Source
+from edge_agent.flight.param_shelf import UnderWay
 from edge_agent.flight.workbench import Workbench, workbench
 from edge_agent.messages import Refusal
 from edge_agent.runtime import DriverError, SystemClock
@@ -70,14 +71,14 @@ async def run(args: argparse.Namespace, settings: config.Agent, wishes: list[Wis
         if refused is not None:
             _say(args, {"state": "refused", "refusal": refused}, [f"refused: {refused}"])
             return EX_REFUSED
-        aboard = await bench.read_all(_progress)
-        plan = _compare(wishes, aboard)
+        if args.verb == "apply" and not args.dry_run:
+            return await _apply(args, settings, bench, wishes)
+        plan = _compare(wishes, await bench.read_all(_progress))
         if args.verb != "diff":
             _refuse_values(plan, await _ranges(bench), args.accept)
-        if args.verb != "apply" or args.dry_run:
-            _say(args, _told(plan), _lines(plan))
-            return EX_DIFFERS if args.verb == "diff" and plan.changes else 0
-        return await _apply(args, settings, bench, wishes, aboard)
+        earlier = param_shelf.unfinished(settings.data_dir)
+        _say(args, _told(plan, earlier), [*_lines(plan), *_unfinished(earlier)])
+        return EX_DIFFERS if args.verb == "diff" and plan.changes else 0
 
 
 def _refused(bench: Workbench, wishes: list[Wish]) -> Refusal | None:
@@ -98,22 +99,27 @@ def _compare(wishes: list[Wish], aboard: dict[str, float]) -> Plan:
     return plan
 
 
-async def _apply(
-    args: argparse.Namespace, settings: config.Agent, bench: Workbench, wishes: list[Wish], aboard: dict[str, float]
-) -> int:
+async def _apply(args: argparse.Namespace, settings: config.Agent, bench: Workbench, wishes: list[Wish]) -> int:
     """What acts from a start on goes first, then the autopilot is started anew, then the rest; then all is re-read."""
+    earlier, restart = param_shelf.unfinished(settings.data_dir), ""
+    if earlier is not None and earlier.restart:
+        restart = await _restart(args, bench, earlier.restart)
+    aboard = await bench.read_all(_progress)
     plan, ranges = _compare(wishes, aboard), await _ranges(bench)
+    _refuse_values(plan, ranges, args.accept)
     now = datetime.now(UTC)
     backup = _backup(args, settings, aboard, now) if plan.changes else None
     done: dict[str, tuple[float, float]] = {}
     failed: dict[str, str] = {}
-    restart = ""
     for _ in range(PASSES):
         first = [change for change in plan.changes if ranges.reboots(change.name)]
         rest = [change for change in plan.changes if change not in first]
+        names = [change.name for change in first]
+        if plan.changes:
+            param_shelf.begin(settings.data_dir, UnderWay(rfc3339(now.timestamp()), str(backup), tuple(names)))
         await _set(bench, first, done, failed)
         if first and not failed:
-            restart = await _restart(args, bench, first)
+            restart = await _restart(args, bench, names)
         await _set(bench, rest, done, failed)
         if not plan.changes:
             break
@@ -135,8 +141,8 @@ async def _apply(
     lines = [*(f"not set: {why}" for why in failed.values()), *(_lines(plan) if plan.changes or not done else [])]
     if done:
         lines.append(f"{len(done)} set and read back; what was there before: {backup}")
-    lines += [f"signed report: {kept}", *([restart] if restart else [])]
-    _say(args, found | {"restart": restart or None, **_told(plan)}, lines)
+    lines += [*_unfinished(earlier), f"signed report: {kept}", *([restart] if restart else [])]
+    _say(args, found | {"restart": restart or None, **_told(plan, earlier)}, lines)
     return 0 if state == "done" else EX_REFUSED
 
 
@@ -164,13 +170,12 @@ async def _set(
             done[change.name] = (change.aboard, change.value)
 
 
-async def _restart(args: argparse.Namespace, bench: Workbench, first: list[Change]) -> str:
-    """Start the autopilot anew where some of what was set waits for that; what is left to a person, if anything."""
-    names = ", ".join(change.name for change in first)
-    by_hand = f"restart the autopilot ({names} act only from its next start), then: edge-agent params diff"
+async def _restart(args: argparse.Namespace, bench: Workbench, names: Sequence[str]) -> str:
+    """Start the autopilot anew, for which some of what was set waits; what is left to a person, if anything."""
+    by_hand = f"restart the autopilot ({', '.join(names)} act only from its next start), then: edge-agent params diff"
     if args.no_reboot:
         return by_hand
-    if cuts := [change.name for change in first if param_file.cuts_link(change.name)]:
+    if cuts := [name for name in names if param_file.cuts_link(name)]:
         return f"{by_hand}; not done here, as {', '.join(cuts)} may cut this link: look at baud and system id"
     answer = await bench.reboot()
     return "" if answer is None else f"{by_hand}; by command it does not: {answer}"
@@ -251,12 +256,21 @@ def _stem(now: datetime) -> str:
 # --- told -------------------------------------------------------------------------------------------------------------
 
 
-def _told(plan: Plan) -> dict[str, Any]:
+def _told(plan: Plan, earlier: UnderWay | None) -> dict[str, Any]:
     changes = [
         {"name": c.name, "aboard": c.aboard, "value": c.value, "file": c.wish.file, "line": c.wish.line}
         for c in plan.changes
     ]
-    return {"changes": changes, "same": plan.same, "left_out": list(plan.left_out)}
+    unfinished = msgspec.to_builtins(earlier)
+    return {"changes": changes, "same": plan.same, "left_out": list(plan.left_out), "unfinished": unfinished}
+
+
+def _unfinished(earlier: UnderWay | None) -> list[str]:
+    """An apply that was cut off before this command: `apply` ends it either way."""
+    if earlier is None:
+        return []
+    waits = f"; not started anew since for {', '.join(earlier.restart)}" if earlier.restart else ""
+    return [f"the apply of {earlier.time} did not come to its end{waits}; aboard before it: {earlier.backup}"]
 
 
 def _lines(plan: Plan) -> list[str]:

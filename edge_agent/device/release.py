@@ -126,6 +126,16 @@ def copy(release: Release, target: Path, python: Path, show: Callable[[int, int]
     """The release into `target`, which is there as a whole or not at all; `python` is named as the target sees it."""
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a run that was cut off
+    try:
+        _fill(part, release, _as_seen(target), python, show)
+        os.sync()
+        part.rename(target)
+    except OSError:  # a disk that is full gets its room back: the release that runs needs it
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _fill(part: Path, release: Release, seen: str, python: Path, show: Callable[[int, int], None]) -> None:
     site = part / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     done = 0
     for item in release.items:
@@ -143,16 +153,14 @@ def copy(release: Release, target: Path, python: Path, show: Callable[[int, int]
     (part / "pyvenv.cfg").write_text(f"home = {python.parent}\ninclude-system-site-packages = {sees}\n")
     (part / "pyvenv.cfg").chmod(0o644)  # whatever root's umask is, the agent's account is to read it
     program = part / "bin" / "edge-agent"
-    program.write_text(PROGRAM.format(python=f"{_as_seen(target)}/bin/python"))
+    program.write_text(PROGRAM.format(python=f"{seen}/bin/python"))
     program.chmod(0o755)
     # Compiled here, once: where the agent runs, it may not write beside its code.
-    line = [sys.executable, "-m", "compileall", "-q", "-j0", "-s", str(part), "-p", _as_seen(target), str(site)]
+    line = [sys.executable, "-m", "compileall", "-q", "-j0", "-s", str(part), "-p", seen, str(site)]
     # a file for another Python does not compile: nothing lost
     subprocess.run(line, check=False, capture_output=True, umask=0o022)
     for folder, _, _ in os.walk(part):
         Path(folder).chmod(0o755)
-    os.sync()
-    part.rename(target)
 
 
 def _as_seen(target: Path) -> str:

@@ -1,4 +1,4 @@
-"""One agent a connection: a name in the kernel that goes with its process, whatever becomes of it."""
+"""One command or agent a connection: a name in the kernel that goes with its process, whatever becomes of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_agent.runtime import DriverError
 
 
 class TakenError(DriverError):
-    """Another agent holds this connection."""
+    """Somebody else holds this connection."""
 
 
 @contextmanager
@@ -20,5 +20,5 @@ def claim(url: str) -> Generator[None, None, None]:
         try:
             holder.bind(f"\0edge-agent/vehicle/{url.replace('localhost', '127.0.0.1')}")
         except OSError:
-            raise TakenError(f"{url}: another agent flies over this connection; stop it, or ask it") from None
+            raise TakenError(f"{url}: another agent or command holds this connection; stop it, or wait") from None
         yield

@@ -1,13 +1,48 @@
-"""Where reports on the autopilot's settings lie on the disk: `params` below the data directory."""
+"""What `params apply` leaves on the disk, `params` below the data directory: what is under way, and signed reports."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from edge_agent import keys
 from edge_agent.files import left_to_owner_of, write_durably
 from edge_agent.flight.param_report import APPLIED, Report, sealed, unsealed
 from edge_agent.runtime import DriverError
+
+UNDER_WAY = "under-way.json"  # from before the first setting until the report is kept
+
+
+class UnderWay(msgspec.Struct, frozen=True):
+    """An apply that has begun: whatever ends it before its report, the next one goes on from here."""
+
+    time: str
+    backup: str  # what was aboard before it
+    restart: tuple[str, ...]  # may be set, and act only from a start that has not been yet
+
+
+def begin(data_dir: Path, under_way: UnderWay) -> None:
+    """Write it down before anything is set: DriverError where the disk does not take it, or what comes after."""
+    file = data_dir / "params" / UNDER_WAY
+    try:
+        with left_to_owner_of(data_dir):
+            keys.device_key(data_dir)  # without it there is no report: better known now
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(file, msgspec.json.encode(under_way))
+    except OSError as error:
+        raise DriverError(f"{file}: {error.strerror}; nothing more is set: mend that, and apply again") from None
+
+
+def unfinished(data_dir: Path) -> UnderWay | None:
+    """The apply that did not come to its end, if there is one that we may read of."""
+    file = data_dir / "params" / UNDER_WAY
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=UnderWay)
+    except (FileNotFoundError, PermissionError):
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise DriverError(f"{file}: cannot be read: {error}; move it away, and restart the autopilot") from None
 
 
 def keep(data_dir: Path, report: Report, stem: str) -> Path:
@@ -20,6 +55,8 @@ def keep(data_dir: Path, report: Report, stem: str) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             for place in (file, file.with_name(APPLIED)) if report.state == "done" else (file,):
                 write_durably(place, data)
+            if report.state == "done":
+                file.with_name(UNDER_WAY).unlink(missing_ok=True)
     except OSError as error:
         raise DriverError(
             f"{error.filename or file}: {error.strerror}; the parameters are set, the report is not kept"

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,6 +18,7 @@ from cryptography import x509
 
 from edge_agent import certificates
 from edge_agent.centre import authority
+from edge_agent.centre import est as est_server
 from edge_agent.centre.est import EstServer
 from edge_agent.claim import Claim, digest, new_code
 from edge_agent.cli import main
@@ -225,6 +228,26 @@ def test_it_is_renewed_at_two_thirds_of_its_life_and_not_before(site: Site, iden
         site.at -= timedelta(days=41)
     assert isinstance(due, Enrolled) and due.state == "renewed" and due.serial != first.serial
     assert due.brokers == first.brokers and identity.key_file.read_bytes() == key
+
+
+def test_the_ca_s_own_server_renews_its_certificate_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(est_server, "LOOK_EVERY_S", 0.02)
+    site = Site(tmp_path / "ca")
+
+    def shown() -> str:
+        return ssl.get_server_certificate((LOOPBACK, site.port), timeout=30)
+
+    with site.serving():
+        first = shown()
+        assert shown() == first, "not before it is due"
+        site.at += timedelta(days=300)
+        until_s = time.monotonic() + 60
+        while shown() == first:
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+    site.ca.close()
 
 
 def test_a_card_in_another_board_is_a_clone_on_the_device_and_at_the_ca(site: Site, identity: Identity) -> None:

@@ -251,6 +251,27 @@ def test_too_little_room_and_a_read_only_root_change_nothing(
     assert picture(ground.root) == before
 
 
+def test_a_disk_that_fills_on_the_way_gets_its_room_back_and_the_release_that_runs_stays(
+    ground: Ground, small: Callable[[str], Release], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(ground, small("1.0"))
+    real = release.shutil.copyfile
+
+    def full(source: Path, place: Path) -> None:
+        if place.name == "c.py":
+            raise OSError(28, "No space left on device", str(place))
+        real(source, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(release.shutil, "copyfile", full)
+        with pytest.raises(OSError, match="No space left"):
+            install(ground, small("2.0"))
+    assert [place.name for place in ground.at(layout.RELEASES).iterdir()] == [small("1.0").name]
+    assert ground.target(layout.CURRENT) == f"releases/{small('1.0').name}"
+    install(ground, small("2.0"))
+    assert ground.target(layout.CURRENT) == f"releases/{small('2.0').name}"
+
+
 @pytest.mark.parametrize(
     ("text", "marks", "known"),
     [
