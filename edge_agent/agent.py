@@ -207,7 +207,11 @@ class Agent:
         speakers = {s.name: open_speaker(s, self.data_dir, self.clock) for s in self.settings.speakers}
         self.buzzers = [one for one in speakers.values() if isinstance(one, OnVehicle)]
         sections = {section.name: section for section in self.settings.speakers}
-        ears = {name: Ear(one.microphone, self.clock) for name, one in sections.items() if one.microphone}
+        ears = {
+            name: Ear(one.microphone, self.clock, one.microphone_credentials)
+            for name, one in sections.items()
+            if one.microphone
+        }
         self.announcer = Announcer(
             speakers,
             Voice(self.settings.voice, clips=self.data_dir / "clips"),

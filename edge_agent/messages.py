@@ -257,8 +257,9 @@ class Place(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Announcement(Struct, frozen=True, kw_only=True):
     """What to say on which speakers, why, and until when it is still true.
 
-    `speakers` may name groups, and "drone"; with `near`, the nearest of them speaks. In place of phrases there may be a
-    `clip` of the device's store, or a `source` (`rtp://HOST:PORT`): a live voice, for at most `for_s`.
+    `speakers` may name groups, and "drone"; with `near`, the nearest of them speaks. `place` is where those are who are
+    meant. In place of phrases there may be a `clip` of the device's store, or a `source` (`rtp://HOST:PORT`): a live
+    voice, for at most `for_s`.
     """
 
     id: str  # ULID
@@ -272,6 +273,7 @@ class Announcement(Struct, frozen=True, kw_only=True):
     track: str | None = None  # "camera/track": the cool-down key
     rung: int = 0  # of a warning that goes on: a later one passes the cool-down
     near: Place | None = None
+    place: Place | None = None
     clip: str | None = None
     source: str | None = None
     for_s: float = 0.0
@@ -288,7 +290,7 @@ class Spoken(Struct, frozen=True, kw_only=True):
     by: str
     wall_s: float
     duration_s: float = 0.0
-    sha256: str | None = None  # of the PCM that was sent; of a live voice, of what came
+    sha256: str | None = None  # of the clip's PCM, however much of it was sent; of a live voice, of what came
     detail: str | None = None
     incident: str | None = None
     refusal: Refusal | None = None
@@ -302,6 +304,8 @@ class Spoken(Struct, frozen=True, kw_only=True):
     heard_level_dbfs: float | None = None
     volume_pct: float | None = None  # where the noise around the speaker set it
     noise_dbfs: float | None = None  # at its microphone, before it spoke
+    lat: float | None = None  # where the speaker stands; `interlock` says where the drone was
+    lon: float | None = None
 
 
 # --- flown --------------------------------------------------------------------------------------------------------
@@ -414,7 +418,8 @@ class Visit(Struct, frozen=True, kw_only=True):
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Note = Annotated[str, Meta(max_length=500)]
-Text = Annotated[str, Meta(min_length=1, max_length=500)]
+MAX_TEXT = 500
+Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 Lat = Annotated[float, Meta(ge=-90, le=90)]
 Lon = Annotated[float, Meta(ge=-180, le=180)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]

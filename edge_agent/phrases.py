@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
 from string import Formatter
+from typing import Literal
 
 from edge_agent.messages import Incident, Phrase
 
-FIELDS = ("camera", "label", "plate", "time", "zone")
+FIELDS = ("camera", "color", "colour", "label", "place", "plate", "time", "zone")
+
+Spoken = Mapping[str, Mapping[Literal["cmn", "en"], str]]  # how zones are called aloud: name -> language -> words
 
 _DIGITS = dict(zip("0123456789", "零幺二三四五六七八九", strict=True))  # spoken one by one, 1 is 幺 (GB radio usage)
 _NUMERALS = "零一二三四五六七八九"
@@ -25,6 +28,14 @@ _LABELS = {
     "bicycle": "自行车",
     "motorcycle": "摩托车",
     "dog": "狗",
+}
+_COLORS = {
+    "blue": "蓝色",
+    "green": "绿色",
+    "yellow-green": "黄绿色",
+    "yellow": "黄色",
+    "white": "白色",
+    "black": "黑色",
 }
 # What a Chinese plate begins with (GA 36-2018), and how an English voice says it.
 _SPOKEN_PROVINCES = """
@@ -63,17 +74,25 @@ def phrase_faults(phrases: Iterable[Phrase]) -> list[str]:
             elif form or conversion:
                 faults.append(f"{where}: {{{name}}} takes no format or conversion")
         try:
-            pronounceable("".join(text + ("1" if name else "") for text, name, _, _ in pieces), phrase.lang)
+            filled = (text + ("1" if name and name not in ("color", "colour") else "") for text, name, _, _ in pieces)
+            pronounceable("".join(filled), phrase.lang)  # a color may be unknown, and is then left out
         except ValueError as error:
             faults.append(f"{where}: {error}")
     return faults
 
 
-def text_for(phrases: Iterable[Phrase], incident: Incident, time_zone: tzinfo) -> tuple[Phrase, ...]:
-    """The phrases of a rule with their fields filled; the texts must have passed `phrase_faults`."""
+def text_for(
+    phrases: Iterable[Phrase], incident: Incident, time_zone: tzinfo, spoken: Spoken | None = None
+) -> tuple[Phrase, ...]:
+    """The phrases of a rule with their fields filled; the texts must have passed `phrase_faults`.
+
+    `{place}` is what the zone is called aloud, or else its name, or the camera's where no zone is meant; `{color}` is
+    that of the plate's ground.
+    """
+    called = (spoken or {}).get(incident.zone, {})
     return tuple(
-        Phrase(lang=phrase.lang, text=phrase.text.format_map(_values(phrase.lang, incident, time_zone)))
-        for phrase in phrases
+        Phrase(lang=one.lang, text=one.text.format_map(_values(one.lang, incident, time_zone, called.get(one.lang))))
+        for one in phrases
     )
 
 
@@ -110,19 +129,21 @@ def clock_words(hour: int, minute: int) -> str:
     return f"{_count(hour)}点{'零' if minute < 10 else ''}{_count(minute)}分"
 
 
-def _values(lang: str, incident: Incident, time_zone: tzinfo) -> dict[str, str]:
+def _values(lang: str, incident: Incident, time_zone: tzinfo, place: str | None) -> dict[str, str]:
     at = datetime.fromtimestamp(incident.wall_s, time_zone)
-    plate = incident.plate.text if incident.plate is not None else None
-    shared = {"zone": incident.zone, "camera": incident.camera}
+    read = incident.plate
+    plate = "".join(sign for sign in read.text if sign.isalnum()) if read is not None else ""
+    color = read.color or "" if read is not None else ""
+    shared = {"zone": incident.zone, "camera": incident.camera, "place": place or incident.zone or incident.camera}
     if lang == "cmn":
-        return shared | {
-            "plate": spelt(plate) if plate else "号牌未识别",
-            "label": _LABELS.get(incident.label, incident.label),
-            "time": clock_words(at.hour, at.minute),
-        }
-    if plate and not _PLATE.fullmatch(plate):  # half read, or of an unusual kind: what English can say of it
-        plate = _HANZI.sub("", plate)
-    return shared | {"plate": plate or "plate not read", "label": incident.label, "time": f"{at:%H:%M}"}
+        color = _COLORS.get(color, "")
+        label, time = _LABELS.get(incident.label, incident.label), clock_words(at.hour, at.minute)
+        plate = spelt(plate) or "号牌未识别"
+    else:
+        color, label, time = color.replace("-", " "), incident.label, f"{at:%H:%M}"
+        if not _PLATE.fullmatch(plate):  # half read, or of an unusual kind: what English can say of it
+            plate = " ".join(_HANZI.sub("", plate)) or "plate not read"
+    return shared | {"plate": plate, "color": color, "colour": color, "label": label, "time": time}
 
 
 def _count(number: int) -> str:

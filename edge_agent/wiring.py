@@ -16,6 +16,7 @@ from edge_agent.messages import (
     FlightEvent,
     Incident,
     Phrase,
+    Place,
     Refusal,
     Reply,
     Spoken,
@@ -102,15 +103,13 @@ class Wiring:
 
     def announce(self, incident: Incident) -> None:
         """Offer the rule's words to the announcer; they are stale after `voice.stale_s`."""
-        from edge_agent.phrases import text_for
-
         rule = self._rule(incident)
         if not rule.speakers:
             return
         now = self._agent.clock.monotonic()
         first = Announcement(
             id=str(ULID()),
-            phrases=text_for(rule.say, incident, self._agent.zone),
+            phrases=self._words(rule.say, incident),
             speakers=rule.speakers,
             cls="danger" if incident.kind == "forbidden_zone" else "rule",
             at_s=now,
@@ -118,9 +117,16 @@ class Wiring:
             by=f"rule:{rule.id}",
             incident=incident.id,
             track=f"{incident.camera}/{incident.track}",
+            place=Place(lat=incident.place.lat, lon=incident.place.lon) if incident.place else None,
         )
         self.offer(first)
         self.climb(first, rule, incident)
+
+    def _words(self, say: tuple[Phrase, ...], incident: Incident) -> tuple[Phrase, ...]:
+        from edge_agent.phrases import text_for
+
+        spoken = {zone.name: zone.spoken for zone in self._agent.settings.zones}
+        return text_for(say, incident, self._agent.zone, spoken)
 
     def respond(self, incident: Incident) -> None:
         """Ask the flight for what the rule wants flown; it decides, and reports what it does not do."""
@@ -134,7 +140,6 @@ class Wiring:
 
     def climb(self, first: Announcement, rule: config.Rule, incident: Incident) -> None:
         """What the rule wants said if the object stays."""
-        from edge_agent.phrases import text_for
         from edge_agent.speakers.ladder import Rung
 
         rungs = tuple(
@@ -142,7 +147,7 @@ class Wiring:
                 after_s=rung.after_s,
                 announcement=msgspec.structs.replace(
                     first,
-                    phrases=text_for(rung.say, incident, self._agent.zone),
+                    phrases=self._words(rung.say, incident),
                     cls="danger" if rung.urgent else first.cls,
                 ),
                 every_s=rung.every_s,

@@ -57,6 +57,12 @@ def speaker(more: str = "", kind: str = "simulated", name: str = "horn") -> str:
         (speaker('url = "http://h"\nca_file = "no.pem"', "axis"), "speaker[horn].ca_file: no such file"),
         (speaker(GB.format(1), "gb28181") + speaker(GB.format(2), "gb28181", "b"), "speaker[b].platform: there is one"),
         (speaker('device = "7"', "gb28181"), "speaker[horn].device: Expected `str` matching regex"),
+        (
+            speaker('microphone = "rtsp://op:pw@h/live"'),
+            "speaker[horn].microphone: without user and password: they stand in `microphone_credentials`",
+        ),
+        (speaker('microphone_credentials = "nothing"'), "speaker[horn].microphone_credentials: No such file"),
+        (speaker('uri = "sip:op:pw@h"', "sip"), "speaker[horn].uri: Expected `str` matching regex"),
         (speaker("ambient = {}"), "speaker[horn].microphone: required with `ambient`"),
         (
             speaker('microphone = "alsa:x"\nambient = {quiet_dbfs = -20}'),

@@ -52,6 +52,25 @@ def test_labels_zones_and_cameras_are_filled_in() -> None:
     assert said("{label} {{x}}", "en", label="person") == "person {x}"
 
 
+def test_the_color_is_the_plates_and_the_place_what_the_zone_is_called_aloud() -> None:
+    green = Plate(text="粤BD12345", confidence=0.9, box=(0.0, 0.0, 1.0, 1.0), color="yellow-green")
+    assert said("{color}牌照{plate}", plate=green) == "黄绿色牌照粤 B D 幺 二 三 四 五"
+    assert said("{colour} plate", "en", plate=green) == "yellow green plate"
+    assert said("{color}{label}", plate=None) == "货车"
+    spoken = {"lay-by": {"cmn": "港湾停车带"}}
+    text = (Phrase(text="{place}"), Phrase(text="{place}", lang="en"))
+    assert [one.text for one in text_for(text, incident(), SHANGHAI, spoken)] == ["港湾停车带", "lay-by"]
+    assert said("{place}", zone="") == "gate"
+
+
+@pytest.mark.parametrize(("text", "cmn", "en"), [("??·", "号牌未识别", "plate not read"), ("学?7", "学 七", "7")])
+def test_a_plate_of_nonsense_is_spelt_as_far_as_it_can_be_said(text: str, cmn: str, en: str) -> None:
+    plate = Plate(text=text, confidence=0.1, box=(0.0, 0.0, 1.0, 1.0))
+    assert (said("{plate}", plate=plate), said("{plate}", "en", plate=plate)) == (cmn, en)
+    foreign = Plate(text="AB1234", confidence=0.9, box=(0.0, 0.0, 1.0, 1.0))
+    assert said("{plate}", "en", plate=foreign) == "A B 1 2 3 4"
+
+
 def test_a_vehicle_without_a_read_plate_is_still_spoken_to() -> None:
     assert said("{plate}", plate=None) == "号牌未识别"
     assert said("{plate}", "en", plate=None) == "plate not read"
@@ -60,7 +79,11 @@ def test_a_vehicle_without_a_read_plate_is_still_spoken_to() -> None:
 @pytest.mark.parametrize(
     ("text", "lang", "fault"),
     [
-        ("车牌{palte}请离开", "cmn", "say[0].text: no field is called {palte} (there is: camera, label, plate, time,"),
+        (
+            "车牌{palte}请离开",
+            "cmn",
+            "say[0].text: no field is called {palte} (there is: camera, color, colour, label,",
+        ),
         ("{palte} go", "en", "did you mean {plate}?"),
         ("{} go", "en", "no field is called {}"),
         ("{plate.text} go", "en", "no field is called {plate.text}"),
@@ -69,6 +92,7 @@ def test_a_vehicle_without_a_read_plate_is_still_spoken_to() -> None:
         ("go {plate", "en", "a brace that is meant to be read doubles"),
         ("go }", "en", "a brace that is meant to be read doubles"),
         ("😀，！", "cmn", "nothing is left to say"),
+        ("{color}", "en", "nothing is left to say"),
         ("\x00\x1b", "en", "nothing is left to say"),
         ("leave the 河岸", "en", "cannot be read by the voice of lang 'en'"),
     ],

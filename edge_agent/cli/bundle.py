@@ -162,7 +162,7 @@ def _known(settings: config.Agent | None) -> frozenset[str]:
     found: set[str] = set()
     sections: list[object] = [settings.mqtt, settings.evidence, getattr(settings.vehicle, "signing", None)]
     for section in (*sections, *settings.cameras, *settings.speakers):
-        for key in ("password", "credentials", "token", "key"):
+        for key in ("password", "credentials", "microphone_credentials", "token", "key"):
             secret = getattr(section, key, None)
             if isinstance(secret, str):
                 try:

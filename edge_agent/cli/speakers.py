@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     test.add_argument("--silent", action="store_true", help="only ask: no sound")
     test.add_argument("--self-test", action="store_true", help="let devices that can test their own loudspeaker, aloud")
     search = verbs.add_parser("discover", help="ask the network: ONVIF's WS-Discovery and multicast DNS")
-    search.add_argument("--for", dest="for_s", type=float, default=3.0, metavar="S", help="how long to wait (3)")
+    search.add_argument("--for", dest="for_s", type=_seconds, default=3.0, metavar="S", help="how long to wait (3)")
     for verb in (listing, test):
         verb.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration")
     for verb in (listing, test, search):
@@ -142,6 +142,13 @@ def _show(rows: list[dict[str, Any]], args: argparse.Namespace) -> int:
     if not rows and not args.json:
         print("nothing answered" if args.verb == "discover" else "no [[speaker]] is configured")
     return 0 if all(row.get("ok", True) for row in rows) else 1
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 60:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 60 s, got {text}")
+    return value
 
 
 def _shown(value: Any) -> str:

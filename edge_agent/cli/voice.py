@@ -49,7 +49,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Exit 0 where all speakers delivered, 1 where not, 66 without a voice, 69 without an agent, 78 on a bad config."""
+    """Exit 0 where each speaker, or the next that went on, proved what is asked of it, 1 where not.
+
+    66 without a voice, 69 without an agent, 78 on a bad config.
+    """
     try:
         data_dir = find_data_dir(args)
         answer = _say(data_dir, args) if args.command == "say" else _talk(data_dir, args)
@@ -66,9 +69,7 @@ def main(args: argparse.Namespace) -> int:
         print_json(answer)
     else:
         print("\n".join(_lines(answer)))
-    spoken = answer.get("spoken")
-    good = answer["state"] == "accepted" and all(one["outcome"] == "delivered" for one in spoken or ())
-    return 0 if good else 1
+    return 0 if answer["state"] == "accepted" and all(map(_good, _last(answer))) else 1
 
 
 class NoVoiceError(Exception):
@@ -76,6 +77,9 @@ class NoVoiceError(Exception):
 
 
 def _say(data_dir: Path, args: argparse.Namespace) -> dict[str, Any]:
+    if len(args.text or "") > messages.MAX_TEXT:
+        why = f"text: has {len(args.text)} characters, and {messages.MAX_TEXT} are the most; make it a --clip"
+        return {"state": "rejected", "reason": why}
     clip = _kept(args.clip, data_dir) if args.clip is not None else None
     question = messages.Say(text=args.text, clip=clip, lang=args.lang, speakers=tuple(args.speaker), near=args.near)
     answer = control.ask(data_dir, question)
@@ -161,7 +165,10 @@ def _voice(file: Path | None, device: str) -> Iterator[Pcm]:
     """Steps of 20 ms at 8 kHz from a recording, or from an ALSA microphone."""
     import av
 
+    from edge_agent.speakers import alsa
     from edge_agent.speakers.live import RATE_HZ, STEP
+
+    alsa.use_system_settings()
 
     name, kind = (device, "alsa") if file is None else (str(file), None)
     try:
@@ -188,8 +195,19 @@ def _followed(data_dir: Path, answer: dict[str, Any]) -> dict[str, Any]:
             return answer
         if spoken is None or time.monotonic() - asked_s < POLL_S:
             break
-    proofs = [PROOFS.index(one["proof"]) for one in spoken or ()]
-    return answer | {"spoken": spoken, "proof": PROOFS[min(proofs)] if proofs else None}
+    answer = answer | {"spoken": spoken}
+    proofs = [PROOFS.index(one["proof"]) for one in _last(answer)]
+    return answer | {"proof": PROOFS[min(proofs)] if proofs else None}
+
+
+def _last(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records that count: where another speaker went on, that one's alone."""
+    return [one for one in answer.get("spoken") or () if one["next"] is None]
+
+
+def _good(one: dict[str, Any]) -> bool:
+    """Whether it was said, and proven as far as the speaker's `proof` asks."""
+    return one["outcome"] == "delivered" and PROOFS.index(one["proof"]) >= PROOFS.index(one["asked"] or "none")
 
 
 def _lines(answer: dict[str, Any]) -> Iterator[str]:
@@ -198,9 +216,9 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     for one in answer.get("spoken") or ():
         refusal = one.get("refusal")
         why = one.get("detail") or (f"{refusal['gate']}: {refusal['reason']}" if refusal else None)
-        yield f"  {one['speaker']}: {one['outcome']}, proof {one['proof']}, {one['duration_s']:.1f} s" + (
-            f" ({why})" if why else ""
-        )
+        more = (f" ({why})" if why else "") + (f"; {one['next']} goes on" if one["next"] else "")
+        asked = "" if _good(one) or one["asked"] in (None, "none") else f" (asked for {one['asked']})"
+        yield f"  {one['speaker']}: {one['outcome']}, proof {one['proof']}{asked}, {one['duration_s']:.1f} s{more}"
 
 
 def _place(text: str) -> messages.Place:

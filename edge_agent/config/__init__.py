@@ -65,7 +65,7 @@ from edge_agent.config.incidents import (
 )
 from edge_agent.config.loading import dump, load, parse
 from edge_agent.config.reading import read_route
-from edge_agent.config.secret import read_secret, secret_path
+from edge_agent.config.secret import read_secret, secret_path, with_login
 from edge_agent.config.speakers import (
     AlgoSpeaker,
     Ambient,
@@ -239,4 +239,5 @@ __all__ = [
     "read_route",
     "read_secret",
     "secret_path",
+    "with_login",
 ]

@@ -98,6 +98,11 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
     for zone in config.zones:
         known(f"zone[{zone.name}].camera", zone.camera, cameras, "camera")
         faults += [f"zone[{zone.name}].{fault}" for fault in _zone_faults(zone, config)]
+        for lang, words in zone.spoken.items():
+            try:
+                pronounceable(words, lang)
+            except ValueError as error:
+                faults.append(f"zone[{zone.name}].spoken.{lang}: {error}")
     for camera in config.cameras:
         if camera.view is not None:
             faults += [f"camera[{camera.name}].view{fault}" for fault in _view_faults(camera.view, vehicle=vehicle)]
@@ -394,6 +399,10 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
             name = after.get(name)
         if name == speaker.name:
             faults.append(f"{where}.fallback: goes round in a circle: {' → '.join([*way, name])}")
+        if speaker.microphone is not None and "@" in speaker.microphone.partition("://")[2].partition("/")[0]:
+            faults.append(f"{where}.microphone: without user and password: they stand in `microphone_credentials`")
+        if speaker.microphone_credentials is not None:
+            faults += _secret_faults(f"{where}.microphone_credentials", speaker.microphone_credentials)
         if (ambient := speaker.ambient) is not None:
             if speaker.microphone is None:
                 faults.append(f"{where}.microphone: required with `ambient`: what hears the noise?")

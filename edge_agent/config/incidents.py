@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from edge_agent.config.base import Alt, Id, Lat, Lon, Section, Unit
 from edge_agent.config.flight import Span
@@ -17,13 +17,15 @@ MapLine = tuple[tuple[Lat, Lon], tuple[Lat, Lon]]
 class Zone(Section, frozen=True):
     """A polygon in a camera's picture, or on the map (`map`), which needs the camera's `view`.
 
-    Corners are fractions of the picture's width and height from the top left, or latitude and longitude.
+    Corners are fractions of the picture's width and height from the top left, or latitude and longitude. `spoken` is
+    what a voice calls it, by language.
     """
 
     name: Id
     camera: Id
     polygon: Annotated[tuple[Corner, ...], Meta(max_length=200)] = ()
     map: Annotated[tuple[tuple[Lat, Lon], ...], Meta(max_length=200)] = ()
+    spoken: dict[Literal["cmn", "en"], Annotated[str, Meta(min_length=1, max_length=100)]] = field(default_factory=dict)
 
 
 class Rung(Section, frozen=True):

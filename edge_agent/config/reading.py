@@ -128,7 +128,8 @@ def resolve_secrets(table: dict[str, Any], base: Path) -> None:
     vehicle, speakers = table.get("vehicle"), table.get("speaker")
     signing = vehicle.get("signing") if isinstance(vehicle, dict) else None
     sections = [(table.get("mqtt"), "password"), (table.get("evidence"), "token"), (signing, "key")]
-    sections += [(speaker, "password") for speaker in (speakers if isinstance(speakers, list) else ())]
+    for speaker in speakers if isinstance(speakers, list) else ():
+        sections += [(speaker, "password"), (speaker, "microphone_credentials")]
     for section, key in sections:
         if isinstance(section, dict):
             secret = section.get(key)

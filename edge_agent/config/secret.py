@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 
 def read_secret(secret: str) -> str:
@@ -16,3 +17,19 @@ def secret_path(secret: str) -> Path:
     if secret.startswith("credential:"):
         return Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials/edge-agent")) / secret[11:]
     return Path(secret)
+
+
+def with_login(url: str, secret: str | None) -> str:
+    """An address with the user and password of a file that holds USER:PASSWORD, each quoted; raises ValueError."""
+    if secret is None:
+        return url
+    try:
+        user, colon, password = read_secret(secret).partition(":")
+    except OSError as error:
+        raise ValueError(f"its credentials cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:  # its own text would quote from the file
+        raise ValueError("its credentials cannot be read: is not UTF-8") from None
+    if not colon or not user:
+        raise ValueError("the file of its credentials must hold USER:PASSWORD in one line")
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{parts.netloc}"))

@@ -27,7 +27,7 @@ class AnySpeaker(Section, frozen=True, kw_only=True):
     """What any loudspeaker has. `groups` are names that mean several; `airborne` hangs under the drone.
 
     A warning that is not proven as far as `proof` asks is tried on `fallback`. `microphone` hears it: `alsa:DEVICE`, or
-    whatever FFmpeg opens (a camera's `rtsp://` stream).
+    whatever FFmpeg opens: a camera's `rtsp://` stream, whose USER:PASSWORD stands in the file `microphone_credentials`.
     """
 
     name: Id
@@ -39,6 +39,7 @@ class AnySpeaker(Section, frozen=True, kw_only=True):
     proof: Proof = "none"
     fallback: Id | None = None
     microphone: Annotated[str, Meta(min_length=1, max_length=300)] | None = None
+    microphone_credentials: Secret | None = None
     ambient: Ambient | None = None
 
 
@@ -103,7 +104,7 @@ class SipSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="s
     With `register` we register there as `username`, for a PBX that lets nobody else call.
     """
 
-    uri: Annotated[str, Meta(pattern=r"^sip:[^\s@;<>]+@[^\s@;<>/]+$")]
+    uri: Annotated[str, Meta(pattern=r"^sip:[^\s@:;<>]+@[^\s@;<>/]+$")]
     proxy: Annotated[str, Meta(pattern=r"^[^\s@;<>/]+$")] | None = None  # HOST[:PORT]
     register: bool = False
     caller: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+-]{1,64}$")] = "edge-agent"

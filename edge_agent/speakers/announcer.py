@@ -229,6 +229,8 @@ class Announcer:
             detail = str(error) or f"speaker {name}: did not end in time"
             self._health.set(f"speaker {name}", f"failed: {detail}")
             record = replace(record, outcome="failed", detail=detail)
+            if isinstance(sound, Clip):
+                record = replace(record, sha256=sound.sha256)
             return self._ended(self._tried_elsewhere(record, announcement))
         finally:
             seat.leave()
@@ -320,6 +322,7 @@ class Announcer:
 
     def _record(self, announcement: Announcement, speaker: str, outcome: Outcome) -> Spoken:
         text = " ".join(phrase.text for phrase in announcement.phrases)
+        at = self._sections.get(speaker)
         return Spoken(
             announcement=announcement.id.partition("+")[0],
             speaker=speaker,
@@ -331,6 +334,8 @@ class Announcer:
             incident=announcement.incident,
             cls=announcement.cls,
             rung=announcement.rung,
+            lat=at.lat if at else None,
+            lon=at.lon if at else None,
         )
 
     def _keep(self, record: Spoken) -> None:
@@ -401,6 +406,5 @@ def _result(record: Spoken, announcement: Announcement, sound: Clip | Live, deli
     if isinstance(sound, Live):
         if delivery.finished and not sound.heard_s:
             return replace(record, outcome="failed", proof="none", duration_s=0.0, detail=sound.why)
-        record = replace(record, sha256=sound.sha256, detail=sound.why)
-        return replace(record, outcome="delivered") if delivery.finished else record
-    return replace(record, outcome="delivered", sha256=sound.sha256) if delivery.finished else record
+        record = replace(record, detail=sound.why)
+    return replace(record, outcome="delivered" if delivery.finished else "interrupted", sha256=sound.sha256)

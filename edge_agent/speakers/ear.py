@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from edge_agent import config
 from edge_agent.runtime import Clock, DriverError
+from edge_agent.speakers import alsa
 from edge_agent.speakers.sound import Floats, Pcm
 
 RATE_HZ = 8000
@@ -19,8 +21,9 @@ NOISE_S = 10.0
 class Ear:
     """A part that listens, and `since` gives what it heard; nothing is stored, nothing but our own chirp is sought."""
 
-    def __init__(self, source: str, clock: Clock) -> None:
-        self._source, self._clock = source, clock
+    def __init__(self, source: str, clock: Clock, credentials: str | None = None) -> None:
+        """`source` is `alsa:DEVICE` or an address of FFmpeg's; `credentials` a file with USER:PASSWORD for it."""
+        self._source, self._credentials, self._clock = source, credentials, clock
         self._heard: deque[tuple[float, Pcm]] = deque()
 
     async def run(self) -> None:
@@ -57,23 +60,28 @@ class Ear:
         return float(10 * np.log10(sum(quieter) / len(quieter) / 32768**2 + 1e-12))
 
     def _open(self) -> Iterator[Pcm]:
-        frames = _frames(self._source)
+        frames = _frames(self._source, self._credentials)
         first = next(frames, None)
         if first is None:
             raise DriverError(f"microphone {self._source}: has no sound")
         return frames
 
 
-def _frames(source: str) -> Iterator[Pcm]:
+def _frames(source: str, credentials: str | None) -> Iterator[Pcm]:
     import av
 
+    alsa.use_system_settings()
     kind, _, name = source.partition(":") if source.startswith("alsa:") else ("", "", source)
+    options = {"rtsp_transport": "tcp", "fflags": "nobuffer"} if name.startswith("rtsp") else {}
     try:
-        with av.open(name, format=kind or None, timeout=(5.0, 5.0)) as container:
+        address = config.with_login(name, credentials)
+        with av.open(address, format=kind or None, options=options, timeout=(5.0, 5.0)) as container:
             if not container.streams.audio:
                 return
             resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE_HZ)
             for frame in container.decode(audio=0):
                 yield from (piece.to_ndarray()[0] for piece in resampler.resample(frame))
-    except (av.FFmpegError, OSError) as error:
+    except av.FFmpegError as error:  # its own text may hold the address with the password
+        raise DriverError(f"microphone {source}: {error.strerror or type(error).__name__}") from None
+    except (OSError, ValueError) as error:
         raise DriverError(f"microphone {source}: {getattr(error, 'strerror', None) or error}") from None

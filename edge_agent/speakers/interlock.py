@@ -30,8 +30,11 @@ def may_speak(
             "too fast to be understood", f"{speed_mps:.1f} m/s", f"{section.drone_max_speed_mps:g} m/s", age_s=age_s
         )
     facts = f"alt {alt_m:.1f} m, {speed_mps:.1f} m/s, {age_s:.1f} s old"
-    near = announcement.near
-    if near is None or telemetry.lat is None or telemetry.lon is None:
+    near = announcement.place or announcement.near
+    if telemetry.lat is None or telemetry.lon is None:
+        return facts if near is None else _no("where the drone is, is not known", age_s=age_s)
+    facts += f", at {telemetry.lat:.6f}, {telemetry.lon:.6f}"
+    if near is None:
         return facts
     away_m = geo.distance_m(telemetry.lat, telemetry.lon, near.lat, near.lon)
     if away_m > section.drone_radius_m:

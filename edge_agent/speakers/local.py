@@ -10,6 +10,7 @@ import numpy as np
 from edge_agent import config
 from edge_agent.messages import Proof
 from edge_agent.runtime import Clock
+from edge_agent.speakers import alsa
 from edge_agent.speakers.paced import Paced
 from edge_agent.speakers.sound import Pcm
 
@@ -43,6 +44,7 @@ class LocalLine:
     def __init__(self, device: str) -> None:
         import av
 
+        alsa.use_system_settings()
         self._frame: Any = av.AudioFrame
         self._output: Any = av.open(device, "w", format="alsa")
         self._stream = self._output.add_stream("pcm_s16le", rate=RATE_HZ, layout="mono")

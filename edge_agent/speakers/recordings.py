@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 
@@ -12,14 +13,18 @@ from edge_agent.speakers.sound import Floats
 
 MAX_S = 120.0  # of a recording: longer ones are no warnings
 MAX_BYTES = 64 * 2**20
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 def keep(file: Path, store: Path) -> str:
     """Put a file into the store, if it is not there yet; returns its name there. Raises OSError, or ValueError."""
+    if file.is_dir():
+        raise ValueError(f"{file}: is a directory, not a recording")
     if file.stat().st_size > MAX_BYTES:
         raise ValueError(f"{file}: has {file.stat().st_size} bytes; a clip may have {MAX_BYTES}")
     decode(file, 8000)
-    name = hashlib.sha256(file.read_bytes()).hexdigest()[:16] + file.suffix.lower()
+    suffix = file.suffix.lower()  # for people alone; FFmpeg looks at the bytes
+    name = hashlib.sha256(file.read_bytes()).hexdigest()[:16] + (suffix if _SUFFIX.fullmatch(suffix) else "")
     final = store / name
     if not final.exists():
         store.mkdir(parents=True, exist_ok=True)

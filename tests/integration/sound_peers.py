@@ -60,6 +60,39 @@ print(server.get_bound_port(), flush=True)
 GLib.MainLoop().run()
 """
 
+CAMERA = """
+import sys, gi
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+Gst.init(None)
+server = GstRtspServer.RTSPServer()
+server.set_address("127.0.0.1")
+server.set_service("0")
+factory = GstRtspServer.RTSPMediaFactory()
+factory.set_launch(
+    "( audiotestsrc is-live=true wave=pink-noise volume=0.02 ! audio/x-raw,rate=8000,channels=1 ! audiomixer name=mix"
+    " ! audioconvert ! mulawenc ! rtppcmupay name=pay0 pt=0"
+    " udpsrc address=127.0.0.1 port=" + sys.argv[1] + " caps=application/x-rtp,media=audio,payload=0,"
+    "clock-rate=8000,encoding-name=PCMU ! rtppcmudepay ! mulawdec ! audioconvert ! queue ! mix. )"
+)
+factory.set_shared(True)
+user, _, password = sys.argv[2].partition(":")
+auth = GstRtspServer.RTSPAuth()
+token = GstRtspServer.RTSPToken()
+token.set_string("media.factory.role", "user")
+auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+server.set_auth(auth)
+permissions = GstRtspServer.RTSPPermissions()
+permissions.add_permission_for_role("user", "media.factory.access", True)
+permissions.add_permission_for_role("user", "media.factory.construct", True)
+factory.set_permissions(permissions)
+server.get_mount_points().add_factory("/live", factory)
+server.attach(None)
+print(server.get_bound_port(), flush=True)
+GLib.MainLoop().run()
+"""
+
 
 def free_port() -> int:
     """An even one, with the next one free too."""
@@ -106,15 +139,30 @@ def heard_by(directory: Path) -> tuple[np.ndarray, int]:
 def onvif_server(directory: Path) -> Iterator[tuple[str, Path]]:
     """An RTSP server with a backchannel: its URL, and the file that takes the mu-law it is sent."""
     heard = directory / "heard.ulaw"
+    with _serving(ONVIF, str(heard)) as url:
+        yield url, heard
+
+
+@contextlib.contextmanager
+def listening_camera(login: str) -> Iterator[tuple[str, int]]:
+    """A camera behind USER:PASSWORD whose microphone is in a noisy street before an RTP loudspeaker: URL and port."""
+    port = free_port()
+    with _serving(CAMERA, str(port), login) as url:
+        yield url, port
+
+
+@contextlib.contextmanager
+def _serving(script: str, *args: str) -> Iterator[str]:
     process = subprocess.Popen(
-        [SYSTEM_PYTHON, "-c", ONVIF, str(heard)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [SYSTEM_PYTHON, "-c", script, *args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         assert process.stdout
-        yield f"rtsp://127.0.0.1:{int(process.stdout.readline())}/live", heard
+        yield f"rtsp://127.0.0.1:{int(process.stdout.readline())}/live"
     finally:
         process.kill()
         process.wait(10)
+        assert process.stdout
         process.stdout.close()
 
 

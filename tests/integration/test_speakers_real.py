@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sound_peers import BARESIP, baresip, has_onvif, heard_by, onvif_server
+from sound_peers import BARESIP, baresip, has_onvif, heard_by, listening_camera, onvif_server
 from speakers.fake_devices import TABLES
 
 from edge_agent import config
-from edge_agent.messages import Phrase
-from edge_agent.runtime import DriverError, SystemClock
+from edge_agent.messages import Announcement, Phrase, Spoken
+from edge_agent.runtime import DriverError, Health, SystemClock
+from edge_agent.speakers import open_speaker
+from edge_agent.speakers.announcer import Announcer
+from edge_agent.speakers.ear import Ear
 from edge_agent.speakers.onvif import OnvifSpeaker
 from edge_agent.speakers.sip import SipSpeaker
 from edge_agent.speakers.sound import TONE_HZ, TONE_S, Clip
@@ -78,3 +81,41 @@ async def test_gstreamers_onvif_server_takes_every_byte(tmp_path: Path) -> None:
     heard = TABLES["pcmu"][np.frombuffer(file.read_bytes(), np.uint8)].astype(float)
     assert len(heard) >= len(clip.samples)
     assert_alike(heard, clip)
+
+
+@pytest.mark.skipif(not has_onvif(), reason="gir1.2-gst-rtsp-server-1.0 is not installed")
+async def test_a_cameras_own_microphone_hears_the_warning(tmp_path: Path) -> None:
+    secret = tmp_path / "login"
+    secret.write_text("li:p@ss:word\n")
+    records: asyncio.Queue[Spoken] = asyncio.Queue()
+    with listening_camera("li:p@ss:word") as (url, port):
+        section = config.RtpSpeaker(name="horn", host="127.0.0.1", port=port, proof="heard")
+        with pytest.raises(DriverError, match=r"microphone rtsp://127\.0\.0\.1.*401") as refused:
+            await Ear(url, CLOCK).run()
+        assert "p@ss" not in str(refused.value)
+        ear = Ear(url, CLOCK, str(secret))
+        announcer = Announcer(
+            {"horn": open_speaker(section, tmp_path, CLOCK)},
+            Voice(config.Voice()),
+            clock=CLOCK,
+            health=Health(CLOCK),
+            on_spoken=records.put,
+            sections={"horn": section},
+            ears={"horn": ear},
+        )
+        parts = [asyncio.create_task(part()) for part in (ear.run, announcer.run)]
+        async with asyncio.timeout(60):
+            while ear.noise_dbfs() is None:
+                await asyncio.sleep(0.1)
+            now = CLOCK.monotonic()
+            said = (Phrase(text="请离开"),)
+            announcer.offer(
+                Announcement(id="1", phrases=said, speakers=(), cls="rule", at_s=now, not_after_s=now + 10, by="r")
+            )
+            spoken = await records.get()
+        for part in parts:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+    assert (spoken.outcome, spoken.proof, spoken.asked) == ("delivered", "heard", "heard")
+    assert spoken.heard_delay_ms is not None
+    assert -100 < spoken.heard_delay_ms < 3000

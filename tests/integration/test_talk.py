@@ -15,6 +15,7 @@ from agents import CAMERA, SITE, agent
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 SPEAKERS = "".join(f'[[speaker]]\nname = "{name}"\ntype = "simulated"\n' for name in ("horn", "bell"))
+GONE = '[[speaker]]\nname = "gone"\ntype = "axis"\nurl = "http://127.0.0.1:9"\nfallback = "bell"\n'
 
 
 def recording(file: Path, seconds: float) -> None:
@@ -33,7 +34,7 @@ def peak_hz(file: Path) -> float:
 
 def test_a_recording_is_talked_and_the_answer_says_how_far_it_was_proven(tmp_path: Path) -> None:
     recording(tmp_path / "voice.wav", 1.5)
-    with agent(tmp_path, SITE + CAMERA + SPEAKERS) as running:
+    with agent(tmp_path, SITE + CAMERA + SPEAKERS + GONE) as running:
         code, answer = running.ask("talk", "horn", "--file", str(tmp_path / "voice.wav"))
         assert (code, answer["state"], answer["proof"]) == (0, "accepted", "delivered")
         (spoken,) = answer["spoken"]
@@ -53,9 +54,18 @@ def test_a_recording_is_talked_and_the_answer_says_how_far_it_was_proven(tmp_pat
         assert (code, answer["spoken"][0]["outcome"], answer["proof"]) == (0, "delivered", "delivered")
         code, answer = running.ask("say", "x", "--clip", str(tmp_path / "voice.wav"))
         assert (code, "either" in answer["reason"]) == (1, True)
-        code, answer = running.ask("say", "你好")  # both speakers, and the end of both
+        code, answer = running.ask("say", "你好", "--speaker", "horn", "--speaker", "bell")  # and the end of both
         assert (code, answer["state"], answer["proof"]) == (0, "accepted", "delivered")
         assert {one["speaker"] for one in answer["spoken"]} == {"horn", "bell"}
+        code, answer = running.ask("say", "你好", "--speaker", "gone")  # the next one's proof counts
+        assert (code, answer["state"], answer["proof"]) == (0, "accepted", "delivered")
+        assert [(one["speaker"], one["outcome"]) for one in answer["spoken"]] == [
+            ("gone", "failed"),
+            ("bell", "delivered"),
+        ]
+        assert answer["spoken"][0]["sha256"] == answer["spoken"][1]["sha256"]
+        code, answer = running.ask("say", "危" * 10_000)
+        assert (code, answer["reason"]) == (1, "text: has 10000 characters, and 500 are the most; make it a --clip")
         assert running.stop() == 0
 
 

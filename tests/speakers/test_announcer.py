@@ -148,7 +148,8 @@ async def test_danger_interrupts_at_once(tmp_path: Path) -> None:
         assert await desk.records(2) == [("1", "a", "interrupted"), ("2", "a", "delivered")]
     interrupted, danger = desk.spoken
     assert 0.1 < interrupted.duration_s < 3  # of five
-    assert interrupted.sha256 is None
+    assert interrupted.sha256 is not None  # of what was begun
+    assert interrupted.sha256 != danger.sha256
     assert danger.wall_s - began < 3
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from edge_agent import config
 from edge_agent.runtime import DriverError, SystemClock
-from edge_agent.speakers import recordings
+from edge_agent.speakers import alsa, recordings
 from edge_agent.speakers.chirp import find_chirp
 from edge_agent.speakers.ear import Ear
+from edge_agent.speakers.local import LocalSpeaker
 from edge_agent.speakers.sound import TONE_S, attention_tone, rms_dbfs
 from edge_agent.speakers.voice import Voice
 
@@ -96,6 +97,19 @@ async def test_a_microphone_hears_the_last_seconds_and_says_when_it_ends(tmp_pat
     assert len(ear.since(began - 1)[1]) == 0  # nothing is kept
     with pytest.raises(DriverError, match=r"microphone .*nothing"):
         await Ear(str(tmp_path / "nothing"), SystemClock()).run()
+
+
+@pytest.mark.skipif(not alsa.SYSTEM.is_dir(), reason="libasound2-data is not installed")
+async def test_a_sound_card_is_found_by_the_name_that_the_system_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ALSA library in PyAV's wheels knows no name at all by itself."""
+    for name in ("ALSA_CONFIG_PATH", "ALSA_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    await LocalSpeaker(config.LocalSpeaker(name="horn", device="null"), SystemClock()).health()
+    monkeypatch.delenv("ALSA_CONFIG_DIR")
+    frames = Ear("alsa:null", SystemClock())._open()
+    assert len(next(frames)) > 0
+    frames.close()
+    monkeypatch.delenv("ALSA_CONFIG_DIR")
 
 
 # --- recordings ---------------------------------------------------------------------------------------------------

@@ -131,8 +131,11 @@ HOVER = Telemetry(at_s=100.0, armed=True, mode="AUTO", landed=False, lat=30.0, l
 
 def test_a_hovering_drone_may_speak_and_the_record_says_what_was_seen() -> None:
     near = replace(WARNING, near=Place(lat=30.0001, lon=120.0))
-    assert may_speak(WARNING, HOVER, config.Announcements(), 100.5) == "alt 20.0 m, 0.5 m/s, 0.5 s old"
-    assert may_speak(near, HOVER, config.Announcements(), 100.5) == "alt 20.0 m, 0.5 m/s, 0.5 s old, 11 m away"
+    seen = "alt 20.0 m, 0.5 m/s, 0.5 s old, at 30.000000, 120.000000"
+    assert may_speak(WARNING, HOVER, config.Announcements(), 100.5) == seen
+    assert may_speak(near, HOVER, config.Announcements(), 100.5) == f"{seen}, 11 m away"
+    meant = replace(WARNING, place=Place(lat=30.0001, lon=120.0))  # of the incident: every speaker is asked
+    assert may_speak(meant, HOVER, config.Announcements(), 100.5) == f"{seen}, 11 m away"
 
 
 @pytest.mark.parametrize(
@@ -146,6 +149,7 @@ def test_a_hovering_drone_may_speak_and_the_record_says_what_was_seen() -> None:
         (replace(HOVER, alt_m=100.0), None, "not at a height"),
         (replace(HOVER, speed_mps=9.0), None, "too fast"),
         (HOVER, Place(lat=30.01, lon=120.0), "not over those"),
+        (replace(HOVER, lat=None, lon=None), Place(lat=30.0, lon=120.0), "where the drone is, is not known"),
     ],
 )
 def test_anywhere_else_it_is_silent_with_the_reason(telemetry: Telemetry, near: Place | None, reason: str) -> None:

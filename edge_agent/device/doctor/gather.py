@@ -25,7 +25,7 @@ UNIT = "edge-agent.service"
 CONFIG_TXT = ("boot/firmware/config.txt", "boot/config.txt")
 THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 ASK_S = 20.0
-SECRET_KEYS = ("password", "credentials", "token", "key", "key_file")
+SECRET_KEYS = ("password", "credentials", "microphone_credentials", "token", "key", "key_file")
 KNOWN_PASSWORDS = {
     *("admin", "password", "12345", "123456", "1234", "888888", "666666", "root", "pass", "raspberry", "default"),
     *("admin123", "12345678", "guest", "user", "system", "ubnt", "hikvision", "dahua", "axis", ""),
@@ -119,7 +119,7 @@ def _secrets(settings: config.Agent) -> tuple[tuple[str, ...], tuple[str, ...]]:
                 continue
             if mode & (stat.S_IRWXG | stat.S_IRWXO) and not str(secret).startswith("credential:"):
                 opened.append(str(path))
-            if key in ("password", "credentials") and text.rpartition(":")[2].lower() in KNOWN_PASSWORDS:
+            if key.endswith(("password", "credentials")) and text.rpartition(":")[2].lower() in KNOWN_PASSWORDS:
                 known.append(name)
     return tuple(opened), tuple(known)
 

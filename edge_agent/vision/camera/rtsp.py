@@ -6,7 +6,6 @@ import contextlib
 from collections import Counter
 from collections.abc import Generator
 from functools import partial
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import av
 import numpy as np
@@ -36,9 +35,11 @@ def read_stream(section: config.RtspCamera, drops: Counter[str]) -> Generator[Sh
     """Every picture of a stream, blocking; what does not decode is counted in `drops["broken"]`."""
     options = {"rtsp_transport": section.transport, "fflags": "nobuffer", "max_delay": "500000"}
     try:
-        with av.open(
-            _with_credentials(section), options=options, timeout=(section.connect_s, section.stall_s)
-        ) as stream_in:
+        address = config.with_login(section.url, section.credentials)
+    except ValueError as error:
+        raise DriverError(f"camera {section.name}: {error}") from None
+    try:
+        with av.open(address, options=options, timeout=(section.connect_s, section.stall_s)) as stream_in:
             if not stream_in.streams.video:
                 raise DriverError(f"{section.url}: has no video")
             stream = stream_in.streams.video[0]
@@ -75,22 +76,6 @@ def _pictures(
 
 def _bgr(frame: av.VideoFrame) -> Pixels:
     return np.asarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
-
-
-def _with_credentials(section: config.RtspCamera) -> str:
-    """The address with user and password from their file, each quoted; raises DriverError."""
-    if section.credentials is None:
-        return section.url
-    try:
-        text = config.read_secret(section.credentials)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise DriverError(f"camera {section.name}: its credentials cannot be read: {why}") from None
-    user, colon, password = text.partition(":")
-    if not colon or not user:
-        raise DriverError(f"camera {section.name}: the file of its credentials must hold USER:PASSWORD in one line")
-    parts = urlsplit(section.url)
-    return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{parts.netloc}"))
 
 
 def _reason(error: av.FFmpegError) -> str:
