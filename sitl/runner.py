@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from sitl import centre, contract_run, report, time_phrases
+from sitl import centre, contract_run, report, stranger, time_phrases
 from sitl.language import Scenario, play, scenarios
 from sitl.phrases import phrase
 from sitl.report import Result
@@ -24,7 +24,7 @@ from sitl.world import World
 
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE / "scenarios"
-SENTENCES = (centre, time_phrases)  # imported for the sentences that they teach
+SENTENCES = (centre, stranger, time_phrases)  # imported for the sentences that they teach
 SETTLE_S = 0.5  # of wall time, for the last event to reach the outbox
 PATIENCE_S = 300.0  # of wall time for one scenario, whatever the vehicle's clock says
 INSIDE = ("sh", "-c", 'ip link set lo up && exec "$@"', "sh")

@@ -30,11 +30,13 @@ class Wire:
         self.here, self._there, self._clock, self._speedup = here, there, clock, speedup
         self.up, self.down = Air(random.Random(seed)), Air(random.Random(seed + 1))
         self.sent: list[Passed] = []  # by the agent
+        self.heard: list[bytes] = []  # what the vehicle sent
         self.watch: Callable[[int, int], None] = lambda _number, _count: None  # told of each frame of the agent
         self._counts: dict[int, int] = {}
         self._tlog = tlog.open("wb")
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ends: tuple[asyncio.StreamWriter, asyncio.StreamWriter] | None = None  # to the vehicle, to the agent
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._serve, *self.here)
@@ -52,6 +54,11 @@ class Wire:
         for task in self._tasks:
             task.cancel()
 
+    def slip_in(self, frame: bytes, *, upward: bool) -> None:
+        """A frame that neither end sent, to the vehicle or to the agent."""
+        assert self._ends is not None, "nobody is connected"
+        _write(self._ends[0 if upward else 1], frame)
+
     def count(self, number: int) -> int:
         """How many frames with this message id the agent has sent."""
         return self._counts.get(number, 0)
@@ -62,6 +69,7 @@ class Wire:
         self._tasks.add(task)
         try:
             far_reader, far_writer = await asyncio.open_connection(*self._there)
+            self._ends = far_writer, writer
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._pump(reader, far_writer, self.up))
@@ -93,7 +101,9 @@ class Wire:
         """One entry of a tlog: the time in µs, big-endian, then the frame, as MAVProxy and UAVLogViewer read it."""
         self._tlog.write(struct.pack(">Q", int(self._clock.wall() * 1e6)) + frame)
         number = message_id(frame)
-        if upward and number is not None:
+        if not upward:
+            self.heard.append(frame)
+        elif number is not None:
             self.sent.append(Passed(self._clock.now(), frame))
             self._counts[number] = self._counts.get(number, 0) + 1
             self.watch(number, self._counts[number])
