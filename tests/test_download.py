@@ -6,6 +6,7 @@ import hashlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,7 +22,9 @@ Answer = Callable[[int], tuple[str, dict[str, str], bytes]]  # from where on: st
 
 
 class Server:
-    """One answer a request, then the connection is closed; with the header X-Hold it stays open, and silent."""
+    """One answer a request, then the connection is closed; with X-Hold it stays open and silent, with X-Trickle: N
+    that many further bytes come one by one.
+    """
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -51,6 +54,9 @@ class Server:
                 lines = [f"HTTP/1.1 {status}", *(f"{k}: {v}" for k, v in headers.items()), "Connection: close", "", ""]
                 try:
                     connection.sendall("\r\n".join(lines).encode() + body)
+                    for byte in range(int(headers.get("X-Trickle", "0"))):
+                        time.sleep(0.05)
+                        connection.sendall(BODY[len(body) + byte :][:1])
                     while headers.get("X-Hold") and connection.recv(4096):  # until the other side hangs up
                         pass
                 except OSError:
@@ -145,6 +151,25 @@ def test_a_server_that_stalls_is_left_and_asked_for_the_rest(
     fetch(server, tmp_path / "part")
     assert server.asked == [0, CHUNK]
     assert (tmp_path / "part").read_bytes() == BODY
+
+
+def test_a_server_that_trickles_is_left_as_a_silent_one_is(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloading, "SILENCE_S", 0.5)
+    slow = {"Content-Length": str(len(BODY)), "X-Trickle": str(CHUNK)}
+    server.answers = [lambda _: ("200 OK", slow, BODY[:CHUNK]), whole]
+    fetch(server, tmp_path / "part")
+    assert server.asked[0] == 0 and CHUNK < server.asked[1] < 2 * CHUNK
+    assert (tmp_path / "part").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("leads", ["http://[::1/x", "http://a..b/x", "http://127.0.0.1:port/x"])
+def test_a_server_that_leads_nowhere_is_not_followed(server: Server, tmp_path: Path, leads: str) -> None:
+    server.answers = [lambda _: ("302 Found", {"Location": leads}, b"")]
+    with pytest.raises(DriverError, match="is no address, or leads to none"):
+        fetch(server, tmp_path / "part")
+    assert server.asked == [0]
 
 
 @pytest.mark.parametrize(

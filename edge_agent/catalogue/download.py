@@ -19,6 +19,7 @@ from pathlib import Path
 from edge_agent.runtime import DriverError
 
 SILENCE_S = 20.0
+TRICKLE = 4 << 10  # bytes in that time; a server that gives less is as good as silent
 ATTEMPTS = 5  # that bring next to nothing
 CHUNK = 64 << 10
 WAIT_S = 1.0  # before the second attempt; doubles
@@ -69,6 +70,7 @@ def _fetch(url: str, part: Path, size: int, progress: Progress) -> None:
                 raise DriverError(f"{url}: gives {promised} bytes where {size} are pinned; nothing was installed")
             with part.open("ab") as out:
                 out.truncate(there := there if goes_on else 0)
+                since_s, seen = time.monotonic(), there
                 while chunk := answer.read1(CHUNK):
                     there += len(chunk)
                     if there > size:
@@ -78,6 +80,10 @@ def _fetch(url: str, part: Path, size: int, progress: Progress) -> None:
                         )
                     out.write(chunk)
                     progress(there, size)
+                    if time.monotonic() - since_s >= SILENCE_S:
+                        if there < min(size, seen + TRICKLE):
+                            raise _AgainError("the server gives next to nothing")
+                        since_s, seen = time.monotonic(), there
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416:  # what is there is not of this file
@@ -90,6 +96,8 @@ def _fetch(url: str, part: Path, size: int, progress: Progress) -> None:
         raise _AgainError(f"the server cannot be reached: {error.reason}") from None
     except TimeoutError:
         raise _AgainError("the server fell silent") from None
+    except (http.client.InvalidURL, ValueError) as error:
+        raise DriverError(f"{url}: is no address, or leads to none: {error}") from None
     except (http.client.HTTPException, ConnectionError, ssl.SSLError) as error:
         raise _AgainError(f"the connection was cut: {error or type(error).__name__}") from None
     if _size(part) < size:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from edge_agent import weights
 from edge_agent.catalogue import NAME, Known, by_file, by_hash, copyleft, known, store
@@ -46,7 +47,7 @@ def show(args: argparse.Namespace) -> int:
             print(json.dumps(row, ensure_ascii=False))
         else:
             size = f"{row['bytes'] / 1e6:6.1f} MB" if row["bytes"] else " by file "
-            print(f"{row['name']:24} {row['state']:10} {size}  {row['licence']}")
+            print(f"{row['name']:24} {row['state']:10} {size}  {plain(row['licence'])}")
             if row["state"] == "known":
                 print(f"{'':24} {row['task']}: {row['about']}")
     return 0
@@ -59,7 +60,7 @@ def install(args: argparse.Namespace) -> int:
         _one(args.what, args)
     elif args.source or args.url:
         raise DriverError(f"{args.what}: --from and --url take the NAME of a known model ({', '.join(known())})")
-    elif path.is_dir():
+    elif args.what and path.is_dir():
         found = {name: file for file in _files(path) if (name := _whose(file))}
         if not found:
             raise DriverError(f"{path}: no file in it is a model of the list; install a file of your own by its name")
@@ -88,6 +89,12 @@ def remove(args: argparse.Namespace) -> int:
     return 0
 
 
+def plain(text: str, longest: int = 1000) -> str:
+    """What a file or a server says of itself, in one line and without what would drive a terminal."""
+    text = " ".join(text[:longest].split())
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def _one(name: str, args: argparse.Namespace) -> None:
     """A model of the list, from where it was pinned, a mirror, or a file."""
     model = known()[name]
@@ -100,8 +107,7 @@ def _one(name: str, args: argparse.Namespace) -> None:
     url = args.url or model.url
     if not model.sha256:
         raise DriverError(f"{name}: {model.about}, with `edge-agent models install FILE` ({model.licence})")
-    if not re.match(r"https?://[^/]", url):
-        raise DriverError(f"--url: {url} is no http or https address")
+    _must_be_address(url)
     _accept(name, model.licence, args)
     if args.dry_run:
         return _tell(name, args, f"would download {model.bytes} bytes from {url} to {store.target()}")
@@ -109,6 +115,18 @@ def _one(name: str, args: argparse.Namespace) -> None:
     download(url, part, model.bytes, model.sha256, _progress(name))
     _put(part, Installed(name=name, sha256=model.sha256, bytes=model.bytes, licence=model.licence, source=url), args)
     return None
+
+
+def _must_be_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError as error:
+        raise DriverError(f"--url: {url}: {error}") from None
+    if not good:
+        raise DriverError(f"--url: {url} is no http or https address")
+    if parts.username is not None:
+        raise DriverError("--url: takes no user and password: they would stand in the record of what was installed")
 
 
 def _file(path: Path, args: argparse.Namespace) -> None:
@@ -167,7 +185,7 @@ def _tried(path: Path) -> str:
     from edge_agent.vision.net import Net
 
     metadata = Net(path, 1).metadata
-    return (metadata.get("licence") or metadata.get("license") or "not named")[:200]
+    return plain(metadata.get("licence") or metadata.get("license") or "not named", 200)
 
 
 def _accept(name: str, licence: str, args: argparse.Namespace) -> None:

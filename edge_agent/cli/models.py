@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.cli import catalogue
+from edge_agent.cli.catalogue import plain
 from edge_agent.runtime import DriverError
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
                 good = [_check(file, args) for file in args.file]  # all of them, also after a bad one
                 return 0 if all(good) else 1
     except DriverError as error:
-        print(f"edge-agent models: {error}", file=sys.stderr)
+        print(f"edge-agent models: {plain(str(error))}", file=sys.stderr)
         return 1
 
 
@@ -100,11 +101,11 @@ def _check(file: str, args: argparse.Namespace) -> bool:
     labels = ", ".join(net.labels[:SHOWN]) + (f", ... ({len(net.labels)})" if len(net.labels) > SHOWN else "")
     print(f"{file}: {told['format']}, told by {told['why']}")
     print(f"  input    {told['input']['width']}x{told['input']['height']} {told['input']['dtype']}, {_fed(net.form)}")
-    print("  outputs  " + ", ".join(f"{_plain(name)} {tuple(shape)}" for name, shape in told["outputs"].items()))
-    print(f"  labels   {_plain(labels)}")
+    print("  outputs  " + ", ".join(f"{plain(name)} {tuple(shape)}" for name, shape in told["outputs"].items()))
+    print(f"  labels   {plain(labels)}")
     print(f"  time     {told['ms']:.1f} ms a picture, {args.threads} thread{'s' if args.threads > 1 else ''}")
     if told["licence"]:
-        print(f"  licence  {_plain(told['licence'])}")
+        print(f"  licence  {plain(told['licence'])}")
     return True
 
 
@@ -143,9 +144,9 @@ def _check_reader(file: str, args: argparse.Namespace) -> bool:
         return True
     print(f"{file}: plate-reader, told by {told['why']}")
     print(f"  input    crops of {reader.width}x{reader.height} float32, BGR, stretched")
-    print(f"  labels   {_plain(''.join(reader.labels))}; grounds {_plain(', '.join(reader.colors))}")
+    print(f"  labels   {plain(''.join(reader.labels))}; grounds {plain(', '.join(reader.colors))}")
     print(f"  time     {told['ms']:.1f} ms a crop, {args.threads} thread{'s' if args.threads > 1 else ''}")
-    print(f"  licence  {_plain(told['licence'])}")
+    print(f"  licence  {plain(told['licence'])}")
     return True
 
 
@@ -255,12 +256,7 @@ def _refuse(file: str, error: DriverError, args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps({"file": file, "ok": False, "error": str(error)}, ensure_ascii=False))
     else:
-        print(_plain(str(error)), file=sys.stderr)
-
-
-def _plain(text: str, longest: int = 1000) -> str:
-    """What a file says of itself, without what would drive a terminal."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:longest])
+        print(plain(str(error)), file=sys.stderr)
 
 
 def _fed(form: Any) -> str:

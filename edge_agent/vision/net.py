@@ -147,7 +147,7 @@ class Net:
 
 def sidecar_path(file: Path) -> Path:
     """Where a model's sidecar lies."""
-    return file.with_name(f"{file.name}.toml")
+    return file.parent / f"{file.name}.toml"
 
 
 def read_sidecar(file: Path) -> Sidecar:

@@ -38,6 +38,8 @@ _ORT_ERRORS = (  # they share no base class but Exception
 def open_session(file: Path, threads: int) -> ort.InferenceSession:
     """A session on the CPU, one operator at a time; raises DriverError where the file is no model of a sane size."""
     try:
+        if not file.is_file() and not file.is_dir() and file.exists():
+            raise DriverError(f"{file}: is no file that could be a model, but a device or a pipe")
         if (size := file.stat().st_size) > MAX_MODEL_BYTES:
             raise DriverError(f"{file}: is {size >> 20} MiB; a model may have {MAX_MODEL_BYTES >> 20} MiB")
         model = file.read_bytes()

@@ -121,6 +121,23 @@ def test_a_model_of_ones_own_is_tried_before_it_is_installed(stick: Path, capsys
     assert Path(row["file"] + ".toml").exists() and "cut" not in listed(capsys)
 
 
+def test_a_licence_that_drives_a_terminal_is_shown_as_letters(stick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = make(stick / "own.onnx", note="mine", licence="\x1b[2JMIT\n\nperson-vehicle  built-in")
+    assert main(["models", "install", str(own)]) == 0
+    assert main(["models", "list"]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "�[2JMIT person-vehicle built-in" in said
+
+
+def test_no_name_at_all_installs_nothing(
+    stick: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(stick / "models")
+    assert main(["models", "install", ""]) == 1
+    assert "is no known model" in capsys.readouterr().err
+    assert listed(capsys)["known-one"]["state"] == "known"
+
+
 def test_copyleft_is_named_and_never_installed_unasked(stick: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = make(stick / "yolo.onnx", license="AGPL-3.0 License (https://ultralytics.com/license)")
     assert main(["models", "install", str(own)]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,13 @@ def test_a_model_that_wants_ten_gigabytes_does_not_get_them(tmp_path: Path, fold
     with pytest.raises(DriverError, match=r"huge\.onnx.* wants more than 2048 MiB"):
         Net(greedy(tmp_path / "huge.onnx", folded=folded), 1)
     assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+@pytest.mark.parametrize("device", ["pipe", "/dev/zero"])
+def test_a_pipe_or_a_device_is_not_read_for_ever(tmp_path: Path, device: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DriverError, match="is no file that could be a model"):
+        Net(tmp_path / device, 1)
 
 
 def test_a_model_cut_anywhere_is_refused(tmp_path: Path, make_yolox: Any) -> None:

@@ -78,6 +78,7 @@ class Mixer:
         shares = np.array([weights[name] for name in self._names])
         self._shares = shares / shares.sum()
         self.mosaics, self.thermal, self.scales = 0.5, False, (0.7, 1.5)
+        self.pasted, self._people = 0.0, list[np.ndarray]()
 
     def draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng, side = self.rng, self._side
@@ -90,6 +91,8 @@ class Mixer:
             places = [(0, 0, side, side)]
         boxes = [self._place(canvas, mask, place, whole=len(places) == 1) for place in places]
         rows = np.concatenate(boxes)
+        if rng.random() < self.pasted:
+            rows = self._paste(canvas, rows)
         if rng.random() < 0.5:
             canvas, mask = canvas[:, ::-1], mask[:, ::-1]
             rows[:, [1, 3]] = side - rows[:, [3, 1]]
@@ -136,10 +139,48 @@ class Mixer:
         w, h = rows[:, 3] - rows[:, 1], rows[:, 4] - rows[:, 2]
         return rows[(w * h > 0.3 * area) & (w > 2) & (h > 3)]
 
+    def collect_people(self) -> None:
+        """Warm people that stand alone, as what they add to the ground around them: to be pasted, tiny, elsewhere."""
+        for picture in (one for pictures in self._sets.values() for one in pictures):
+            for number, box in enumerate(picture.boxes):
+                x1, y1, x2, y2 = (round(float(v)) for v in box[1:])
+                around = picture.pixels[max(y1 - 2, 0) : y2 + 2, max(x1 - 2, 0) : x2 + 2, 0].astype(np.float32)
+                if box[0] or y2 - y1 < 12 or x1 < 2 or y1 < 2 or around.shape != (y2 - y1 + 4, x2 - x1 + 4):
+                    continue
+                others = np.delete(picture.boxes, number, 0)
+                if ((others[:, 1] < x2) & (others[:, 3] > x1) & (others[:, 2] < y2) & (others[:, 4] > y1)).any():
+                    continue
+                rim = np.concatenate([around[:2].ravel(), around[-2:].ravel(), around[:, :2].ravel()])
+                added = around - np.median(rim)
+                if rim.std() < 12 and added.max() > 50:
+                    y, x = np.ogrid[-1 : 1 : 1j * around.shape[0], -1 : 1 : 1j * around.shape[1]]
+                    self._people.append(added * np.clip(2.2 - 2 * (x * x + y * y), 0, 1))
+
+    def _paste(self, canvas: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """A few of the collected people, 6 to 18 pixels tall, where nothing else is."""
+        rng, side = self.rng, self._side
+        for _ in range(int(rng.integers(1, 7))):
+            person = self._people[rng.integers(len(self._people))]
+            scale = rng.uniform(6, 18) / (person.shape[0] - 4)
+            wide = scale * rng.uniform(0.85, 1.15)
+            person = cv2.resize(person, None, fx=wide, fy=scale, interpolation=cv2.INTER_AREA)
+            height, width = person.shape
+            x, y = int(rng.integers(0, side - width)), int(rng.integers(0, side - height))
+            box = np.array([0, x + 2 * scale, y + 2 * scale, x + width - 2 * scale, y + height - 2 * scale], np.float32)
+            if ((rows[:, 1] < box[3]) & (rows[:, 3] > box[1]) & (rows[:, 2] < box[4]) & (rows[:, 4] > box[2])).any():
+                continue
+            added = person * (rng.uniform(0.5, 1.2) if rng.random() < 0.88 else rng.uniform(-0.7, -0.3))
+            spot = canvas[y : y + height, x : x + width]
+            spot[:] = np.clip(spot + added[..., None], 0, 255).astype(np.uint8)
+            rows = np.concatenate([rows, box[None]])
+        return rows
+
     def _colours(self, pixels: np.ndarray) -> np.ndarray:
         rng = self.rng
         if rng.random() < 0.8:
             gain, lift = rng.uniform(0.6, 1.4), rng.uniform(-25, 25)
+            if self.thermal and rng.random() < 0.1:
+                gain, lift = -gain, 255.0 + lift  # black-hot
             tint = rng.uniform(0.9, 1.1, 3) if not self.thermal else 1.0
             pixels = np.clip(pixels.astype(np.float32) * (gain * tint) + lift, 0, 255).astype(np.uint8)
         if not self.thermal and rng.random() < 0.12:

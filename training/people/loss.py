@@ -12,8 +12,10 @@ REACH = 2.0  # cells around an object's middle that may answer for it
 BOX_WEIGHT = 5.0
 
 
-def overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """(n, m) IoU."""
+def overlaps(a: Tensor, b: Tensor, slack_px: float = 0.0) -> Tensor:
+    """(n, m) IoU, of boxes wider by `slack_px` on each side: a pixel beside must not cost a tiny one everything."""
+    wider = a.new_tensor([-slack_px, -slack_px, slack_px, slack_px])
+    a, b = a + wider, b + wider
     low, high = torch.max(a[:, None, :2], b[None, :, :2]), torch.min(a[:, None, 2:], b[None, :, 2:])
     both = (high - low).clamp(min=0).prod(2)
     area_a, area_b = (a[:, 2:] - a[:, :2]).prod(1), (b[:, 2:] - b[:, :2]).prod(1)
@@ -36,7 +38,7 @@ def log_score(rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def assign(
-    boxes: Tensor, logs: Tensor, truth: Tensor, centres: Tensor, strides: Tensor
+    boxes: Tensor, logs: Tensor, truth: Tensor, centres: Tensor, strides: Tensor, slack_px: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For one picture: cells that answer, the object of each, its IoU. `truth`: rows class, x1, y1, x2, y2."""
     middle, reach = (truth[:, 1:3] + truth[:, 3:5]) / 2, REACH * strides
@@ -44,7 +46,7 @@ def assign(
     cells = near.any(1).nonzero()[:, 0]
     if not len(cells):
         return cells, cells, boxes.new_zeros(0)
-    near, iou = near[cells], overlaps(boxes[cells], truth[:, 1:])
+    near, iou = near[cells], overlaps(boxes[cells], truth[:, 1:], slack_px)
     inside = (centres[cells, None] > truth[None, :, 1:3]).all(2) & (centres[cells, None] < truth[None, :, 3:5]).all(2)
     cost = -logs[cells][:, truth[:, 0].long()] / 2 - 3 * (iou + 1e-6).log() + 1e5 * ~near + 2.0 * ~inside
     wanted = torch.topk(iou * near, min(10, len(cells)), dim=0).values.sum(0).int().clamp(min=1)
@@ -60,7 +62,9 @@ def assign(
     return cells[cell], which, iou[cell, which]
 
 
-def loss(rows: Tensor, truths: list[Tensor], masks: Tensor, cells: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
+def loss(
+    rows: Tensor, truths: list[Tensor], masks: Tensor, cells: Tensor, strides: Tensor, slack_px: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Classes and boxes, each a mean over answering cells. `masks`: (n, cells) bits of the labelled classes."""
     boxes, logs = decode(rows, cells, strides), log_score(rows)
     centres = (cells + 0.5) * strides
@@ -70,7 +74,8 @@ def loss(rows: Tensor, truths: list[Tensor], masks: Tensor, cells: Tensor, strid
     for number, truth in enumerate(truths):
         if not len(truth):
             continue
-        at, which, iou = assign(boxes[number].detach(), logs[number].detach(), truth, centres, strides[:, 0:1])
+        found = boxes[number].detach(), logs[number].detach()
+        at, which, iou = assign(*found, truth, centres, strides[:, 0:1], slack_px)
         if not len(at):
             continue
         kind = truth[which, 0].long()

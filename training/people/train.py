@@ -46,14 +46,17 @@ def run(settings: dict, args: argparse.Namespace) -> None:
     folders = {name: args.data / name for name in settings["sets"]} | {more.name: more for more in args.more}
     weights = settings["sets"] | {more.name: settings["more"] for more in args.more}
     train = {name: read_set(folder, "train") for name, folder in folders.items()}
-    val = {name: read_set(f, "val") for name, f in folders.items() if (f / "val").is_dir()}
+    judged = folders | {name: args.data / name for name in settings.get("judged", ())}
+    val = {name: read_set(folder, "val") for name, folder in judged.items() if (folder / "val").is_dir()}
     if args.filled:
         train = {name: fill(pictures, args.filled) for name, pictures in train.items()}
     print({name: len(pictures) for name, pictures in train.items()}, flush=True)
     look_side = settings.get("look_side", side)
     mixer = Mixer(train, weights, side, seed, look_side)
     mixer.mosaics, mixer.thermal = settings["mosaics"], settings.get("thermal", False)
-    mixer.scales = tuple(settings.get("scales", mixer.scales))
+    mixer.scales, mixer.pasted = tuple(settings.get("scales", mixer.scales)), settings.get("pasted", 0.0)
+    if mixer.pasted:
+        mixer.collect_people()
     net = begin(args.start).to(memory_format=torch.channels_last)
     mean = copy.deepcopy(net)
     for part in settings.get("frozen", ()):
@@ -61,7 +64,7 @@ def run(settings: dict, args: argparse.Namespace) -> None:
     learning = [p for p in net.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learning, lr=settings["lr"], weight_decay=settings["decay"])
     cells, strides = grid(side)
-    at = mask_index(side)
+    at, slack_px = mask_index(side), settings.get("slack_px", 0.0)
     log, best, began_s = (args.out / "log.jsonl").open("w"), -1.0, time.monotonic()
     sums, batch = np.zeros(2), settings["batch"]
     step = 0
@@ -77,9 +80,12 @@ def run(settings: dict, args: argparse.Namespace) -> None:
             group["lr"] = rate
         pixels, truths, masks = zip(*(mixer.draw() for _ in range(batch)), strict=True)
         x = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()  # channels last already
-        rows = net(x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.get("bfloat16", False)):
+            rows = net(x)
+        rows = rows.float()
         seen = torch.from_numpy(np.stack(masks).reshape(batch, -1).astype(np.int64))[:, at]
-        cls, box = loss(rows, [torch.from_numpy(t.astype(np.float32)) for t in truths], seen, cells, strides)
+        objects = [torch.from_numpy(truth.astype(np.float32)) for truth in truths]
+        cls, box = loss(rows, objects, seen, cells, strides, slack_px)
         optimiser.zero_grad(set_to_none=True)
         (cls + box).backward()
         torch.nn.utils.clip_grad_norm_(learning, 10.0)
