@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 from pages import write_part  # noqa: E402
 
 from edge_agent import config, weights  # noqa: E402
-from edge_agent.cli.models import taking_turns  # noqa: E402
+from edge_agent.cli.models import of_net, taking_turns  # noqa: E402
 from edge_agent.runtime import DriverError  # noqa: E402
 from edge_agent.vision.detect import open_detector  # noqa: E402
 from edge_agent.vision.net import Net  # noqa: E402
@@ -47,7 +47,7 @@ def main() -> None:
         section = config.OnnxDetector(name="judged", model=file, score=LOWEST, threads=1, classes=())
         nets[file.stem] = net
         found[file.stem] = {"mb": file.stat().st_size / 1e6, "rows": judge_all(open_detector(section), folders)}
-    for name, times in zip(nets, taking_turns(list(nets.values()), ROUNDS), strict=True):
+    for name, times in zip(nets, taking_turns([of_net(net).look for net in nets.values()], ROUNDS), strict=True):
         found[name]["ms"] = sorted(times)[len(times) // 2] * 1000
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "bench-detectors.json").write_text(json.dumps(found, indent=1))

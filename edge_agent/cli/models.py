@@ -6,8 +6,9 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_agent.cli import catalogue
 from edge_agent.cli.catalogue import plain
@@ -15,6 +16,7 @@ from edge_agent.runtime import DriverError
 
 if TYPE_CHECKING:
     from edge_agent.vision.net import Net
+    from edge_agent.vision.plates_own import PlateText
 
 ROUNDS = 5
 SHOWN = 12  # labels of a readable answer
@@ -111,22 +113,13 @@ def _check(file: str, args: argparse.Namespace) -> bool:
 
 def _check_reader(file: str, args: argparse.Namespace) -> bool:
     """Tell of a file that is a plate reader and no detector; False, and nothing is told, where it is neither."""
-    import numpy as np
-
-    from edge_agent.vision.plate_cut import Cut, whole
     from edge_agent.vision.plates_own import PlateText
 
     try:
         reader = PlateText(path := _find(file), args.threads)
-        crop = np.zeros((reader.height, reader.width, 3), dtype=np.uint8)
-        cut = Cut(whole(reader.width, reader.height))
-        took_s = []
-        for _ in range(ROUNDS):
-            began_s = time.perf_counter()
-            reader.read(crop, [cut])
-            took_s.append(time.perf_counter() - began_s)
     except DriverError:
         return False
+    (took_s,) = taking_turns([_of_reader(reader).look], ROUNDS)
     told = {
         "file": str(path),
         "ok": True,
@@ -150,30 +143,34 @@ def _check_reader(file: str, args: argparse.Namespace) -> bool:
     return True
 
 
+class Timed(NamedTuple):
+    """A model whose time is taken: `look` has it work on one picture, or a reader on one crop."""
+
+    family: str
+    width: int
+    height: int
+    look: Callable[[], object]
+
+
 def _bench(args: argparse.Namespace) -> int:
     """Models take turns, so that a busy machine slows them alike; the first is what the ratios are of."""
     from edge_agent import weights
     from edge_agent.catalogue import store
-    from edge_agent.vision.net import Net
 
-    files = args.file or [*weights.names(), *(model.name for model in store.installed())]
-    nets: dict[str, Net] = {}
-    failed = False
-    for file in files:
+    models: dict[str, Timed] = {}
+    for file in dict.fromkeys(args.file or [*weights.names(), *(model.name for model in store.installed())]):
         try:
-            nets[file] = Net(_find(file), args.threads)
+            models[file] = _timed(_find(file), args.threads)
         except DriverError as error:
-            if args.file:
-                _refuse(file, error, args)
-                failed = True
-    took = taking_turns(list(nets.values()), args.rounds)
+            _refuse(file, error, args)
+    took = taking_turns([model.look for model in models.values()], args.rounds)
     middle = [sorted(times)[len(times) // 2] * 1000 for times in took]
-    for (file, net), ms, times in zip(nets.items(), middle, took, strict=True):
+    for (file, model), ms, times in zip(models.items(), middle, took, strict=True):
         told = {
             "file": file,
-            "format": net.head.family,
-            "input": {"width": net.width, "height": net.height},
-            "bytes": net.file.stat().st_size,
+            "format": model.family,
+            "input": {"width": model.width, "height": model.height},
+            "bytes": _find(file).stat().st_size,
             "ms": round(ms, 3),
             "fastest_ms": round(min(times) * 1000, 3),
             "ratio": round(ms / middle[0], 3),
@@ -184,22 +181,51 @@ def _bench(args: argparse.Namespace) -> int:
             print(json.dumps(told, ensure_ascii=False))
         else:
             print(
-                f"{file}: {ms:.2f} ms a picture of {net.width}x{net.height} ({told['ratio']:.2f} x), {net.head.family},"
-                f" {told['bytes'] / 1e6:.1f} MB"
+                f"{file}: {ms:.2f} ms a picture of {model.width}x{model.height} ({told['ratio']:.2f} x), "
+                f"{model.family}, {told['bytes'] / 1e6:.1f} MB"
             )
-    return int(failed)
+    return int(any(file not in models for file in args.file))
 
 
-def taking_turns(nets: list[Net], rounds: int) -> list[list[float]]:
-    """Seconds of each picture, a list a net; a line of progress on a terminal."""
-    took: list[list[float]] = [[] for _ in nets]
+def _timed(path: Path, threads: int) -> Timed:
+    """A detector or a plate reader; raises the detector's DriverError where the file is neither."""
+    from edge_agent.vision.net import Net
+    from edge_agent.vision.plates_own import PlateText
+
+    try:
+        return of_net(Net(path, threads))
+    except DriverError:
+        try:
+            return _of_reader(PlateText(path, threads))
+        except DriverError:
+            pass
+        raise
+
+
+def of_net(net: Net) -> Timed:
+    """A detector, which looks at black."""
+    picture = _grey(net)
+    return Timed(net.head.family, net.width, net.height, lambda: net.run(picture))
+
+
+def _of_reader(reader: PlateText) -> Timed:
+    import numpy as np
+
+    from edge_agent.vision.plate_cut import Cut, whole
+
+    crop, cut = np.zeros((reader.height, reader.width, 3), np.uint8), Cut(whole(reader.width, reader.height))
+    return Timed("plate-reader", reader.width, reader.height, lambda: reader.read(crop, [cut]))
+
+
+def taking_turns(looks: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Seconds of each look, a list a model; a line of progress on a terminal."""
+    took: list[list[float]] = [[] for _ in looks]
     for turn in range(rounds):
         if sys.stderr.isatty():
             print(f"\r{turn + 1}/{rounds}\x1b[K", end="", file=sys.stderr, flush=True)
-        for net, times in zip(nets, took, strict=True):
-            picture = _grey(net)
+        for look, times in zip(looks, took, strict=True):
             began_s = time.perf_counter()
-            net.run(picture)
+            look()
             times.append(time.perf_counter() - began_s)
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
@@ -209,7 +235,7 @@ def taking_turns(nets: list[Net], rounds: int) -> list[list[float]]:
 def _told(net: Net, threads: int) -> dict[str, Any]:
     import numpy as np
 
-    (took_s,) = taking_turns([net], ROUNDS)
+    (took_s,) = taking_turns([of_net(net).look], ROUNDS)
     return {
         "file": str(net.file),
         "ok": True,

@@ -23,7 +23,7 @@ from edge_agent.vision.letterbox import Feeder
 from edge_agent.vision.net import Net
 from edge_agent.vision.plate_cut import Corners, Cut, flatten, is_high, whole
 from edge_agent.vision.plates import moved, quality
-from edge_agent.vision.session import open_session, run
+from edge_agent.vision.session import on_trial, open_session, run
 from edge_agent.vision.votes import Calibration, Read
 
 Pixels = npt.NDArray[np.uint8]
@@ -49,7 +49,13 @@ class PlateText:
     """The reader's network: crops of any size become chances."""
 
     def __init__(self, file: Path, threads: int) -> None:
-        self._file, self._session = file, open_session(file, threads)
+        with on_trial(file) as options:
+            self._file, self._session = file, open_session(file, threads)
+            self._know()
+            run(self._session, file, np.zeros((1, 3, self.height, self.width), np.float32), None, options)
+
+    def _know(self) -> None:
+        """What its metadata and tensors say; raises DriverError where they are no reader's."""
         self.metadata = told = dict(self._session.get_modelmeta().custom_metadata_map)
         try:
             self.labels = msgspec.json.decode(told.get("labels", ""), type=list[str])
@@ -66,7 +72,7 @@ class PlateText:
                 self.height, self.width = high, wide
             case shapes:
                 raise DriverError(
-                    f"{file}: is no plate reader: its tensors are {shapes}; it must take (N, 3, H, W) and give "
+                    f"{self._file}: is no plate reader: its tensors are {shapes}; it must take (N, 3, H, W) and give "
                     f"(N, places, {len(self.labels)}) for its labels and (N, {len(self.colors)}) for its colors"
                 )
 

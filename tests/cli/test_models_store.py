@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_agent import catalogue
+from edge_agent import catalogue, weights
 from edge_agent.catalogue import store
 from edge_agent.cli import main
 from edge_agent.runtime import DriverError
@@ -180,6 +180,13 @@ def test_bench_lets_models_take_turns_and_gives_ratios(stick: Path, capsys: pyte
     assert (told["file"], told["format"], told["ratio"], told["rounds"]) == (file, "yolox", 1.0, 3)
     assert told["ms"] >= told["fastest_ms"] > 0
     assert main(["models", "bench", str(stick / "holiday.jpg")]) == 1
+
+
+def test_bench_without_names_takes_every_model_that_came_along(stick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "bench", "--rounds", "3", "--json"]) == 0
+    told = {row["file"]: row["format"] for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert set(told) == set(weights.names())
+    assert told["plate-reader"] == "plate-reader"
 
 
 def test_the_catalogue_that_ships_pins_what_it_names() -> None:
