@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TypeVar
 
@@ -47,8 +48,11 @@ class Worker:
         self._calls.put(None)
 
     def _work(self) -> None:
-        if self._nice:  # of a thread: Linux schedules each by itself, and lets anyone be nicer
-            os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + self._nice)
+        if (
+            self._nice
+        ):  # of a thread: Linux schedules each by itself, and lets anyone be nicer; not so the service's filter
+            with suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + self._nice)
         try:
             while call := self._calls.get():
                 call()

@@ -142,3 +142,18 @@ async def test_long_work_gives_way_to_the_loop_and_so_do_the_threads_that_it_sta
         assert niceness() == ours
     finally:
         worker.close()
+
+
+async def test_where_the_service_s_filter_lets_nobody_be_nicer_the_thread_works_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    worker = Worker("long", nice=BEHIND)
+    try:
+        async with asyncio.timeout(60):
+            assert await worker.call(lambda: "done") == "done"
+    finally:
+        worker.close()
