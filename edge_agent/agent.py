@@ -83,6 +83,7 @@ class Agent:
         self.data_dir = settings.data_dir
         self.parts: list[Part] = [("loop", self._loop), ("saved clock", lambda: clocks.keep(self.data_dir, clock))]
         self.wiring = Wiring(self)
+        self.audit = Audit(self.data_dir, clock.wall)
         self._make_uplink()
         self._make_evidence()
         self._make_speakers()
@@ -171,7 +172,15 @@ class Agent:
 
         section, report, box = self.settings.evidence, self.outbox.event, self.outbox
         common: dict[str, Any] = {"clock": self.clock, "health": self.health}
-        self.evidence = Evidence(self.data_dir, section, report=report, pressure=box.pressure, **common)
+        self.evidence = Evidence(
+            self.data_dir,
+            section,
+            report=report,
+            audit=self.audit,
+            pressure=box.pressure,
+            sealed=config.sealed_leave(self.settings),
+            **common,
+        )
         self.parts.append(("evidence", self.evidence.run))
         self.uploader = None
         if section.upload == "off":
@@ -242,13 +251,16 @@ class Agent:
 
     def _make_vision(self) -> None:
         from edge_agent.incidents.hotlist_store import HotLists
+        from edge_agent.incidents.recent import Recent
         from edge_agent.incidents.rules import Rules
 
         common: dict[str, Any] = {"clock": self.clock, "health": self.health}
-        self.audit = Audit(self.data_dir, self.clock.wall)
         self.lists = HotLists(self.data_dir, audit=self.audit, wall=self.clock.wall)
         self.rules = Rules(self.settings.zones, self.settings.rules, lists=self.lists, time_zone=self.zone)
-        self.witness = Witness(self.data_dir, self.settings.privacy, audit=self.audit, **common)
+        self.recent = Recent(self.data_dir / "recent.json")
+        self.rules.recall(self.recent.incidents())
+        leave = config.sealed_leave(self.settings)
+        self.witness = Witness(self.data_dir, self.settings.privacy, audit=self.audit, sealed_leave=leave, **common)
         self.dossiers = Dossiers(
             self.data_dir, lambda: self.settings, witness=self.witness, books=self.evidence, audit=self.audit, **common
         )

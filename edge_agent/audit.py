@@ -107,6 +107,11 @@ class Audit:
                 break
         return found[-count:] if count else []
 
+    def find(self, *what: str) -> Iterator[dict[str, Any]]:
+        """The records of these kinds, the oldest first; `verify` says whether they may be believed."""
+        for file in [*_old(self._dir), self._dir / NAME]:
+            yield from (record for record in _records(file) if record and record.get("what") in what)
+
     def verify(self, public_key: str | None = None) -> Verdict:
         """Read the whole log: every link, every signature by the device's key, and whether its end is there."""
         public = public_key or keys.public_text(keys.load(self._dir / "device.key"))

@@ -215,9 +215,10 @@ class Dossiers:
             if (why := self._books.refuses()) is not None:
                 raise DriverError(why)
             name, subject = f"{draft.incident}.{role}", track.id if track else None
-            picture = await self._witness.photograph(name, frame, tracks, subject, blur=draft.blur)
+            picture, original = await self._witness.photograph(name, frame, tracks, subject, blur=draft.blur)
             facts: dict[str, Any] = {"role": role, "name": f"{name}.jpg", "time": rfc3339(frame.wall_s)}
             facts |= {"sha256": picture.sha256, "bytes": picture.bytes, "seen": track is not None}
+            facts |= {"original_sha256": original} if original else {}
             if track is not None:
                 facts |= {"box": [round(edge, 1) for edge in track.box], "moved": round(shot.moved, 3)}
                 facts |= {"track": track.id, "place": msgspec.to_builtins(track.place)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ START = "0" * 64
 SUFFIX = ".manifest.json"
 TYPE = "edge-agent.evidence-set.1"
 MAX_BYTES = 4 << 20
+ABSENT = "is not here"
 
 
 class Checked(Struct, frozen=True, kw_only=True):
@@ -58,14 +59,19 @@ def read(file: Path) -> dict[str, Any]:
     return found
 
 
-def check(file: Path, public_key: str | None = None, folders: Sequence[Path] = ()) -> Checked:
+def check(
+    file: Path, public_key: str | None = None, folders: Sequence[Path] = (), deleted: Collection[str] = ()
+) -> Checked:
     """Signature and hashes of one manifest; its files are looked for beside it and in `folders`, by name or by hash.
 
-    Without `public_key` the key is the manifest's own, which proves only that nothing was changed since. Raises
-    DriverError for what is no manifest.
+    Without `public_key` the key is the manifest's own, which proves only that nothing was changed since. `deleted` are
+    files that went by the rules: that they are gone is no fault.
     """
-    found = read(file)
     faults, held = list[str](), 0
+    try:
+        found = read(file)
+    except DriverError as error:
+        return Checked(file=file.name, incident=None, seq=None, files=0, faults=(str(error),))
     body = {name: value for name, value in found.items() if name not in ("hash", "sig")}
     try:
         if _hash(body) != found["hash"]:
@@ -76,8 +82,9 @@ def check(file: Path, public_key: str | None = None, folders: Sequence[Path] = (
             faults.append("is not signed by this device's key")
         for one in found["files"]:
             fault = _file_fault(one, file, folders)
-            faults += [f"{one['name']}: {fault}"] if fault else []
             held += fault is None
+            if fault is not None and not (fault == ABSENT and one["name"] in deleted):
+                faults.append(f"{one['name']}: {fault}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         faults.append(f"is no manifest: {type(error).__name__} {error}")
     seq, incident = found.get("seq"), found.get("incident")
@@ -90,17 +97,40 @@ def check(file: Path, public_key: str | None = None, folders: Sequence[Path] = (
     )
 
 
-def chain_faults(manifests: Sequence[dict[str, Any]]) -> list[str]:
-    """What is missing between manifests of one device, which may begin anywhere; each is taken as checked by itself."""
+def chain_faults(manifests: Sequence[dict[str, Any]], deleted: frozenset[int] = frozenset()) -> list[str]:
+    """What is missing between manifests of one device, which may begin anywhere; each is taken as checked by itself.
+
+    `deleted` are the numbers of those that went by the rules.
+    """
     ordered = sorted(manifests, key=lambda one: int(one.get("seq", 0)))
     faults = []
+    if ordered and ordered[0]["seq"] == 1 and ordered[0]["prev"] != START:
+        faults.append("manifest 1 is not the first: something stood before it")
     for before, after in pairwise(ordered):
+        lost = [seq for seq in range(before["seq"] + 1, after["seq"]) if seq not in deleted]
         if after["seq"] == before["seq"]:
             faults.append(f"manifest {after['seq']} is there twice, for {before['incident']} and {after['incident']}")
         elif after["seq"] == before["seq"] + 1 and after["prev"] != before["hash"]:
             faults.append(f"manifest {after['seq']} does not follow manifest {before['seq']}: one was exchanged")
-        elif after["seq"] > before["seq"] + 1:
-            faults.append(f"manifests {before['seq'] + 1} to {after['seq'] - 1} are not here")
+        elif lost:
+            numbers = f"manifests {lost[0]} to {lost[-1]} are" if len(lost) > 1 else f"manifest {lost[0]} is"
+            faults.append(f"{numbers} not here")
+    return faults
+
+
+def signed_faults(
+    manifests: Sequence[dict[str, Any]], signed: Mapping[int, tuple[str, str]], deleted: frozenset[int]
+) -> list[str]:
+    """What the audit log (number: incident and hash) says of a device's own manifests, up to the last one."""
+    here = {int(one["seq"]): str(one["hash"]) for one in manifests}
+    faults = []
+    for number, (incident, digest) in sorted(signed.items()):
+        if number not in here and number not in deleted:
+            faults.append(
+                f"manifest {number} ({incident}) was signed, is not here, and no record tells of its deletion"
+            )
+        elif here.get(number, digest) != digest:
+            faults.append(f"manifest {number} ({incident}) is not the one that the audit log names")
     return faults
 
 
@@ -112,7 +142,7 @@ def _file_fault(one: dict[str, Any], manifest: Path, folders: Sequence[Path]) ->
     places = [folder / each for folder in (manifest.parent, *folders) for each in (name, wanted + suffix)]
     file = next((place for place in places if place.is_file()), None)
     if file is None:
-        return "is not here"
+        return ABSENT
     try:
         with file.open("rb") as data:
             digest = hashlib.file_digest(data, "sha256").hexdigest()

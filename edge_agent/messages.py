@@ -93,7 +93,10 @@ class Track(Struct, frozen=True, kw_only=True):
 
 
 class Tracks(Struct, frozen=True, kw_only=True):
-    """All confirmed tracks of one camera at one capture time; `ended` names those that left since the last one."""
+    """All confirmed tracks of one camera at one capture time; `ended` names those that left since the last one.
+
+    `unsure` are objects that were seen too seldom yet to be tracks: what is private of them is hidden all the same.
+    """
 
     camera: str
     seq: int
@@ -103,6 +106,7 @@ class Tracks(Struct, frozen=True, kw_only=True):
     height: int
     tracks: tuple[Track, ...]
     ended: tuple[Track, ...] = ()
+    unsure: tuple[Track, ...] = ()
 
 
 # --- judged -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,8 @@ class Wiring:
             await agent.evidence.take(incident, why)
             if agent.clips and why is None:
                 agent.clips.around(incident, rule, blur=blur)
+            if not isinstance(rule, config.Count):
+                await asyncio.to_thread(agent.recent.add, incident, rule.cool_down_s)
         await agent.dossiers.take(incidents, agent.rules.shots(), frame, tracks)
 
     async def on_tally(self, tally: Tally) -> None:

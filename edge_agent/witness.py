@@ -14,6 +14,7 @@ from edge_agent import config
 from edge_agent.audit import Audit, Entry
 from edge_agent.messages import Incident, Picture, Tracks
 from edge_agent.runtime import Clock, DriverError, Health
+from edge_agent.sealing import SUFFIX
 
 if TYPE_CHECKING:
     from edge_agent.vision.camera import Frame
@@ -28,8 +29,19 @@ FOLDER = "originals"
 class Witness:
     """`run` keeps the originals within their limits; the others block no loop and raise DriverError."""
 
-    def __init__(self, data_dir: Path, section: config.Privacy, *, audit: Audit, clock: Clock, health: Health) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        section: config.Privacy,
+        *,
+        audit: Audit,
+        clock: Clock,
+        health: Health,
+        sealed_leave: bool = False,
+    ) -> None:
+        """With `sealed_leave` sealed originals are uploaded, and kept by whoever does that."""
         self._dir, self._section, self._audit = data_dir, section, audit
+        self._left = SUFFIX if sealed_leave else None
         self._clock, self._health = clock, health
 
     # --- taken ----------------------------------------------------------------------------------------------------
@@ -45,7 +57,7 @@ class Witness:
         if why is None:
             try:
                 marks = ((found.box, f"{found.rule} {found.label} #{found.track}"),)
-                picture = await asyncio.to_thread(self._write, "incidents", found.id, frame, shown, marks)
+                picture, _ = await asyncio.to_thread(self._write, "incidents", found.id, frame, shown, marks)
             except DriverError as error:  # the warning and the report matter more than their picture
                 why = str(error)
         if why is None:
@@ -60,12 +72,14 @@ class Witness:
         from edge_agent.vision.record import thumbnail
 
         shown = await asyncio.to_thread(self._shown, frame, tracks, None) if blur else frame
-        picture = await asyncio.to_thread(self._write, "snapshots", id, frame, shown, ())
+        picture, _ = await asyncio.to_thread(self._write, "snapshots", id, frame, shown, ())
         height, width = frame.pixels.shape[:2]
         return picture, await asyncio.to_thread(thumbnail, shown, (0.0, 0.0, float(width), float(height)))
 
-    async def photograph(self, name: str, frame: Frame, tracks: Tracks, subject: int | None, *, blur: bool) -> Picture:
-        """One photograph of a set of evidence, with nothing drawn into it."""
+    async def photograph(
+        self, name: str, frame: Frame, tracks: Tracks, subject: int | None, *, blur: bool
+    ) -> tuple[Picture, str | None]:
+        """One photograph of a set of evidence, with nothing drawn into it, and the hash of its original, if any."""
         shown = await asyncio.to_thread(self._shown, frame, tracks, subject) if blur else frame
         return await asyncio.to_thread(self._write, "sets", name, frame, shown, ())
 
@@ -75,7 +89,7 @@ class Witness:
 
         from edge_agent.vision.blur import blurred, others, private
 
-        return replace(frame, pixels=blurred(frame.pixels, others(private(tracks.tracks), subject)))
+        return replace(frame, pixels=blurred(frame.pixels, others(private(tracks), subject)))
 
     def _write(
         self,
@@ -84,15 +98,17 @@ class Witness:
         frame: Frame,
         shown: Frame,
         marks: tuple[tuple[tuple[float, float, float, float], str], ...],
-    ) -> Picture:
+    ) -> tuple[Picture, str | None]:
+        """The picture that leaves, and the hash of the original that stays, if one does."""
         from edge_agent.vision.record import write_picture, write_sealed
 
+        original = None
         if shown is not frame and self._section.max_mib > 0:
             if self._section.seal_to is None:
-                write_picture(self._dir / FOLDER, id, frame, ())
+                original = write_picture(self._dir / FOLDER, id, frame, ()).sha256
             else:
-                write_sealed(self._dir / FOLDER, id, frame, self._section.seal_to)
-        return write_picture(self._dir / folder, id, shown, marks)
+                original = write_sealed(self._dir / FOLDER, id, frame, self._section.seal_to)
+        return write_picture(self._dir / folder, id, shown, marks), original
 
     # --- kept -----------------------------------------------------------------------------------------------------
 
@@ -119,6 +135,8 @@ class Witness:
         """The originals that must go now, each with the setting that says so. Blocks."""
         files: list[tuple[float, int, Path]] = []
         for path in (self._dir / FOLDER).glob("[!.]*"):
+            if path.suffix == self._left:
+                continue
             with contextlib.suppress(OSError):
                 status = path.stat()
                 files.append((status.st_mtime, status.st_size, path))

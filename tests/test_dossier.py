@@ -83,7 +83,7 @@ class World:
             part = group.create_task(self.sets.run())
             while not (found := list((self.dir / "sets").glob("*.manifest.json"))):
                 await asyncio.sleep(0.01)
-            while (self.dir / "sets" / f".{found[0].name[:26]}.draft").exists() or len(self.books.kept) < 1:
+            while found[-1].name not in self.books.kept:
                 await asyncio.sleep(0.01)
             part.cancel()
         return manifest.read(sorted(found)[-1])
@@ -145,6 +145,39 @@ async def test_verify_finds_any_file_that_was_changed_or_taken_away(
     file.unlink()
     assert main(verify) == 1
     assert "is not here" in capsys.readouterr().out
+
+
+async def test_verify_misses_the_last_set_and_knows_what_was_deleted_by_the_rules(
+    parked: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = await parked.closed()
+    verify = ["evidence", "verify", "--data-dir", str(tmp_path)]
+    audit, photo = Audit(tmp_path), next((tmp_path / "sets").glob("*.photo1.jpg"))
+    photo.unlink()
+    assert main(verify) == 1
+    audit.append([("evidence.deleted", "retention", {"file": photo.name, "why": "keep_days"})])
+    assert main(verify) == 0
+    file = tmp_path / "sets" / f"{found['incident']}.manifest.json"
+    data = file.read_bytes()
+    file.unlink()
+    (tmp_path / "sets" / ".head").unlink()
+    capsys.readouterr()
+    assert main(verify) == 1
+    assert f"manifest 1 ({found['incident']}) was signed, is not here, and no record tells" in capsys.readouterr().out
+    file.write_bytes(data[:-9])
+    assert main(verify) == 1
+    assert "NOT WHOLE: 1 sets" in capsys.readouterr().out
+    file.unlink()
+    audit.append([("evidence.deleted", "retention", {"file": file.name, "why": "keep_days"})])
+    assert main(verify) == 0
+
+
+async def test_the_manifest_signs_the_hash_of_each_original(parked: World, tmp_path: Path) -> None:
+    found = await parked.closed()
+    hashes = {one["name"]: one["original_sha256"] for one in found["files"] if "original_sha256" in one}
+    assert len(hashes) >= 3
+    for name, sha256 in hashes.items():
+        assert hashlib.sha256((tmp_path / "originals" / name).read_bytes()).hexdigest() == sha256
 
 
 @pytest.mark.parametrize("key", ["entered", "outcome", "warnings", "plate", "seq", "files"])
@@ -230,9 +263,11 @@ def test_a_chain_with_a_hole_or_an_exchanged_link_says_which() -> None:
     def one(seq: int, prev: str) -> dict[str, Any]:
         return {"seq": seq, "prev": prev, "hash": f"h{seq}", "incident": f"i{seq}"}
 
-    whole = [one(1, "0"), one(2, "h1"), one(3, "h2")]
+    whole = [one(1, manifest.START), one(2, "h1"), one(3, "h2")]
     assert manifest.chain_faults(whole) == []
-    assert manifest.chain_faults([whole[0], whole[2]]) == ["manifests 2 to 2 are not here"]
+    assert manifest.chain_faults([whole[0], whole[2]]) == ["manifest 2 is not here"]
+    assert manifest.chain_faults([whole[0], whole[2]], frozenset({2})) == []
+    assert manifest.chain_faults([one(1, "h0")]) == ["manifest 1 is not the first: something stood before it"]
     assert "does not follow manifest 2" in manifest.chain_faults([*whole[:2], one(3, "hx")])[0]
     assert "is there twice" in manifest.chain_faults([*whole, one(3, "h2")])[0]
 
@@ -242,7 +277,8 @@ def test_what_is_no_manifest_is_said_to_be_none(tmp_path: Path, text: str) -> No
     file = tmp_path / "x.manifest.json"
     file.write_text(text)
     with pytest.raises(DriverError, match="is no manifest"):
-        manifest.check(file)
+        manifest.read(file)
+    assert "is no manifest" in manifest.check(file).faults[0]
 
 
 def test_a_manifest_that_names_a_file_elsewhere_is_not_followed(tmp_path: Path) -> None:

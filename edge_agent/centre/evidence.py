@@ -29,6 +29,7 @@ from msgspec import Struct
 
 from edge_agent.files import write_durably
 from edge_agent.runtime import Clock, DriverError
+from edge_agent.sealing import SUFFIX as SEALED
 from edge_agent.topics import EvidenceFile, Grant, GrantRequest, Receipt, TusGrant, Unwanted, rfc3339
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ MAX_CHUNK = 8 * 1024**2  # of a request with a checksum: it is kept in memory un
 SLICE = 256 * 1024
 GRANT_S = 3600.0
 EXPIRE_S = 7 * 86_400.0
-SUFFIXES = (".jpg", ".jpeg", ".png", ".mp4", ".mkv")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".mp4", ".mkv")  # and these with SEALED
 DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -235,8 +236,7 @@ class EvidenceServer:
         def act() -> Receipt | None:
             if found := self._find_receipt(device, file.sha256):
                 return found
-            suffix = Path(file.id).suffix.lower() if file.kind != "manifest" else ".manifest"
-            whole = self._path(device, file.sha256, suffix if suffix in (*SUFFIXES, ".manifest") else ".bin")
+            whole = self._path(device, file.sha256, _suffix(file))
             part, info = (self._path(device, file.sha256, end) for end in (".part", ".info"))
             if part.exists():
                 with part.open("rb") as data:
@@ -284,6 +284,16 @@ class EvidenceServer:
 
     def _path(self, device: str, sha256: str, suffix: str) -> Path:
         return self._dir / device / f"{sha256}{suffix}"
+
+
+def _suffix(file: EvidenceFile) -> str:
+    """What a file's name ends with here: as at the device, for the kinds that are known."""
+    if file.kind == "manifest":
+        return ".manifest"
+    *_, before, last = ["", *(one.lower() for one in Path(file.id).suffixes[-2:] or [""])]
+    if last == SEALED and before in SUFFIXES:
+        return before + last
+    return last if last in SUFFIXES else ".bin"
 
 
 class _WrongChecksum(web.HTTPClientError):

@@ -122,21 +122,27 @@ def _verify(args: argparse.Namespace) -> int:
         if unknown := [file for file in files if not file.exists()]:
             raise DriverError(f"{unknown[0]}: there is no such set of evidence")
         public = args.public_key or keys.public_text(keys.load(data_dir / "device.key"))
-        return _check(args, files, public, [data_dir / "clips", *args.files])
+        return _check(args, files, public, [data_dir / "clips", *args.files], None if given else data_dir)
 
     return where.call(act, args)
 
 
-def _check(args: argparse.Namespace, given: list[Path], public: str | None, folders: list[Path]) -> int:
+def _check(
+    args: argparse.Namespace, given: list[Path], public: str | None, folders: list[Path], home: Path | None = None
+) -> int:
+    """Exit 0 where all is whole; with `home`, a data directory, also nothing that its audit log names is missing."""
     import msgspec
 
     from edge_agent import manifest
 
     each = (sorted((*p.glob(f"*{manifest.SUFFIX}"), *p.glob("*.manifest"))) if p.is_dir() else [p] for p in given)
     files = [file for found in each for file in found]
-    checked = [manifest.check(file, public, folders) for file in files]
+    signed, deleted, gone = _logged(home) if home is not None else ({}, frozenset[str](), frozenset[int]())
+    checked = [manifest.check(file, public, folders, deleted) for file in files]
     whole = [manifest.read(file) for file, one in zip(files, checked, strict=True) if not one.faults]
-    chain = manifest.chain_faults(whole) if any(path.is_dir() for path in given) else []
+    chain = manifest.chain_faults(whole, gone) if any(path.is_dir() for path in given) else []
+    damaged = {one.seq for one in checked if one.faults}
+    chain += manifest.signed_faults(whole, {n: one for n, one in signed.items() if n not in damaged}, gone)
     ok = not chain and not any(one.faults for one in checked)
     if args.json:
         print_json({"ok": ok, "sets": [msgspec.to_builtins(one) for one in checked], "chain": chain, "key": public})
@@ -151,6 +157,19 @@ def _check(args: argparse.Namespace, given: list[Path], public: str | None, fold
         print("signed by the key that each manifest names; give --public-key to know that it is the device's")
     print(f"{'whole' if ok else 'NOT WHOLE'}: {len(checked)} sets of evidence")
     return 0 if ok else 1
+
+
+def _logged(data_dir: Path) -> tuple[dict[int, tuple[str, str]], frozenset[str], frozenset[int]]:
+    """What the audit log names: manifests that were signed, files that were deleted, and which manifests these were."""
+    from edge_agent import manifest
+    from edge_agent.audit import Audit
+
+    log = Audit(data_dir)
+    records = [record["facts"] for record in log.find("set.signed")]
+    signed = {int(facts["number"]): (str(facts["incident"]), str(facts["hash"])) for facts in records}
+    deleted = frozenset(str(record["facts"]["file"]) for record in log.find("evidence.deleted"))
+    gone = frozenset(n for n, (incident, _) in signed.items() if f"{incident}{manifest.SUFFIX}" in deleted)
+    return signed, deleted, gone
 
 
 def _ask(data_dir: Path, args: argparse.Namespace) -> int:
@@ -214,6 +233,7 @@ async def _here(settings: config.Agent, question: messages.Originals) -> dict[st
 
     import msgspec
 
+    from edge_agent.audit import Audit
     from edge_agent.runtime import Health, SystemClock
     from edge_agent.uplink.custody import Custody
     from edge_agent.uplink.evidence import Evidence
@@ -224,7 +244,15 @@ async def _here(settings: config.Agent, question: messages.Originals) -> dict[st
     outbox = Outbox(
         data_dir / "events.db", device=device, max_mib=box.max_mib, ballast_mib=box.ballast_mib, clock=clock
     )
-    evidence = Evidence(data_dir, settings.evidence, report=outbox.event, clock=clock, health=Health(clock))
+    evidence = Evidence(
+        data_dir,
+        settings.evidence,
+        report=outbox.event,
+        audit=Audit(data_dir, clock.wall),
+        clock=clock,
+        health=Health(clock),
+        sealed=config.sealed_leave(settings),
+    )
     try:
         answer = await Custody(evidence, outbox.event).execute(question, f"local:{os.getuid()}")
     finally:

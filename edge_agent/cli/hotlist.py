@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ def _import(lists: HotLists, args: argparse.Namespace) -> int:
     if isinstance(found, str):
         print(f"hotlist: {args.list}: {found}", file=sys.stderr)
         return 1
+    expired = sum(entry.expires_s <= time.time() for entry in found.to.entries.values())
     told: dict[str, Any] = {
         "list": args.list,
         "version": found.to.version,
@@ -109,6 +111,7 @@ def _import(lists: HotLists, args: argparse.Namespace) -> int:
         "added": found.added,
         "changed": found.changed,
         "removed": found.removed,
+        "expired": expired,
         "dry_run": args.dry_run,
     }
     if args.json:
@@ -118,6 +121,7 @@ def _import(lists: HotLists, args: argparse.Namespace) -> int:
         print(
             f"{args.list} {would}at version {found.to.version}: {len(found.to.entries)} entries"
             f" ({found.added} added, {found.changed} changed, {found.removed} removed)"
+            + (f"; {expired} of them have expired already and match nothing" if expired else "")
         )
     return 0
 

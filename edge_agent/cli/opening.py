@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import stat
 import sys
 from pathlib import Path
@@ -77,7 +78,8 @@ def _open(args: argparse.Namespace) -> int:
             why = error.strerror if isinstance(error, OSError) else str(error)
             print(f"{file}: {why}", file=sys.stderr)
         else:
-            print_json({"file": str(file), "opened": str(target), "bytes": len(plain)}) if args.json else print(target)
+            facts = {"opened": str(target), "bytes": len(plain), "sha256": hashlib.sha256(plain).hexdigest()}
+            print_json({"file": str(file)} | facts) if args.json else print(target)
     return 1 if failed else 0
 
 

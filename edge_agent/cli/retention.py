@@ -73,8 +73,10 @@ async def _tidy(settings: config.Agent, dry_run: bool) -> list[str]:
     clock = SystemClock()
     health, data_dir, box = Health(clock), settings.data_dir, settings.outbox
     outbox = Outbox(data_dir / "events.db", device=settings.site.device, max_mib=box.max_mib, clock=clock)
-    evidence = Evidence(data_dir, settings.evidence, report=outbox.event, clock=clock, health=health)
-    witness = Witness(data_dir, settings.privacy, audit=Audit(data_dir, clock.wall), clock=clock, health=health)
+    common: dict[str, Any] = {"audit": Audit(data_dir, clock.wall), "clock": clock}
+    leave = config.sealed_leave(settings)
+    evidence = Evidence(data_dir, settings.evidence, report=outbox.event, health=health, sealed=leave, **common)
+    witness = Witness(data_dir, settings.privacy, health=health, sealed_leave=leave, **common)
     try:
         await evidence.adopt()
         drops = await evidence.due(await evidence.items())

@@ -1,6 +1,6 @@
 """The shape of agent.toml: load it, refuse it with every fault named, dump what is in effect."""
 
-from edge_agent.config.agent import Agent
+from edge_agent.config.agent import Agent, sealed_leave
 from edge_agent.config.base import (
     EX_CONFIG,
     RESERVED,
@@ -238,6 +238,7 @@ __all__ = [
     "quiet_span",
     "read_route",
     "read_secret",
+    "sealed_leave",
     "secret_path",
     "with_login",
 ]

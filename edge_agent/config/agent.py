@@ -58,3 +58,9 @@ class Agent(Section, frozen=True):
     outbox: Outbox = field(default_factory=Outbox)
     metrics: Metrics | None = None
     evidence: Evidence = field(default_factory=Evidence)
+
+
+def sealed_leave(config: Agent) -> bool:
+    """Whether sealed originals are uploaded, and kept as evidence is; else they stay, and are kept by [privacy]."""
+    privacy = config.privacy
+    return privacy.seal_to is not None and privacy.upload_sealed and config.evidence.upload != "off"

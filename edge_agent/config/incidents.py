@@ -205,10 +205,12 @@ class Privacy(Section, frozen=True):
     """What of people leaves the device: with `blur` heads and the plates that no rule asked for cannot be made out.
 
     The originals stay in `data_dir/originals` for `keep_days`, at most `max_mib` of them. With `seal_to` (an age
-    recipient, X25519) they are written as ciphertext that the holder of its secret key alone can open.
+    recipient, X25519) they are written as ciphertext that the holder of its secret key alone can open, and, where
+    [evidence] uploads, go to the centre as such, when nothing else waits; they are kept by [evidence] then.
     """
 
     blur: bool = True
     keep_days: Annotated[float, Meta(ge=0, le=36_500)] = 30.0
     max_mib: Annotated[int, Meta(ge=0, le=16_777_216)] = 2048
     seal_to: str | None = None
+    upload_sealed: bool = True

@@ -53,11 +53,15 @@ class Metrics(Section, frozen=True):
     listen: Annotated[str, Meta(pattern=r"^(unix:/[^\x00]{1,100}|(\[[0-9A-Fa-f:]+\]|[^\s:/]+):[0-9]{1,5})$")]
 
 
+Days = Annotated[float, Meta(ge=0, le=36_500)]
+
+
 class Evidence(Section, frozen=True):
     """The originals of incidents: where they are uploaded, what the link may cost, and how long they stay here.
 
     `upload` "static" takes them to the tus server at `url` with the bearer token in `token`; "mqtt" asks the centre
-    for each file where to put it. TLS files fall back to those of [mqtt].
+    for each file where to put it. TLS files fall back to those of [mqtt]. Clips, manifests and sealed originals stay as
+    long as pictures (`keep_days` after the receipt) where nothing else is said.
     """
 
     upload: Literal["off", "static", "mqtt"] = "off"
@@ -71,7 +75,10 @@ class Evidence(Section, frozen=True):
     link: Literal["auto", "metered", "free"] = "auto"  # auto: what `metered_file` says, else NetworkManager, else free
     metered_file: Path | None = None  # holds `yes` or `no`; whoever manages the modem writes it
     metered: Literal["never", "thumbs_only", "all"] = "thumbs_only"  # what may cross a metered link
-    keep_days: Annotated[float, Meta(ge=0, le=36_500)] = 30.0
+    keep_days: Days = 30.0
+    keep_clips_days: Days | None = None
+    keep_manifests_days: Days | None = None
+    keep_originals_days: Days | None = None
     max_mib: Annotated[int, Meta(ge=1, le=16_777_216)] = 4096
     min_free_mib: Annotated[int, Meta(ge=0, le=1_048_576)] = 256  # of the disk, for the events
     hold: bool = False  # nothing is deleted while this is set

@@ -46,7 +46,7 @@ class HotLists:
     # --- asked ----------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Read the file where it has changed since, and let go of what has expired."""
+        """Read the file and its key where it has changed since; raises DriverError where no plate can be matched."""
         with self._lock:
             file = self._dir / NAME
             try:
@@ -56,6 +56,8 @@ class HotLists:
                     self.lists = msgspec.json.decode(file.read_bytes(), type=dict[str, SealedList])
                     self._stamp = stamp
                     self.generation += 1
+                if self.lists:
+                    self._secret()
             except FileNotFoundError:
                 if self.lists:
                     self.lists, self._stamp, self.generation = {}, None, self.generation + 1
@@ -63,11 +65,14 @@ class HotLists:
                 raise DriverError(f"{file}: cannot be read: {error}; import the lists again") from None
 
     def look(self, plate: str, *, quality: Quality, only: tuple[str, ...] = (), by: str) -> Hit | None:
-        """The nearest entry in effect; noted for the audit log whatever comes of it."""
+        """The nearest entry in effect; noted for the audit log whatever comes of it.
+
+        Without the key, of which `refresh` tells, nothing is a hit: whoever sees goes on seeing.
+        """
         with self._lock:
-            if not self.lists:
+            if not self.lists or (key := self._key) is None:
+                self._noted.append(("hot_list.look", by, {"lists": {}, "hit": False}))
                 return None
-            key = self._secret()
             hit = hotlist.look(
                 plate,
                 self.lists,

@@ -9,7 +9,7 @@ from msgspec import Struct
 from edge_agent import config
 from edge_agent.incidents.hotlist import LIMITS, Quality
 from edge_agent.incidents.watch import Found, Watch
-from edge_agent.messages import Hit, Track, Tracks
+from edge_agent.messages import Hit, Incident, Track, Tracks
 
 FORGET_S = 60.0  # a track unseen for so long is asked about anew
 
@@ -40,6 +40,11 @@ class HotWatch(Watch[config.HotListed]):
     def _forget(self) -> None:
         self._asked: dict[tuple[str, int, float], _Asked] = {}
         self._told: dict[str, tuple[float, Quality]] = {}  # entry: when it fired, and how sure that was
+
+    def recall(self, incident: Incident, fired_s: float) -> None:
+        """As `Watch` says."""
+        if incident.hit is not None:
+            self._told[incident.hit.entry] = (fired_s, incident.hit.quality)
 
     def update(self, tracks: Tracks) -> list[Found]:
         """What fires in this frame: each entry once within `cool_down_s`, and again where the match became surer."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from edge_agent import config
 from edge_agent.incidents.watch import Found, Key, Watch, key_of
-from edge_agent.messages import Track, Tracks
+from edge_agent.messages import Incident, Track, Tracks
 
 FORGET_S = 60.0  # a track unseen for so long is over
 
@@ -23,6 +23,11 @@ class PlateWatch(Watch[config.PlateSeen]):
     def _forget(self) -> None:
         self._told: dict[str, dict[Key, float]] = {}  # camera, track: last seen
         self._passed: dict[str, dict[str, float]] = {}  # camera, plate: last seen
+
+    def recall(self, incident: Incident, fired_s: float) -> None:
+        """As `Watch` says."""
+        if incident.plate is not None:
+            self._passed.setdefault(incident.camera, {})[incident.plate.text] = fired_s
 
     def update(self, tracks: Tracks) -> list[Found]:
         """Whose plate was read surely enough in this frame, for the first time in its passage."""

@@ -55,11 +55,27 @@ class Rules:
         photographed = [rule for rule in rules if isinstance(rule, config.Dwell) and rule.evidence is not None]
         self._plans = {rule.id: ShotPlan(rule) for rule in photographed}
         self._shots: list[Shot] = []
+        self._recalled: list[Incident] = []
         self._rng = rng or random.Random()
         self._time_zone = time_zone
 
+    def recall(self, incidents: Iterable[Incident]) -> None:
+        """These fired before the agent was restarted: their cool-downs hold on, by the wall clock."""
+        self._recalled = list(incidents)
+
+    def _hold_on(self, tracks: Tracks) -> None:
+        mine = [one for one in self._recalled if one.camera == tracks.camera]
+        self._recalled = [one for one in self._recalled if one.camera != tracks.camera]
+        for incident in mine:
+            ago_s = tracks.wall_s - incident.wall_s
+            for watch in self._watches:
+                if watch.rule.id == incident.rule and 0 <= ago_s < watch.rule.cool_down_s:
+                    watch.recall(incident, tracks.at_s - ago_s)
+
     def update(self, tracks: Tracks) -> list[Incident]:
         """Judge one frame; returns what fired in it, without pictures."""
+        if self._recalled:
+            self._hold_on(tracks)
         incidents: list[Incident] = []
         for watch in self._watches:
             if watch.camera not in (None, tracks.camera) or not self._holds(watch.rule, tracks):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from edge_agent import config
 from edge_agent.incidents.watch import EPSILON_S, Found, Key, Watch, is_evidence, key_of
 from edge_agent.incidents.zones import Spot, apart, spot_of
-from edge_agent.messages import Plate, Track, Tracks, group_of
+from edge_agent.messages import Incident, Plate, Track, Tracks, group_of
 
 FLICKER_S = 0.5  # a shorter look elsewhere is noise of the detector
 SETTLE_S = 1.0  # a vehicle rests once it moved less than STILL for this long: its clock starts there
@@ -90,6 +90,12 @@ class StayWatch(Watch[StayRule]):
     def stays(self) -> Iterable[Stay]:
         """Who is in the zone, or was until lately; a stay that is over is no longer among them."""
         return self._stays.values()
+
+    def recall(self, incident: Incident, fired_s: float) -> None:
+        """As `Watch` says: who stood in one place is known by it."""
+        if self._radius is not None:
+            spot, nobody = Spot(incident.box, incident.place), (0, fired_s)  # trackers count from 1
+            self._pasts.append(_Past(nobody, group_of(incident.label), fired_s, fired_s, spot, incident.plate))
 
     def update(self, tracks: Tracks) -> list[Found]:
         """Whose stay became long enough in this frame."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from edge_agent import config, geo
 from edge_agent.incidents.zones import Area
-from edge_agent.messages import Hit, Track, Tracks, is_a
+from edge_agent.messages import Hit, Incident, Track, Tracks, is_a
 
 RESTART_S = 1.0  # time going back by more is a video that restarts; by less, a frame out of order
 EPSILON_S = 1e-6
@@ -48,6 +48,12 @@ class Watch(ABC, Generic[R]):
     @abstractmethod
     def _forget(self) -> None:
         """A video begins again: nothing of before counts."""
+
+    def recall(self, incident: Incident, fired_s: float) -> None:
+        """The rule fired before the agent was restarted, at this time of the frames: its cool-down holds on.
+
+        Only where it is known who that was; a person in danger is warned rather twice than not at all.
+        """
 
     def change(self, rule: R) -> None:
         """Judge by other terms from the next frame on."""

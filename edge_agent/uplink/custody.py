@@ -40,11 +40,12 @@ class Custody:
             return done
         record = Answered(command=str(ULID()), name=f"evidence.{asked.verb}", by=by, reply=done)
         await self._report("audit", record)
+        if asked.verb == "delete":
+            why = f"{by} asked for it" + (f": {asked.reason}" if asked.reason else "")
+            await self._evidence.delete(chosen, by, why)
+            return done
         for item in chosen:
-            if asked.verb == "delete":
-                await self._evidence.delete(item, f"{by} asked for it" + (f": {asked.reason}" if asked.reason else ""))
-            else:
-                await self._evidence.hold(item.id, asked.verb == "hold")
+            await self._evidence.hold(item.id, asked.verb == "hold")
         return done
 
     def _keeps(self, chosen: Sequence[Item], unconfirmed: bool) -> str | None:

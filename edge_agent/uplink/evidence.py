@@ -1,7 +1,7 @@
 """The originals on this disk: taken charge of, kept within limits, deleted by rule, never lost without a record.
 
 A file is deleted once the centre's receipt named the same hash and retention lets it go. What must go before that
-leaves a gap record, and the record is durable before the file is gone.
+leaves a gap record, and the record is durable before the file is gone. Each file that went stands in the audit log.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from edge_agent import config
+from edge_agent.audit import Audit, Entry
 from edge_agent.messages import Clipped, Incident
 from edge_agent.runtime import Clock, DriverError, Health
+from edge_agent.sealing import SUFFIX
 from edge_agent.topics import EvidenceFile, EvidenceState, Gap, Receipt
 from edge_agent.uplink.disk import Pressure
 from edge_agent.uplink.evidence_store import EvidenceStore, Item
@@ -32,6 +34,7 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 TIDY_S = 30.0
 FOLDERS = ("incidents", "snapshots", "clips", "sets")  # where originals are written
+SEALED = "originals"  # those that only the authority's key opens: they may leave, where they are meant to
 PICTURES = (".jpg", ".jpeg", ".png")
 
 
@@ -57,12 +60,16 @@ class Evidence:
         section: config.Evidence,
         *,
         report: Report,
+        audit: Audit,
         clock: Clock,
         health: Health,
         pressure: Callable[[], Pressure] = lambda: Pressure.NONE,
+        sealed: bool = False,
     ) -> None:
+        """With `sealed` the sealed originals are in our charge as well."""
         self.on_new: Callable[[Item], None] = lambda _: None
-        self._dir, self._section = data_dir, section
+        self._dir, self._section, self._audit = data_dir, section, audit
+        self._patterns = [f"{folder}/[!.]*" for folder in FOLDERS] + ([f"{SEALED}/[!.]*{SUFFIX}"] if sealed else [])
         self._report, self._clock, self._health, self._pressure = report, clock, health, pressure
         self._thread = ThreadPoolExecutor(1, "evidence")  # the one thread that touches the files and evidence.db
         self._store: EvidenceStore | None = None
@@ -145,7 +152,7 @@ class Evidence:
     async def gone(self, item: Item, why: str) -> None:
         """A file vanished or was changed behind our back: record it, and go on without it."""
         await self.lost(item.file(), why)
-        await self.on_disk(lambda store: store.forget(item.id))
+        await self.on_disk(lambda store: store.forget([item.id]))
 
     async def received(self, item: Item, receipt: Receipt) -> None:
         """The centre proved that it has this file; the event is durable before the file may go."""
@@ -176,9 +183,9 @@ class Evidence:
         """All files and where they stand."""
         return await self.on_disk(lambda store: store.items())
 
-    async def delete(self, item: Item, why: str) -> None:
-        """Delete a file now; one that the centre has not leaves a gap record first."""
-        await self._drop(item, Drop(id=item.id, why=why, lost=item.state != "received"))
+    async def delete(self, items: Sequence[Item], by: str, why: str) -> None:
+        """Delete files now; one that the centre has not leaves a gap record first."""
+        await self._drop([(item, Drop(id=item.id, why=why, lost=item.state != "received")) for item in items], by)
         await self._count()
 
     async def read(self, item: Item, offset: int, count: int) -> bytes:
@@ -239,7 +246,7 @@ class Evidence:
 
         def look(store: EvidenceStore) -> list[Path]:
             known = store.ids()
-            found = (path for folder in FOLDERS for path in (self._dir / folder).glob("[!.]*"))
+            found = (path for pattern in self._patterns for path in self._dir.glob(pattern))
             return sorted(path for path in found if path.name not in known)
 
         for path in await self.on_disk(look):
@@ -249,8 +256,8 @@ class Evidence:
     async def tidy(self) -> None:
         """Delete what the rules let go and what the limits demand, then see whether there is room."""
         items = {item.id: item for item in await self.items()}
-        for drop in await self.due(list(items.values())):
-            await self._drop(items.pop(drop.id), drop)
+        drops = await self.due(list(items.values()))
+        await self._drop([(items.pop(drop.id), drop) for drop in drops], "retention")
         await self._count()
         self._judge_room(sum(item.bytes for item in items.values()), await self._free())
 
@@ -258,14 +265,23 @@ class Evidence:
         """What the rules let go, and what the limits demand, at this moment."""
         if self._section.hold:
             return []
-        short = max(0, self._section.min_free_mib * MIB - await self._free())
+        short, at_once = max(0, self._section.min_free_mib * MIB - await self._free()), Pressure.SHED_UPLOADED
         return due(
             [item.kept() for item in items],
             wall_s=self._clock.wall(),
-            keep_days=0.0 if self._pressure() >= Pressure.SHED_UPLOADED else self._section.keep_days,
+            keep_days=(lambda _: 0.0) if self._pressure() >= at_once else self._keep_days,
             quota_bytes=self._section.max_mib * MIB,
             short_bytes=short,
         )
+
+    def _keep_days(self, kind: str) -> float:
+        section = self._section
+        own = {
+            "clip": section.keep_clips_days,
+            "manifest": section.keep_manifests_days,
+            "original": section.keep_originals_days,
+        }.get(kind)
+        return section.keep_days if own is None else own
 
     def _judge_room(self, used: int, free: int) -> None:
         section, self._full = self._section, None
@@ -275,12 +291,22 @@ class Evidence:
             self._full = f"{used // MIB} MiB are held, evidence.max_mib is {section.max_mib}"
         self._health.set("evidence.room", "running" if self._full is None else f"failed: {self._full}")
 
-    async def _drop(self, item: Item, drop: Drop) -> None:
-        if drop.lost:
-            await self.lost(item.file(), f"deleted before the centre had it: {drop.why}")
+    async def _drop(self, drops: Sequence[tuple[Item, Drop]], by: str) -> None:
+        """Delete, and then write it down: on a disk that is full there is room for the record only now."""
+        gone = list[Entry]()
+        try:
+            for item, drop in drops:
+                if drop.lost:
+                    await self.lost(item.file(), f"deleted before the centre had it: {drop.why}")
+                await self._unlink(item)
+                gone.append(("evidence.deleted", by, {"file": item.id, "sha256": item.sha256, "why": drop.why}))
+                log.info("evidence %s is deleted: %s", item.id, drop.why)
+        finally:
+            await asyncio.to_thread(self._audit.append, gone)
+        await self.on_disk(lambda store: store.forget([item.id for item, _ in drops]))
+
+    async def _unlink(self, item: Item) -> None:
         await self.on_disk(lambda _: (self._dir / item.path).unlink(missing_ok=True))
-        await self.on_disk(lambda store: store.forget(item.id))
-        log.info("evidence %s is deleted: %s", item.id, drop.why)
 
     async def _count(self) -> None:
         self._totals = await self.on_disk(lambda store: store.totals())
@@ -293,9 +319,9 @@ class Evidence:
             return *_digest(path), path.stat().st_mtime
 
         sha256, size, wall_s = await self.on_disk(look)
-        suffix = path.suffix.lower()
-        kind = "picture" if suffix in PICTURES else "manifest" if suffix == ".json" else "clip"
-        await self.keep(path, kind=kind, incident=path.name[:26], sha256=sha256, bytes=size, wall_s=wall_s)
+        await self.keep(
+            path, kind=_kind(path.suffix.lower()), incident=path.name[:26], sha256=sha256, bytes=size, wall_s=wall_s
+        )
 
     async def _tell(self, item: Item, state: EvidenceState) -> None:
         await self._report("evidence", state, id=f"{item.id}/{state.state}")
@@ -303,6 +329,12 @@ class Evidence:
 
 def _facts(item: Item) -> dict[str, Any]:
     return {name: getattr(item, name) for name in EvidenceFile.__struct_fields__}
+
+
+def _kind(suffix: str) -> str:
+    if suffix in PICTURES:
+        return "picture"
+    return {".json": "manifest", SUFFIX: "original"}.get(suffix, "clip")
 
 
 def _digest(path: Path) -> tuple[str, int]:

@@ -86,10 +86,10 @@ class EvidenceStore:
         return list(map(_item, self._do("SELECT * FROM evidence")))
 
     def next(self, skip: Collection[str] = ()) -> Item | None:
-        """What to upload now: the newest incident first, within it pictures before clips."""
+        """What to upload now: the newest incident first, within it pictures before clips; sealed originals last."""
         found = self._do(
             "SELECT * FROM evidence WHERE state = 'waiting' AND id NOT IN (SELECT value FROM json_each(?))"
-            " ORDER BY wall_s DESC, kind DESC, id LIMIT 1",
+            " ORDER BY kind = 'original', wall_s DESC, kind DESC, id LIMIT 1",
             (json.dumps(list(skip)),),
         )
         return _item(found[0]) if found else None
@@ -115,8 +115,8 @@ class EvidenceStore:
         self._do("UPDATE evidence SET hold = ? WHERE id = ?", (on, id))
         return self._db.changes() == 1
 
-    def forget(self, id: str) -> None:
-        self._do("DELETE FROM evidence WHERE id = ?", (id,))
+    def forget(self, ids: Collection[str]) -> None:
+        self._do("DELETE FROM evidence WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
 
     def _do(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
         try:

@@ -6,7 +6,7 @@ centre has goes first, then clips, then pictures, the oldest of each first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -33,14 +33,23 @@ class Drop(Struct, frozen=True, kw_only=True):
 
 
 def due(
-    files: Sequence[Kept], *, wall_s: float, keep_days: float, quota_bytes: int, short_bytes: int = 0
+    files: Sequence[Kept],
+    *,
+    wall_s: float,
+    keep_days: Callable[[str], float],
+    quota_bytes: int,
+    short_bytes: int = 0,
 ) -> list[Drop]:
-    """What to delete now, so that the files fit the quota and `short_bytes` more of the disk become free."""
+    """What to delete now, so that the files fit the quota and `short_bytes` more of the disk become free.
+
+    `keep_days` says how long a kind of files stays after its receipt.
+    """
     free_to_go = [file for file in files if not file.hold]
     drops: dict[str, Drop] = {}
     for file in free_to_go:
-        if file.received and wall_s - file.wall_s > keep_days * DAY_S:
-            drops[file.id] = Drop(id=file.id, why=f"older than keep_days = {keep_days:g}", lost=False)
+        days = keep_days(file.kind)
+        if file.received and wall_s - file.wall_s > days * DAY_S:
+            drops[file.id] = Drop(id=file.id, why=f"{file.kind} older than keep_days = {days:g}", lost=False)
     gone = sum(file.bytes for file in free_to_go if file.id in drops)
     over_quota = sum(file.bytes for file in files) - quota_bytes
     why = "over max_mib" if over_quota >= short_bytes else "the disk is short of space"

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.messages import Box, Track, is_a
+from edge_agent.messages import Box, Tracks, is_a
 
 HEAD = 0.32  # of a standing person's height, from the top: the head with its hair, hat and chin
 ASIDE = 0.15  # of a box's width, more on each side: boxes are a little off
@@ -21,10 +21,10 @@ Region = tuple[int, Box]  # the track, and what of it is private
 Pixels = npt.NDArray[np.uint8]
 
 
-def private(tracks: Iterable[Track]) -> tuple[Region, ...]:
-    """The regions to blur: heads of all people, and where plates are on vehicles."""
+def private(tracks: Tracks) -> tuple[Region, ...]:
+    """The regions to blur: heads of all people, and where plates are on vehicles; of those not yet sure as well."""
     found: list[Region] = []
-    for track in tracks:
+    for track in (*tracks.tracks, *tracks.unsure):
         x1, y1, x2, y2 = track.box
         aside, high = ASIDE * (x2 - x1), HEAD * (y2 - y1)
         if track.label == "person":

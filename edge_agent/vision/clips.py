@@ -61,7 +61,7 @@ class _Recorder:
         return True
 
     def encode(self, frame: Frame, tracks: Tracks) -> None:
-        coded = self._encoder.encode(frame.pixels, frame.at_s, frame.wall_s, private(tracks.tracks))
+        coded = self._encoder.encode(frame.pixels, frame.at_s, frame.wall_s, private(tracks))
         if coded is not None:
             self.ring.add(coded)
 

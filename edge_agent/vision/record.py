@@ -50,16 +50,20 @@ def write_picture(directory: Path, name: str, frame: Frame, boxes: Iterable[tupl
     )
 
 
-def write_sealed(directory: Path, name: str, frame: Frame, recipient: str) -> None:
-    """`directory/name.jpg.age`: the whole frame, which the recipient alone can open; raises DriverError."""
+def write_sealed(directory: Path, name: str, frame: Frame, recipient: str) -> str:
+    """`directory/name.jpg.age`: the whole frame, which the recipient alone can open; raises DriverError.
+
+    Returns the SHA-256 of what the recipient will find.
+    """
     from edge_agent.sealing import SUFFIX, seal
 
-    file = directory / f"{name}.jpg{SUFFIX}"
+    file, data = directory / f"{name}.jpg{SUFFIX}", jpeg(frame.pixels, QUALITY)
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_durably(file, seal(jpeg(frame.pixels, QUALITY), recipient))
+        write_durably(file, seal(data, recipient))
     except OSError as error:
         raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
+    return hashlib.sha256(data).hexdigest()
 
 
 def thumbnail(frame: Frame, box: Box, max_bytes: int = 24 * 1024) -> bytes:

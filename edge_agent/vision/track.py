@@ -121,6 +121,7 @@ class Tracker:
             height=at.height,
             tracks=tuple(_track(thing, box) for thing, box in zip(self._objects, shown, strict=True) if thing.id),
             ended=tuple(ended),
+            unsure=tuple(_track(thing, box) for thing, box in zip(self._objects, shown, strict=True) if not thing.id),
         )
 
     def _associate(self, detections: Sequence[Detection], at_s: float) -> None:

@@ -14,6 +14,7 @@ from edge_agent.incidents import hotlist, hotlist_import
 from edge_agent.incidents.hotlist_store import HotLists
 from edge_agent.incidents.rules import Rules
 from edge_agent.messages import Incident, Listed, Plate, Track, Tracks
+from edge_agent.runtime import DriverError
 
 NOW = 1_795_310_283.0  # 2026-11-22T01:18:03Z
 LATER, PAST = "2026-12-31T23:59:59+08:00", "2026-11-01T00:00:00Z"
@@ -123,6 +124,16 @@ def test_an_entry_without_authority_reason_or_expiry_changes_nothing(lists: HotL
     found = lists.take("stolen", plates=(listed("京A00001"), listed(**({"plate": "京A2"} | facts))), by="t")
     assert str(found).startswith(f"plates[1].{next(iter(facts))}: ")
     assert lists.status()["stolen"]["version"] == 1
+
+
+def test_without_its_key_nothing_is_a_hit_and_whoever_asks_is_told_why(lists: HotLists, tmp_path: Path) -> None:
+    (tmp_path / "hotlist.key").unlink()
+    blind = HotLists(tmp_path, audit=Audit(tmp_path))
+    with pytest.raises(DriverError, match=r"hotlist\.key: .*no plate can be matched without it"):
+        blind.refresh()
+    assert blind.look("京A12345", quality="exact", by="rule:r") is None  # the eyes go on
+    blind.flush()
+    assert Audit(tmp_path).tail(1)[0]["what"] == "hot_list.look"
 
 
 def test_a_list_changed_by_another_process_is_noticed_and_both_are_audited(lists: HotLists, tmp_path: Path) -> None:

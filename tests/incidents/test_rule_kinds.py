@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from edge_agent import config
+from edge_agent.incidents.recent import Recent
 from edge_agent.incidents.rules import Rules
 from edge_agent.messages import Incident, Plate, Tally, Track, Tracks
 
@@ -271,3 +273,47 @@ def test_the_rules_of_the_document_are_a_configuration(tmp_path: Path) -> None:
     assert {type(rule) for rule in found} == set(config.Rule.__args__)
     with pytest.raises(config.ConfigError, match=r"plates.enabled: rule\[passing\] needs plates"):
         config.parse(HEAD + '[[rule]]\nid = "passing"\ntype = "plate_seen"\n', tmp_path / "a.toml")
+
+
+# --- after a restart ----------------------------------------------------------------------------------------------
+
+PARKING = config.Dwell(id="r", zone="square", after_s=10, cool_down_s=120)
+PASSING = config.PlateSeen(id="r", zone="square", min_votes=1, cool_down_s=60)
+
+
+@pytest.mark.parametrize("rule", [PARKING, PASSING])
+def test_who_still_stands_there_after_a_restart_is_not_told_of_before_the_cool_down_is_over(rule: config.Rule) -> None:
+    def parked(t: float) -> list[Track]:
+        return [track(1, label="car", plate=plate(), first_s=t // 30 * 30)]
+
+    [first] = play(rule, parked, until=20)
+    again = Rules([SQUARE], [rule], random.Random(2))
+    again.recall([first])
+    found = play(rule, parked, start=30.0, until=160, rules=again)
+    assert [one.at_s for one in found] == ([first.at_s + 120] if rule is PARKING else [])
+
+
+def test_after_a_restart_another_car_in_another_place_is_told_of(tmp_path: Path) -> None:
+    [first] = play(PARKING, lambda t: [track(1, label="car")], until=20)
+    again = Rules([SQUARE], [PARKING], random.Random(2))
+    again.recall([first])
+    assert play(PARKING, lambda t: [track(1, x=500.0, label="car", first_s=30.0)], start=30.0, until=50, rules=again)
+    late = Rules([SQUARE], [PARKING], random.Random(2))
+    late.recall([first])
+    assert play(PARKING, lambda t: [track(1, label="car", first_s=200.0)], start=200.0, until=220, rules=late)
+    set_back = Rules([SQUARE], [PARKING], random.Random(2))
+    set_back.recall([structs.replace(first, wall_s=2e9)])
+    assert play(PARKING, lambda t: [track(1, label="car", first_s=30.0)], start=30.0, until=50, rules=set_back)
+
+
+def test_what_fired_lately_is_read_again_as_long_as_its_cool_down_lasts(tmp_path: Path) -> None:
+    [first] = play(PARKING, lambda t: [track(1, label="car")], until=20)
+    file = tmp_path / "recent.json"
+    Recent(file).add(first, 120.0)
+    assert Recent(file).incidents() == (first,)
+    later = structs.replace(first, id="b", wall_s=first.wall_s + 121)
+    Recent(file).add(later, 120.0)
+    assert Recent(file).incidents() == (later,)
+    for damaged in (b"", b"[{}]", b"\xff"):
+        file.write_bytes(damaged)
+        assert Recent(file).incidents() == ()

@@ -16,6 +16,7 @@ import evidence_peers as peers
 import msgspec
 
 from edge_agent import topics
+from edge_agent.audit import Audit
 from edge_agent.centre.evidence import EvidenceServer
 from edge_agent.config import Evidence as Section
 from edge_agent.runtime import Health, SystemClock, supervise
@@ -29,12 +30,15 @@ CLOCK = SystemClock()
 class Device:
     """Evidence, its uploader and the outbox, as the agent runs them."""
 
-    def __init__(self, directory: Path, section: Section, grants: Grants | None = None) -> None:
+    def __init__(
+        self, directory: Path, section: Section, grants: Grants | None = None, *, sealed: bool = False
+    ) -> None:
         self.directory, self.health = directory, Health(CLOCK)
         (directory / "incidents").mkdir(parents=True, exist_ok=True)
         self.outbox = Outbox(directory / "events.db", device="D-1", max_mib=16, clock=CLOCK)
         self.told: list[tuple[str, Any]] = []
-        self.evidence = Evidence(directory, section, report=self.report, clock=CLOCK, health=self.health)
+        common: dict[str, Any] = {"clock": CLOCK, "health": self.health, "sealed": sealed}
+        self.evidence = Evidence(directory, section, report=self.report, audit=Audit(directory), **common)
         self.uploader = Uploader(
             self.evidence,
             grants or StaticGrants(section),
@@ -70,8 +74,10 @@ class Device:
 
 
 @asynccontextmanager
-async def device(directory: Path, section: Section, grants: Grants | None = None) -> AsyncIterator[Device]:
-    made = Device(directory, section, grants)
+async def device(
+    directory: Path, section: Section, grants: Grants | None = None, *, sealed: bool = False
+) -> AsyncIterator[Device]:
+    made = Device(directory, section, grants, sealed=sealed)
     parts = [
         asyncio.create_task(supervise(name, part, health=made.health, clock=CLOCK))
         for name, part in (("evidence", made.evidence.run), ("evidence.upload", made.uploader.run))

@@ -16,6 +16,7 @@ from aiohttp import web
 from evidence_device import another_port, centre, device, reference_server, secret, section, some, stored_hashes, until
 
 from edge_agent import topics
+from edge_agent.sealing import new_key, seal, unseal
 from edge_agent.twin import Answer
 from edge_agent.uplink.evidence_upload import CentreGrants
 from edge_agent.uplink.pace import CHUNK_MAX
@@ -43,6 +44,26 @@ async def test_a_picture_reaches_the_reference_centre_and_a_receipt_comes_back(t
         stored = tmp_path / "centre" / "D-1" / f"{hashlib.sha256(data).hexdigest()}.jpg"
         assert stored.read_bytes() == data
         assert not list(stored.parent.glob("*.part"))
+
+
+async def test_a_sealed_original_goes_to_the_centre_as_ciphertext_and_a_plain_one_stays(
+    tmp_path: Path, free_port: int
+) -> None:
+    secret_key, recipient = new_key()
+    folder = tmp_path / "device" / "originals"
+    folder.mkdir(parents=True)
+    (folder / "01J.jpg.age").write_bytes(seal(b"\xff\xd8 a face", recipient))
+    (folder / "01K.jpg").write_bytes(b"\xff\xd8 a face in plain")
+    options = section(free_port, token=secret(tmp_path, "t"))
+    async with (
+        centre(tmp_path / "centre", free_port, token="t"),
+        device(tmp_path / "device", options, sealed=True) as dev,
+    ):
+        await dev.picture("01J.jpg", b"a blurred picture")
+        await until(lambda: len(dev.states("received")) == 2)
+    assert set(dev.states("received")) == {"01J.jpg", "01J.jpg.age"}
+    [stored] = (tmp_path / "centre" / "D-1").glob("*.jpg.age")
+    assert unseal(stored.read_bytes(), secret_key) == b"\xff\xd8 a face"
 
 
 @pytest.mark.parametrize("size", [0, 1, 50 * MIB])

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from edge_agent.audit import Audit
 from edge_agent.cli import main
 from edge_agent.config import Evidence as Section
 from edge_agent.messages import Originals
@@ -23,7 +24,8 @@ class Desk:
         self.directory = directory
         self.told: list[tuple[str, msgspec.Struct]] = []
         self.full = False
-        self.evidence = Evidence(directory, Section(**options), report=self.report, clock=clock, health=Health(clock))
+        common: dict[str, Any] = {"audit": Audit(directory), "clock": clock, "health": Health(clock)}
+        self.evidence = Evidence(directory, Section(**options), report=self.report, **common)
         self.custody = Custody(self.evidence, self.report)
 
     async def begin(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 from ulid import ULID
 
 from edge_agent import topics
+from edge_agent.audit import Audit
 from edge_agent.config import Evidence as Section
 from edge_agent.messages import Incident, Picture
 from edge_agent.runtime import DriverError, Health
@@ -31,15 +32,17 @@ class Books:
         self.pressure = Pressure.NONE
         monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": self.free}))
 
-    def open(self, **options: Any) -> Evidence:
+    def open(self, *, sealed: bool = False, **options: Any) -> Evidence:
         self.made.append(
             Evidence(
                 self.directory,
                 Section(**options),
                 report=self.report,
+                audit=Audit(self.directory, self.clock.wall),
                 clock=self.clock,
                 health=self.health,
                 pressure=lambda: self.pressure,
+                sealed=sealed,
             )
         )
         return self.made[-1]
@@ -98,6 +101,45 @@ async def test_a_file_goes_only_after_its_receipt_and_its_time(books: Books, clo
     assert kind == "evidence"
     assert isinstance(data, topics.EvidenceState)
     assert (data.id, data.state, data.sha256) == ("a.jpg", "received", item.sha256)
+
+
+async def test_each_kind_has_its_time_and_what_went_stands_in_the_audit_log(books: Books, clock: Any) -> None:
+    evidence = books.open(keep_days=30, keep_clips_days=7, keep_manifests_days=365)
+    kinds = {"a.jpg": "picture", "a.mp4": "clip", "a.manifest.json": "manifest", "a.jpg.age": "original"}
+    for name, kind in kinds.items():
+        item = await books.keep(evidence, name, kind=kind)
+        await evidence.received(item, receipt(item))
+    left = []
+    for days in (8, 31, 366):
+        clock.wall_s = 1_795_310_283.0 + days * DAY_S
+        await evidence.tidy()
+        left.append(sorted(path.name for path in (books.directory / "incidents").iterdir()))
+    assert left == [["a.jpg", "a.jpg.age", "a.manifest.json"], ["a.manifest.json"], []]
+    records = list(Audit(books.directory).find("evidence.deleted"))
+    assert [(one["by"], one["facts"]["file"]) for one in records[:1]] == [("retention", "a.mp4")]
+    assert records[0]["facts"]["why"] == "clip older than keep_days = 7"
+    assert {one["facts"]["file"] for one in records} == set(kinds)
+    assert Audit(books.directory).verify().faults == ()
+
+
+async def test_originals_are_taken_charge_of_sealed_or_not_at_all_and_go_last(books: Books) -> None:
+    folder = books.directory / "originals"
+    folder.mkdir()
+    for name in ("01JD0000000000000000000000.jpg", "01JD0000000000000000000001.jpg.age", ".x.jpg.age.part"):
+        (folder / name).write_bytes(b"x")
+    evidence = books.open()
+    await evidence.adopt()
+    assert await items(evidence) == []
+    await evidence.close()
+    evidence = books.open(sealed=True)
+    await evidence.adopt()
+    assert [(item.id, item.kind, item.incident) for item in await items(evidence)] == [
+        ("01JD0000000000000000000001.jpg.age", "original", "01JD0000000000000000000001")
+    ]
+    await books.keep(evidence, "old.jpg")
+    waiting = await evidence.on_disk(lambda store: store.next())
+    assert waiting is not None
+    assert waiting.id == "old.jpg"
 
 
 async def test_over_the_quota_what_goes_unsent_leaves_a_gap_record(books: Books, clock: Any) -> None:

@@ -12,12 +12,12 @@ def kept(id: str, *, age_days: float = 0.0, size: int = 100, received: bool = Fa
 
 
 def names(files: list[Kept], *, quota: int = 10**9, short: int = 0, days: float = 30.0) -> list[str]:
-    return [d.id for d in due(files, wall_s=NOW, keep_days=days, quota_bytes=quota, short_bytes=short)]
+    return [d.id for d in due(files, wall_s=NOW, keep_days=lambda _: days, quota_bytes=quota, short_bytes=short)]
 
 
 def test_age_takes_what_the_centre_has_and_never_what_it_has_not() -> None:
     files = [kept("old", age_days=31, received=True), kept("unsent", age_days=3100), kept("young", received=True)]
-    [drop] = due(files, wall_s=NOW, keep_days=30, quota_bytes=10**9)
+    [drop] = due(files, wall_s=NOW, keep_days=lambda _: 30, quota_bytes=10**9)
     assert (drop.id, drop.lost) == ("old", False)
     assert "keep_days" in drop.why
 
@@ -40,10 +40,10 @@ def test_over_the_quota_received_files_go_first_then_clips_then_pictures_oldest_
 
 
 def test_what_goes_unsent_is_called_lost_and_says_why() -> None:
-    [drop] = due([kept("a")], wall_s=NOW, keep_days=30, quota_bytes=50)
+    [drop] = due([kept("a")], wall_s=NOW, keep_days=lambda _: 30, quota_bytes=50)
     assert drop.lost
     assert drop.why == "over max_mib"
-    [drop] = due([kept("a")], wall_s=NOW, keep_days=30, quota_bytes=1000, short_bytes=1)
+    [drop] = due([kept("a")], wall_s=NOW, keep_days=lambda _: 30, quota_bytes=1000, short_bytes=1)
     assert drop.lost
     assert drop.why == "the disk is short of space"
 
@@ -75,7 +75,7 @@ FILES = st.lists(
 def test_enough_goes_no_more_than_needed_and_nothing_unsent_while_received_ones_remain(
     files: list[Kept], quota: int, short: int
 ) -> None:
-    drops = due(files, wall_s=NOW, keep_days=30, quota_bytes=quota, short_bytes=short)
+    drops = due(files, wall_s=NOW, keep_days=lambda _: 30, quota_bytes=quota, short_bytes=short)
     gone = {drop.id for drop in drops}
     left = [file for file in files if file.id not in gone]
     freed = sum(file.bytes for file in files) - sum(file.bytes for file in left)
