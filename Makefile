@@ -80,6 +80,9 @@ train-smoke-plates: build/training/ready
 bench-vision: setup-dev build/bench/vision ## the eyes' figures beside supervision's (2 minutes)
 	@$(BIN)/python bench/vision.py $(ARGS)
 
+bench-voice: setup-dev test-packages ## the voice's figures: latency, pace, how the sound arrives, into docs/PERFORMANCE.md (3 minutes)
+	@$(BIN)/python bench/voice.py $(ARGS)
+
 check: setup-dev ## lint, types and unit tests (80 seconds on two cores)
 	@$(MAKE) --no-print-directory --jobs=5 --output-sync=target check-eyes check-flight check-voice check-rest check-types
 
@@ -147,4 +150,4 @@ $(UV):
 
 export ARDUCOPTER
 
-.PHONY: train-smoke train-smoke-people train-smoke-plates bench-plate-models bench-detectors check-types check-flight check-eyes check-voice check-rest help demo test test-rootfs test-arm64 test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-sitl check setup setup-dev lock format test-packages clean contract
+.PHONY: train-smoke train-smoke-people train-smoke-plates bench-plate-models bench-detectors check-types check-flight check-eyes check-voice check-rest help demo test test-rootfs test-arm64 test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-voice bench-sitl check setup setup-dev lock format test-packages clean contract

@@ -33,6 +33,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
     proof: Proof
     late_ms: float = 0.0  # by how much the worst step missed its time
     first_s: float | None = None  # monotonic, when the first sound was sent
+    doubt: str | None = None  # what the far end said, or kept to itself, that makes the proof less than it could be
 
 
 class Speaker(Protocol):

@@ -90,7 +90,7 @@ class AlgoSpeaker(Paced):
         }
 
 
-class AlgoLine:
+class AlgoLine(Line):
     """RTP, with one look at the device while it plays."""
 
     def __init__(self, speaker: AlgoSpeaker, media: Line, before: str) -> None:
@@ -109,6 +109,11 @@ class AlgoLine:
         if self._look is None:
             return "accepted"
         try:
-            return "playing" if await self._look not in ("", self._before) else "accepted"
-        except DriverError:
+            doing = await self._look
+        except DriverError as error:
+            self.doubt = str(error)
             return "none"
+        if doing in ("", self._before):
+            self.doubt = f"it says {doing or 'nothing'!r} while it should play"
+            return "accepted"
+        return "playing"

@@ -400,11 +400,11 @@ class Announcer:
 
 def _result(record: Spoken, announcement: Announcement, sound: Clip | Live, delivery: Delivery) -> Spoken:
     """The record of a sound that went out, as far as it did."""
-    record = replace(record, proof=delivery.proof, duration_s=delivery.played_s)
+    record = replace(record, proof=delivery.proof, duration_s=delivery.played_s, detail=delivery.doubt)
     if delivery.first_s is not None:
         record = replace(record, latency_ms=round((delivery.first_s - announcement.at_s) * 1000, 1))
     if isinstance(sound, Live):
         if delivery.finished and not sound.heard_s:
             return replace(record, outcome="failed", proof="none", duration_s=0.0, detail=sound.why)
-        record = replace(record, detail=sound.why)
+        record = replace(record, detail="; ".join(filter(None, (sound.why, delivery.doubt))) or None)
     return replace(record, outcome="delivered" if delivery.finished else "interrupted", sha256=sound.sha256)

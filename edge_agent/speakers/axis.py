@@ -17,6 +17,7 @@ from edge_agent.runtime import Clock, DriverError
 from edge_agent.speakers.axisevents import ClipEvents, perform_test, test_report
 from edge_agent.speakers.g711 import encode
 from edge_agent.speakers.http import Device, Exchange
+from edge_agent.speakers.paced import Line
 from edge_agent.speakers.sound import Pcm
 from edge_agent.speakers.stored import Playing, Stored, form
 
@@ -119,7 +120,7 @@ class AxisSpeaker(Stored):
             await playing.close()
 
 
-class AxisLine:
+class AxisLine(Line):
     """One transmission."""
 
     def __init__(self, exchange: Exchange, samples: int | None) -> None:
@@ -139,6 +140,8 @@ class AxisLine:
             answer = self._exchange.answer.result() if self._exchange.answer.done() else None
             if answer is not None and answer.status >= 300:
                 raise self._exchange.device.refused(answer)
-            return "delivered" if answer is not None else "none"
+            if answer is None:
+                raise self._exchange.device.refused("it had all of the sound, and does not say that it played it")
+            return "delivered"
         finally:
             await self._exchange.close()

@@ -10,7 +10,7 @@ from edge_agent.messages import Proof
 from edge_agent.runtime import Clock
 from edge_agent.speakers.g711 import Codec, encode
 from edge_agent.speakers.http import Device, Exchange
-from edge_agent.speakers.paced import Paced
+from edge_agent.speakers.paced import Line, Paced
 from edge_agent.speakers.sound import Pcm
 
 ENDLESS = 9_999_999  # as in the example of the HTTP API's manual
@@ -40,7 +40,7 @@ class DahuaSpeaker(Paced):
         return DahuaLine(await self._device.begin("POST", path, headers), self._section.codec)
 
 
-class DahuaLine:
+class DahuaLine(Line):
     """One post."""
 
     def __init__(self, exchange: Exchange, codec: Codec) -> None:

@@ -23,7 +23,7 @@ from edge_agent.speakers import sipmessage as sip
 from edge_agent.speakers.codecs import open_encoder
 from edge_agent.speakers.gbplatform import BYE_S, Call, Platform
 from edge_agent.speakers.http import short_of_breath
-from edge_agent.speakers.paced import Paced
+from edge_agent.speakers.paced import Line, Paced
 from edge_agent.speakers.rtpstream import RtpStream
 from edge_agent.speakers.sound import Pcm
 
@@ -220,7 +220,7 @@ class GbPipe:
             self._writer.close()
 
 
-class GbLine:
+class GbLine(Line):
     """A broadcast that goes on."""
 
     def __init__(self, call: Call, stream: RtpStream, pipe: GbPipe, holding: Holding) -> None:

@@ -18,6 +18,7 @@ from edge_agent.messages import Proof
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.speakers.g711 import Codec, encode
 from edge_agent.speakers.http import Answer, Device, Exchange
+from edge_agent.speakers.paced import Line
 from edge_agent.speakers.sound import Pcm
 from edge_agent.speakers.stored import Playing, Stored, form
 
@@ -124,7 +125,7 @@ class HikvisionSpeaker(Stored):
         return _CODECS[kind]
 
 
-class HikvisionLine:
+class HikvisionLine(Line):
     """Blocks of 160 bytes every 20 ms."""
 
     def __init__(self, speaker: HikvisionSpeaker, exchange: Exchange, codec: Codec, channel: str) -> None:

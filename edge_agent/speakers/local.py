@@ -11,7 +11,7 @@ from edge_agent import config
 from edge_agent.messages import Proof
 from edge_agent.runtime import Clock
 from edge_agent.speakers import alsa
-from edge_agent.speakers.paced import Paced
+from edge_agent.speakers.paced import Line, Paced
 from edge_agent.speakers.sound import Pcm
 
 RATE_HZ = 16_000
@@ -38,7 +38,7 @@ class LocalSpeaker(Paced):
         return await asyncio.to_thread(LocalLine, self._device)
 
 
-class LocalLine:
+class LocalLine(Line):
     """The card, opened for one sound; every call may block, and has a thread of its own."""
 
     def __init__(self, device: str) -> None:

@@ -22,7 +22,7 @@ from edge_agent.speakers.codecs import open_encoder
 from edge_agent.speakers.digest import Digest, challenge
 from edge_agent.speakers.g711 import Codec
 from edge_agent.speakers.http import Answer, short_of_breath
-from edge_agent.speakers.paced import Paced
+from edge_agent.speakers.paced import Line, Paced
 from edge_agent.speakers.rtpstream import RtpStream
 from edge_agent.speakers.sound import Pcm
 
@@ -209,7 +209,7 @@ class Session:
         return Answer(int(status), headers, await self._reader.readexactly(size))
 
 
-class OnvifLine:
+class OnvifLine(Line):
     """A session that plays."""
 
     def __init__(self, session: Session, stream: RtpStream) -> None:
@@ -225,6 +225,7 @@ class OnvifLine:
             await self._session.teardown()
             for data in self._session.reports:
                 self._stream.hear(data)
+            self.doubt = self._stream.doubt()
             return max(self._stream.proof(), "accepted", key=PROOFS.index)
         finally:
             await self._session.close()

@@ -30,16 +30,18 @@ class Steps(Protocol):
     def take(self) -> Pcm | None: ...
 
 
-class Line(Protocol):
+class Line(ABC):
     """An open way to one device, for one sound."""
 
+    doubt: str | None = None  # once closed: why no more is proven, where there is more to say than that nobody told
+
+    @abstractmethod
     async def send(self, step: Pcm) -> None:
         """Send one step; the last may be shorter. Raises OSError or DriverError."""
-        ...
 
+    @abstractmethod
     async def close(self, finished: bool, /) -> Proof:
         """End it, and say what the far end has confirmed; called once, whatever happened."""
-        ...
 
 
 class Paced(ABC):
@@ -104,7 +106,7 @@ class Paced(ABC):
             raise DriverError(
                 f"speaker {self.name}: {self.where()}: {reason(error) or 'the connection broke'}"
             ) from None
-        return replace(delivery, proof=proof)
+        return replace(delivery, proof=proof, doubt=line.doubt)
 
     async def _send(self, line: Line, steps: Steps) -> Delivery:
         sent, worst_s, first_s = 0, 0.0, None
@@ -119,9 +121,9 @@ class Paced(ABC):
             late_s = self._clock.monotonic() - due
             worst_s = max(worst_s, late_s)
             due += late_s if late_s > RESYNC_S else 0
-            first_s = first_s or self._clock.monotonic()
             async with asyncio.timeout(SEND_S):
                 await line.send((step * gain).astype(np.int16))
+            first_s = first_s or self._clock.monotonic()
             sent += len(step)
             due += len(step) / self.rate_hz
             await self._clock.sleep(max(0.0, due - self._clock.monotonic()))

@@ -6,10 +6,14 @@ import hashlib
 import re
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_agent.speakers.sound import Floats
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 MAX_S = 120.0  # of a recording: longer ones are no warnings
 MAX_BYTES = 64 * 2**20
@@ -44,6 +48,8 @@ def decode(file: Path, rate_hz: int) -> Floats:
         with av.open(str(file)) as container:
             if not container.streams.audio:
                 raise ValueError(f"{file.name}: holds no sound")
+            if (lasts_s := _lasts_s(container)) is not None and lasts_s > MAX_S + 1:  # of MP3 it is an estimate
+                raise ValueError(f"{file.name}: lasts {lasts_s:.0f} s; {MAX_S:g} s are the most")
             resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
             for frame in container.decode(audio=0):
                 for piece in resampler.resample(frame):
@@ -59,3 +65,8 @@ def decode(file: Path, rate_hz: int) -> Floats:
     if not pieces:
         raise ValueError(f"{file.name}: holds no sound")
     return np.concatenate(pieces)
+
+
+def _lasts_s(container: InputContainer) -> float | None:
+    """How long it says that it is."""
+    return None if container.duration is None else container.duration / 1_000_000

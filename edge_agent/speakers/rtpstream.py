@@ -10,6 +10,7 @@ from edge_agent.messages import Proof
 from edge_agent.runtime import Clock
 from edge_agent.speakers import rtpwire
 from edge_agent.speakers.codecs import Encoder
+from edge_agent.speakers.paced import Line
 from edge_agent.speakers.sound import Pcm
 
 REPORT_S = 1.0  # between our reports; shorter than the RFC's 5 s, so that a short warning is confirmed too
@@ -72,13 +73,23 @@ class RtpStream:
         lost = max(report.lost, 0) / max(self.sent, 1)
         return "delivered" if behind <= max(BEHIND, self.sent // 4) and lost < MOST_LOST else "none"
 
+    def doubt(self) -> str | None:
+        """Why it is not proven; None where it is."""
+        if self.lie:
+            return f"its RTCP lies: {self.lie}"
+        if self._report is None:
+            return "no RTCP report came"
+        if self.proof() == "none":
+            return f"its last RTCP report misses {self._report.lost} packets, or the end"
+        return None
+
     @property
     def covered(self) -> bool:
         """Whether a report has come that knows the very last packet."""
         return self._report is not None and (self._seq - 1 - self._report.newest) & 0xFFFF == 0
 
 
-class RtpLine:
+class RtpLine(Line):
     """A stream on a connected UDP socket; reports go to an address of their own, by a socket that is not connected.
 
     A far end with several addresses may answer from another one than it was called at; reports name their stream.
@@ -113,6 +124,7 @@ class RtpLine:
                 while not self.stream.covered and not self.stream.lie and self._clock.monotonic() < until_s:
                     await self.listen(0.02)
                 self._say(rtpwire.bye(self.stream.ssrc))
+                self.doubt = self.stream.doubt()
             return self.stream.proof()
         finally:
             self._media.close()

@@ -14,7 +14,7 @@ import numpy as np
 from edge_agent.messages import Proof
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.speakers import Delivery, Ready
-from edge_agent.speakers.paced import Paced
+from edge_agent.speakers.paced import Line, Paced
 from edge_agent.speakers.sound import Clip, Pcm
 
 KEEP = 500  # files; the oldest go first (announcement ids sort by time)
@@ -65,7 +65,7 @@ class SimulatedSpeaker(Paced):
 
 
 @dataclass
-class Tape:
+class Tape(Line):
     """What was played so far."""
 
     speaker: SimulatedSpeaker

@@ -21,7 +21,7 @@ from edge_agent.speakers import PROOFS, reason
 from edge_agent.speakers import sipmessage as sip
 from edge_agent.speakers.codecs import open_encoder, rate_hz
 from edge_agent.speakers.digest import challenge
-from edge_agent.speakers.paced import Paced
+from edge_agent.speakers.paced import Line, Paced
 from edge_agent.speakers.rtpstream import RtpLine, RtpStream
 from edge_agent.speakers.sound import Pcm
 
@@ -364,7 +364,7 @@ class Dialog(asyncio.DatagramProtocol):
         return sip.request(method, self._target, headers, body)
 
 
-class SipLine:
+class SipLine(Line):
     """An answered call."""
 
     def __init__(self, dialog: Dialog, media: RtpLine) -> None:
@@ -380,7 +380,9 @@ class SipLine:
         try:
             await self._media.listen(DRAIN_S)
             await self._dialog.bye()
-            return max(await self._media.close(finished), "accepted", key=PROOFS.index)
+            proof = await self._media.close(finished)
+            self.doubt = self._media.doubt
+            return max(proof, "accepted", key=PROOFS.index)
         finally:
             self._dialog.close()
 
