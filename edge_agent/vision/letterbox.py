@@ -52,12 +52,12 @@ class Letterbox:
 class Feeder:
     """Fills one preallocated tensor, (1, 3, H, W) or (1, H, W, 3); its result is valid until the next call.
 
-    Whole-number tensors get the bytes as they are: such nets carry their mean and scale inside.
+    Whole-number tensors get the bytes as they are, signed ones less 128: such nets carry their mean and scale inside.
     """
 
     def __init__(self, width: int, height: int, form: Input, dtype: npt.DTypeLike = np.float32) -> None:
         self._form, self._size = form, (width, height)
-        self._bytes = np.dtype(dtype).kind in "iu"
+        self._bytes, self._less = np.dtype(dtype).kind in "iu", 128 if np.dtype(dtype) == np.int8 else 0
         self._tensor = np.zeros((1, height, width, 3) if form.nhwc else (1, 3, height, width), dtype=dtype)
         self._planes = np.moveaxis(self._tensor[0], -1, 0) if form.nhwc else self._tensor[0]
         self._channels: Sequence[Any] = (np.empty(0),)  # of the last picture, kept for the next of its size
@@ -85,7 +85,7 @@ class Feeder:
         for number, plane in enumerate(self._channels):
             channel = 2 - number if self._form.rgb else number
             if self._bytes:
-                inside[channel] = plane
+                inside[channel] = (plane ^ self._less).view(inside.dtype) if self._less else plane
                 continue
             scale = 1 / self._form.std[channel]
             np.multiply(plane, np.float32(scale), out=inside[channel], casting="same_kind")
@@ -96,4 +96,4 @@ class Feeder:
     def _pad(self) -> None:
         for channel, plane in enumerate(self._planes):
             grey = self._form.pad
-            plane[:] = grey if self._bytes else (grey - self._form.mean[channel]) / self._form.std[channel]
+            plane[:] = grey - self._less if self._bytes else (grey - self._form.mean[channel]) / self._form.std[channel]

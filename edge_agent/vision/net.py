@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ GREY = 114
 DTYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8,
 }  # fmt: skip
+SIZES = {"tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(float)": np.float32}  # of inputs that tell sizes
 
 Above = Annotated[float, Meta(gt=0)]
 Three = tuple[float, float, float]
@@ -65,16 +67,20 @@ class Net:
         self.file = file
         self.sidecar = read_sidecar(file)
         with on_trial(file) as options:
-            self.session = open_session(file, threads)
+            self.session = open_session(file, threads, plain=True)
             self.metadata = {str(k): str(v) for k, v in self.session.get_modelmeta().custom_metadata_map.items()}
+            inputs = list(self.session.get_inputs())
+            self._picture = self._find_picture(inputs)
             self.width, self.height, self.dtype, nhwc = self._input()
             self._rest = self._other_inputs()
             shape = (1, self.height, self.width, 3) if nhwc else (1, 3, self.height, self.width)
-            probe = run(self.session, file, np.full(shape, GREY, dtype=self.dtype), self._rest, options)
+            grey = np.full(shape, GREY, dtype=self.dtype)
+            probe = run(self.session, file, grey, self._rest, options, name=self._picture.name)
+            self.session = open_session(file, threads)
         model = Model(
             width=self.width,
             height=self.height,
-            inputs=tuple(str(i.name) for i in self.session.get_inputs()),
+            inputs=tuple(str(one.name) for one in inputs),
             outputs=dict(zip((str(o.name) for o in self.session.get_outputs()), probe, strict=True)),
             metadata=self.metadata,
             nhwc=nhwc,
@@ -93,11 +99,20 @@ class Net:
 
     def run(self, picture: Tensor) -> list[Tensor]:
         """All outputs for a picture's tensor; raises DriverError naming the file."""
-        return run(self.session, self.file, picture, self._rest)
+        return run(self.session, self.file, picture, self._rest, name=self._picture.name)
+
+    def _find_picture(self, inputs: Sequence[Any]) -> Any:
+        """The input of four dimensions, which need not be the first; raises DriverError where there are no tensors."""
+        for one in (*inputs, *self.session.get_outputs()):
+            if not str(one.type).startswith("tensor(") or str(one.type) == "tensor(string)":
+                raise DriverError(f"{self.file}: unknown layout: {one.name} is a {one.type}, not a tensor of numbers")
+        if not inputs:
+            raise DriverError(f"{self.file}: unknown layout: it has no input, and so cannot be shown a picture")
+        return next((one for one in inputs if len(one.shape) == 4), inputs[0])
 
     def _input(self) -> tuple[int, int, Any, bool]:
-        """Width, height, number type and order of the picture's input, which is the first."""
-        first = self.session.get_inputs()[0]
+        """Width, height, number type and order of the picture's input."""
+        first = self._picture
         dtype, told, open_size = DTYPES.get(str(first.type)), self.sidecar.input, _image_size(self.metadata)
         nhwc = len(first.shape) == 4 and first.shape[3] == 3
         match tuple(first.shape):
@@ -109,30 +124,30 @@ class Net:
         if dtype is None or not all(SIDES[0] <= side <= SIDES[1] for side in (wide, high)):
             shapes = ", ".join(f"{i.name} {tuple(i.shape)} {i.type}" for i in self.session.get_inputs())
             raise DriverError(
-                f"{self.file}: unknown layout: inputs {shapes}; the first must be one picture (1, 3, H, W) or "
+                f"{self.file}: unknown layout: inputs {shapes}; one must be a picture (1, 3, H, W) or "
                 f"(1, H, W, 3) of {', '.join(DTYPES)}, H and W from {SIDES[0]} to {SIDES[1]}"
             )
         return wide, high, dtype, nhwc
 
     def _other_inputs(self) -> dict[str, Tensor]:
         """What some families ask for besides: the size that boxes are wanted in, which is the input's."""
-        known: dict[str, Tensor] = {
-            "orig_target_sizes": np.array([[self.width, self.height]], dtype=np.int64),
-            "scale_factor": np.array([[1.0, 1.0]], dtype=np.float32),
-            "im_shape": np.array([[self.height, self.width]], dtype=np.float32),
+        known = {
+            "orig_target_sizes": [[self.width, self.height]],
+            "scale_factor": [[1.0, 1.0]],
+            "im_shape": [[self.height, self.width]],
         }
-        rest = [str(i.name) for i in self.session.get_inputs()[1:]]
-        if unknown := [name for name in rest if name not in known]:
+        rest = {str(one.name): str(one.type) for one in self.session.get_inputs() if one.name != self._picture.name}
+        if unknown := [name for name, kind in rest.items() if name not in known or kind not in SIZES]:
+            asked = ", ".join(f"{name} {rest[name]}" for name in unknown)
             raise DriverError(
-                f"{self.file}: unknown layout: asks for {', '.join(unknown)} besides a picture; "
-                f"known are {', '.join(known)}"
+                f"{self.file}: unknown layout: asks for {asked} besides a picture; known are {', '.join(known)}"
             )
-        return {name: known[name] for name in rest}
+        return {name: np.array(known[name], dtype=SIZES[kind]) for name, kind in rest.items()}
 
     def _labels(self, told: tuple[str, ...], own: tuple[str, ...] | None) -> tuple[str, ...]:
         """Names of the classes: told by hand, else the model's own, else what the family or COCO says."""
         classes = self.head.classes
-        usual = {2: ("plate", "plate"), 1: ("plate",)} if "plate" in self.head.family else {}
+        usual = {2: ("plate", "plate"), 1: ("plate",), 0: ("plate",)} if "plate" in self.head.family else {}
         fixed = {"lpd-yunet": ("plate",), "yunet": ("face",), "ssd": COCO_91[1:]}.get(self.head.family)
         labels = own or told or fixed or usual.get(classes) or {0: COCO, 80: COCO, 91: COCO_91}.get(classes, ())
         if not labels:

@@ -35,8 +35,11 @@ _ORT_ERRORS = (  # they share no base class but Exception
 )
 
 
-def open_session(file: Path, threads: int) -> ort.InferenceSession:
-    """A session on the CPU, one operator at a time; raises DriverError where the file is no model of a sane size."""
+def open_session(file: Path, threads: int, *, plain: bool = False) -> ort.InferenceSession:
+    """A session on the CPU, one operator at a time; raises DriverError where the file is no model of a sane size.
+
+    A `plain` one works nothing out while it is loaded, which nothing could stop: what it costs shows when it runs.
+    """
     try:
         if not file.is_file() and not file.is_dir() and file.exists():
             raise DriverError(f"{file}: is no file that could be a model, but a device or a pipe")
@@ -50,6 +53,8 @@ def open_session(file: Path, threads: int) -> ort.InferenceSession:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a fifth of the CPU
     options.log_severity_level = 4
+    if plain:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
     except (*_ORT_ERRORS, MemoryError) as error:
@@ -62,10 +67,13 @@ def run(
     tensor: Any,
     others: Mapping[str, Any] | None = None,
     options: ort.RunOptions | None = None,
+    *,
+    name: str | None = None,
 ) -> list[Any]:
-    """All outputs for the first input of a model, and `others` by name; raises DriverError naming its file."""
+    """All outputs of a model for its input `name`, else the first, and `others`; raises DriverError naming the file."""
     try:
-        outputs: list[Any] = session.run(None, {session.get_inputs()[0].name: tensor, **(others or {})}, options)
+        inputs = {name or session.get_inputs()[0].name: tensor, **(others or {})}
+        outputs: list[Any] = session.run(None, inputs, options)
     except (*_ORT_ERRORS, MemoryError) as error:
         raise DriverError(f"{file}: the model does not run: {_reason(error)}") from None
     return outputs

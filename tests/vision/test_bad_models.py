@@ -75,6 +75,39 @@ def test_a_model_that_loops_is_stopped(tmp_path: Path, monkeypatch: pytest.Monke
         Net(looping(tmp_path / "loop.onnx"), 1)
 
 
+def test_work_that_an_optimizer_would_do_while_loading_is_stopped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four thousand sums of a million constants each: worked out in advance, nothing could stop them."""
+    monkeypatch.setattr(session, "TRIED_S", 0.5)
+    long = 1_000_000
+    nodes = [helper.make_node("ConstantOfShape", [f"s{side}"], [side]) for side in ("a", "b")]
+    nodes += [helper.make_node("Gemm", ["a", "b", f"c{n}"], [f"c{n + 1}"]) for n in range(4000)]
+    nodes += [helper.make_node("Add", ["images", "c4000"], ["out"])]
+    shapes = {"sa": np.array([1, long]), "sb": np.array([long, 1]), "c0": np.zeros((1, 1), np.float32)}
+    constants = [numpy_helper.from_array(value, name) for name, value in shapes.items()]
+    with pytest.raises(DriverError, match=r"fold\.onnx.* more than 0\.5 s"):
+        Net(write(tmp_path / "fold.onnx", nodes, constants), 1)
+
+
+@pytest.mark.parametrize("kind", ["nothing", "words", "a list"])
+def test_what_neither_takes_nor_gives_numbers_is_refused(tmp_path: Path, kind: str) -> None:
+    picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 64, 64))
+    inputs, node = [picture], helper.make_node("SequenceConstruct", ["images"], ["out"])
+    output = helper.make_tensor_sequence_value_info("out", TensorProto.FLOAT, (1, 3, 64, 64))
+    if kind != "a list":
+        words = helper.make_tensor("words", TensorProto.STRING, [1], [b"x"])
+        value = words if kind == "words" else numpy_helper.from_array(np.zeros(1, np.float32))
+        node = helper.make_node("Constant", [], ["out"], value=value)
+        output = helper.make_tensor_value_info("out", value.data_type, (1,))
+        inputs = [] if kind == "nothing" else inputs
+    graph = helper.make_graph([node], "harm", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(tmp_path / "odd.onnx"))
+    with pytest.raises(DriverError, match=r"odd\.onnx: unknown layout: .*(no input|not a tensor of numbers)"):
+        Net(tmp_path / "odd.onnx", 1)
+
+
 @pytest.mark.parametrize("folded", [True, False])
 def test_a_model_that_wants_ten_gigabytes_does_not_get_them(tmp_path: Path, folded: bool) -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)

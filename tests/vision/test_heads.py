@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from edge_agent.vision.boxes import clip, iou
 from edge_agent.vision.coco import COCO_91
-from edge_agent.vision.heads.find import FORMATS, Found, Model, find_head
+from edge_agent.vision.heads.find import FORMATS, Found, Model, find_head, names
 from edge_agent.vision.heads.form import Candidates, UnknownLayoutError, grid, suppress
 
 CELLS = 84  # of a 64 x 64 input: 8 * 8 + 4 * 4 + 2 * 2
@@ -117,6 +117,17 @@ def test_plates_of_a_yolov8_pose_model_have_their_four_corners() -> None:
     assert got.corners is not None and got.corners.tolist() == [[[20, 16], [40, 16], [40, 24], [20, 24]]]
 
 
+def test_a_square_table_is_a_yolov8_s_unless_the_names_say_otherwise() -> None:
+    raw = zeros(1, CELLS, CELLS)  # 80 classes of a YOLOv8 at 64 x 64, or 79 of a YOLOX
+    assert (found(raw).head.family, found(raw).head.classes) == ("yolov8", 80)
+    other = found(raw, metadata={"names": str(dict.fromkeys(range(79), "x"))}).head
+    assert (other.family, other.classes) == ("yolox", 79)
+
+
+def test_names_cannot_drive_a_terminal() -> None:
+    assert names({"names": "['\\x1b[2Ja', 'b']"}) == ("\N{REPLACEMENT CHARACTER}[2Ja", "b")
+
+
 def test_yolov5_rows_are_pixels_with_an_objectness() -> None:
     # yolov5/models/yolo.py, Detect: cx, cy, w, h in input pixels, objectness, classes, all after the sigmoid
     raw = zeros(1, 3 * CELLS, 7)
@@ -137,11 +148,19 @@ def test_ten_named_classes_are_not_taken_for_a_plate_s_corners() -> None:
 def test_yolov6_is_told_from_a_raw_grid_by_its_pixels() -> None:
     # YOLOv6, `effidehead.py`: boxes * stride, an objectness of 1, classes
     decoded = zeros(1, CELLS, 7)
-    decoded[0, :, :2] = 500.0
+    decoded[0, :, :2], decoded[0, :, 4] = 500.0, 1.0
     decoded[0, 9] = [30, 20, 10, 8, 1, 0.1, 0.8]
     head = found(decoded).head
     assert head.family == "yolov6"
     assert head.decode([decoded], 0.5).boxes.tolist() == [[25, 16, 35, 24]]
+
+
+def test_a_decoded_yolox_is_told_by_an_objectness_that_varies() -> None:
+    # YOLOX, `export_onnx.py --decode_in_inference`: the same columns, in input pixels; fed BGR from 0 to 255
+    decoded = zeros(1, CELLS, 7)
+    decoded[0, :, :2], decoded[0, :, 4] = 500.0, np.linspace(0, 0.2, CELLS)
+    head = found(decoded).head
+    assert (head.family, head.input.rgb, head.input.std) == ("yolox-decoded", False, (1.0, 1.0, 1.0))
 
 
 def test_yolov10_rows_are_ready() -> None:
@@ -152,6 +171,17 @@ def test_yolov10_rows_are_ready() -> None:
     got = head.decode([raw], 0.5)
     assert not head.overlapping
     assert (got.boxes.tolist(), got.classes.tolist()) == ([[1, 2, 11, 22]], [3])
+
+
+def test_plates_of_an_end_to_end_pose_model_have_their_four_corners() -> None:
+    # ultralytics, pose export with `nms=True` or end2end: the row of a box, then key points; kpt_shape in the metadata
+    raw = zeros(1, 300, 6 + 12)
+    raw[0, 0] = [20, 16, 40, 24, 0.9, 0, 20, 16, 1, 40, 16, 1, 40, 24, 1, 20, 24, 1]
+    head = found(raw, metadata={"kpt_shape": "[4, 3]"}).head
+    got = head.decode([raw], 0.5)
+    assert got.boxes.tolist() == [[20, 16, 40, 24]]
+    assert got.corners is not None and got.corners.tolist() == [[[20, 16], [40, 16], [40, 24], [20, 24]]]
+    assert len(head.decode([raw], 0.95).boxes) == 0
 
 
 def test_yolov7_end_to_end_rows_begin_with_the_batch() -> None:
@@ -195,7 +225,18 @@ def test_rf_detr_s_logits_go_through_a_sigmoid_each() -> None:
     assert (COCO_91[1], COCO_91[3], COCO_91[12], COCO_91[90]) == ("person", "car", "", "toothbrush")
 
 
-def test_an_ssd_of_tensorflow_tells_rows_before_columns_and_counts_from_one() -> None:
+def test_detrs_of_hugging_face_tell_logits_without_a_size() -> None:
+    # transformers, `RTDetrImageProcessor.post_process_object_detection`: sigmoid of logits; pred_boxes are cx, cy, w, h
+    boxes, logits = zeros(1, 300, 4), np.full((1, 300, 80), -9, dtype=np.float32)
+    boxes[0, 4], logits[0, 4, 2] = [0.5, 0.5, 0.25, 0.5], math.log(3)
+    head = found(logits, boxes, names="logits pred_boxes", inputs="pixel_values").head
+    got = head.decode([logits, boxes], 0.5)
+    assert (head.family, head.input.fit, got.classes.tolist()) == ("detr-logits", "stretch", [2])
+    assert got.boxes.tolist() == [[24, 16, 40, 48]] and got.scores == pytest.approx([0.75])
+
+
+@pytest.mark.parametrize("suffix", ["", ":0"])
+def test_an_ssd_of_tensorflow_tells_rows_before_columns_and_counts_from_one(suffix: str) -> None:
     # TensorFlow Object Detection API, `exporter_lib_v2.py`: boxes ymin, xmin, ymax, xmax normalised, classes from 1
     boxes, classes, scores, count = zeros(1, 10, 4), zeros(1, 10), zeros(1, 10), zeros(1)
     boxes[0, 0], classes[0, 0], scores[0, 0] = [0.25, 0.5, 0.5, 1.0], 3, 0.9
@@ -203,6 +244,7 @@ def test_an_ssd_of_tensorflow_tells_rows_before_columns_and_counts_from_one() ->
         (boxes, classes, scores, count),
         "detection_boxes detection_classes detection_scores num_detections",
     )
+    called = " ".join(name + suffix for name in called.split())
     head = found(*tensors, names=called, nhwc=True).head
     got = head.decode(tensors, 0.5)
     assert head.family == "ssd" and head.input.fit == "stretch"

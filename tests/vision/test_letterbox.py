@@ -97,3 +97,12 @@ def test_a_smaller_copy_of_the_picture_makes_the_same_tensor_where_it_is_large_e
     assert same == box and (again == tensor).all()
     larger, _ = Feeder(96, 96, UNIT_RGB).feed(pixels, np.zeros_like(copy))
     assert larger.any()
+
+
+def test_a_net_of_signed_bytes_gets_them_less_128() -> None:
+    # TensorFlow Lite, 8-bit quantization specification: int8, zero point -128 where the values are those of a picture
+    pixels = np.zeros((32, 64, 3), dtype=np.uint8)
+    pixels[:] = (0, 128, 255)
+    tensor, _ = Feeder(64, 64, BGR, np.int8).feed(pixels)
+    assert tensor.dtype == np.int8
+    assert tensor[0, :, 0, 0].tolist() == [-128, 0, 127] and tensor[0, 0, 63, 0] == 114 - 128

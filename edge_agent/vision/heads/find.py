@@ -23,7 +23,7 @@ class Model:
 
     width: int
     height: int
-    inputs: tuple[str, ...]  # their names; the picture is the first
+    inputs: tuple[str, ...]  # their names
     outputs: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
     nhwc: bool = False
@@ -38,7 +38,7 @@ class Model:
 
     def at(self, *names: str) -> tuple[int, ...] | None:
         """Where outputs of these names stand; None where one is missing."""
-        there = list(self.outputs)
+        there = [name.removesuffix(":0") for name in self.outputs]  # as TensorFlow's converters leave it
         return tuple(there.index(name) for name in names) if set(names) <= set(there) else None
 
     def cells(self, strides: Sequence[int]) -> int:
@@ -81,6 +81,14 @@ def _yolox(model: Model) -> Head | None:
     return None
 
 
+def _square(model: Model) -> Head | None:
+    """As many rows as columns, as of 80 classes at 64 x 64: YOLOv8's, unless the names are one fewer."""
+    match model.shapes:
+        case [(1, rows, columns)] if rows == columns and len(names(model.metadata) or ()) != columns - 5:
+            return _yolov8(model)
+    return None
+
+
 def _yolov6(model: Model) -> Head | None:
     match model.shapes:
         case [(1, rows, columns)] if rows == model.cells(P5) and columns > 5:
@@ -96,11 +104,14 @@ def _yolox_decoded(model: Model) -> Head | None:
 
 
 def _one_a_cell(model: Model) -> Head | None:
-    """Cell offsets are small, pixels are not: what a grey picture gives tells a raw grid from a decoded one."""
+    """Cell offsets are small, pixels are not: what a grey picture gives tells a raw grid from a decoded one.
+
+    Of the decoded ones YOLOv6 has an objectness of 1 everywhere (`effidehead.py`).
+    """
     head = _yolox(model)
-    if head is None:
-        return None
-    return _yolov6(model) if np.nanmax(np.abs(model.tensors[0][0, :, :2])) > 4 * max(P5) else head
+    if head is None or _reach(model.tensors[0][0, :, :2]) <= 4 * max(P5):
+        return head
+    return _yolov6(model) if (model.tensors[0][0, :, 4] == 1).all() else _yolox_decoded(model)
 
 
 def _yolov5(model: Model) -> Head | None:
@@ -127,16 +138,17 @@ def _yolov8(model: Model) -> Head | None:
     match model.shapes:
         case [(1, rows, columns)] if rows > 4 and columns in (model.cells(P5), model.cells(P6)):
             point = _corner_numbers(model)
-            unit = bool(np.nanmax(np.abs(model.tensors[0][0, :4])) <= 2.0)
+            unit = 0 < _reach(model.tensors[0][0, :4]) <= 2.0
             classes = rows - 4 - 4 * point
             return cells.Yolov8(model.width, model.height, classes, point, unit=unit) if classes > 0 else None
     return None
 
 
 def _end_to_end(model: Model) -> Head | None:
+    point = _corner_numbers(model)
     match model.shapes:
-        case [(1, rows, 6)] if rows <= MAX_READY:
-            return ready.end_to_end()
+        case [(1, rows, columns)] if rows <= MAX_READY and columns == 6 + 4 * point:
+            return ready.end_to_end(point)
     return None
 
 
@@ -173,6 +185,14 @@ def _rf_detr(model: Model) -> Head | None:
         return None
     size = (model.width, model.height)
     return ready.Queries("rf-detr", IMAGENET_RGB, size, model.shapes[at[1]][-1], at)
+
+
+def _detr_logits(model: Model) -> Head | None:
+    at = model.at("pred_boxes", "logits")
+    if at is None or "pixel_mask" in model.inputs:  # the first DETR of all, whose last class is nothing
+        return None
+    size = (model.width, model.height)
+    return ready.Queries("detr-logits", ready.STRETCHED_RGB, size, model.shapes[at[1]][-1], at)
 
 
 def _rt_detr_table(model: Model) -> Head | None:
@@ -244,8 +264,9 @@ FORMATS: Mapping[str, Callable[[Model], Head | None]] = {
     "yolox": _yolox, "yolox-decoded": _yolox_decoded, "yolov5": _yolov5, "yolov6": _yolov6, "yolov8": _yolov8,
     "yolo-end-to-end": _end_to_end, "yolov7-end-to-end": _yolov7_end_to_end, "efficient-nms": _efficient_nms,
     "nanodet-m": _nanodet_m, "nanodet-plus": _nanodet_plus, "picodet": _picodet, "picodet-nms": _picodet_nms,
-    "detr": _detr, "rt-detr": _rt_detr_table, "rf-detr": _rf_detr, "ssd": _ssd, "fastestdet": _fastestdet,
-    "yolo-fastestv2": _fastest_v2, "yunet": _yunet, "lpd-yunet": _lpd_yunet, "yolov5-plate": _yolov5_plate,
+    "detr": _detr, "rt-detr": _rt_detr_table, "detr-logits": _detr_logits, "rf-detr": _rf_detr, "ssd": _ssd,
+    "fastestdet": _fastestdet, "yolo-fastestv2": _fastest_v2, "yunet": _yunet, "lpd-yunet": _lpd_yunet,
+    "yolov5-plate": _yolov5_plate,
 }  # fmt: skip
 
 # In this order: names first, for shapes may be alike.
@@ -253,6 +274,7 @@ _LOOKS: Sequence[tuple[str, Callable[[Model], Head | None]]] = (
     ("the input `orig_target_sizes` and the outputs labels, boxes, scores", _detr),
     ("the input `scale_factor` and a table of six columns", _picodet_nms),
     ("the outputs dets and labels", _rf_detr),
+    ("the outputs logits and pred_boxes", _detr_logits),
     ("the outputs cls_8 ... bbox_32", _yunet),
     ("the outputs loc, conf and iou, and as many priors", _lpd_yunet),
     ("the outputs num_dets, boxes, scores and classes", _efficient_nms),
@@ -263,6 +285,7 @@ _LOOKS: Sequence[tuple[str, Callable[[Model], Head | None]]] = (
     ("cells of the strides 16 and 32, three anchors each", _fastest_v2),
     ("one map of stride 16", _fastestdet),
     ("three rows a cell", _three_a_cell),
+    ("as many columns as cells, and as many rows", _square),
     ("one row a cell, and the values of a probe", _one_a_cell),
     ("as many columns as cells", _yolov8),
     ("a table of six columns", _end_to_end),
@@ -285,11 +308,16 @@ def names(metadata: Mapping[str, str], limit: int = 100_000) -> tuple[str, ...] 
         found = None
     match found:
         case dict() if set(found) == set(range(len(found))):
-            return tuple(str(found[number]) for number in range(len(found)))
+            return tuple(_plain(str(found[number])) for number in range(len(found)))
         case list() | tuple():
-            return tuple(str(name) for name in found)
+            return tuple(_plain(str(name)) for name in found)
         case _:
             raise ValueError("its metadata `names` is no list of names")
+
+
+def _plain(name: str) -> str:
+    """Names are shown on terminals: nothing in them may move a cursor."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name)
 
 
 def _corner_numbers(model: Model) -> int:
@@ -313,6 +341,11 @@ def _two_widths(model: Model, strides: Sequence[int]) -> int:
         if [shape[-2] for shape in (*named, *sides)] == rows * 2 and {shape[-1] for shape in sides} == {32}:
             return widths.pop() if len(widths) == 1 and widths != {32} else 0
     return 0
+
+
+def _reach(values: Tensor) -> float:
+    """The largest of them, whatever its sign; numbers that are none do not count."""
+    return float(np.nan_to_num(np.abs(values), nan=0.0).max(initial=0.0))
 
 
 def _map(model: Model, stride: int) -> tuple[int, int]:

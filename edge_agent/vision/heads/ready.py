@@ -14,7 +14,7 @@ STRETCHED_RGB = UNIT_RGB._replace(fit="stretch")
 
 
 class Table:
-    """One table of found boxes, a row each; `columns` says where x1, score and class stand, boxes in input pixels.
+    """One table of found boxes, a row each: where x1, score and class stand is told; boxes are in input pixels.
 
     YOLOv10, YOLO26 and ultralytics' `nms=True`: x1, y1, x2, y2, score, class. YOLOv7's end2end: batch, x1, y1, x2, y2,
     class, score. PicoDet with its post-processing: class, score, x1, y1, x2, y2.
@@ -23,14 +23,15 @@ class Table:
     classes = 0
     overlapping = False
 
-    def __init__(self, family: str, form: Input, *, box: int, score: int, cls: int) -> None:
-        self.family, self.input = family, form
+    def __init__(self, family: str, form: Input, *, box: int, score: int, cls: int, point: int = 0) -> None:
+        self.family, self.input, self._point = family, form, point
         self._box, self._score, self._class = box, score, cls
 
     def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
         rows = outputs[0].reshape(-1, outputs[0].shape[-1])
         rows = rows[rows[:, self._score] >= score].astype(np.float64)
-        return _named(rows[:, self._box : self._box + 4], rows[:, self._score], rows[:, self._class])
+        corners = rows[:, -4 * self._point :].reshape(len(rows), 4, self._point)[:, :, :2] if self._point else None
+        return _named(rows[:, self._box : self._box + 4], rows[:, self._score], rows[:, self._class], corners)
 
 
 class Lists:
@@ -63,7 +64,8 @@ class Queries:
     """A box a query as cx, cy, w, h in fractions of the input, and a score for each class.
 
     RF-DETR tells `dets` and logits `labels`, whose sigmoid is taken, each query and class on its own as in its
-    `PostProcess`; RT-DETR as ultralytics exports it has one table (1, Q, 4 + C) of probabilities.
+    `PostProcess`, as of `pred_boxes` and `logits` of RT-DETR and D-FINE in Hugging Face's exports; RT-DETR as
+    ultralytics exports it has one table (1, Q, 4 + C) of probabilities.
     """
 
     overlapping = False
@@ -88,9 +90,10 @@ class Queries:
         )
 
 
-def end_to_end() -> Table:
-    """YOLOv10, YOLO26, and any ultralytics export with `nms=True`."""
-    return Table("yolo-end-to-end", UNIT_RGB, box=0, score=4, cls=5)
+def end_to_end(point: int = 0) -> Table:
+    """YOLOv10, YOLO26, and any ultralytics export with `nms=True`; of plates with corners of `point` numbers each."""
+    family = "yolo-end-to-end-plate" if point else "yolo-end-to-end"
+    return Table(family, UNIT_RGB, box=0, score=4, cls=5, point=point)
 
 
 def yolov7_end_to_end() -> Table:
@@ -103,8 +106,11 @@ def picodet_nms() -> Table:
     return Table("picodet-nms", IMAGENET_RGB, box=2, score=1, cls=0)
 
 
-def _named(boxes: Floats, scores: Floats, classes: npt.NDArray[np.float64]) -> Candidates:
+def _named(
+    boxes: Floats, scores: Floats, classes: npt.NDArray[np.float64], corners: Floats | None = None
+) -> Candidates:
     """Classes that are no whole number from 0 up are no classes."""
     with np.errstate(invalid="ignore"):
         good = np.isfinite(classes) & (classes >= 0) & (classes < 1e6)
-    return finite(boxes[good], scores[good], classes[good].astype(np.intp))
+    kept = None if corners is None else corners[good]
+    return finite(boxes[good], scores[good], classes[good].astype(np.intp), kept)
