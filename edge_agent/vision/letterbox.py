@@ -85,7 +85,7 @@ class Feeder:
         for number, plane in enumerate(self._channels):
             channel = 2 - number if self._form.rgb else number
             if self._bytes:
-                inside[channel] = (plane ^ self._less).view(inside.dtype) if self._less else plane
+                inside[channel] = plane.astype(np.int16) - self._less if self._less else plane
                 continue
             scale = 1 / self._form.std[channel]
             np.multiply(plane, np.float32(scale), out=inside[channel], casting="same_kind")
