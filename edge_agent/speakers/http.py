@@ -56,12 +56,21 @@ class Exchange:
 
     async def send(self, data: bytes) -> None:
         """Send a piece of the body; raises `DriverError` where the device has refused it meanwhile."""
+        await asyncio.sleep(0)  # what has arrived is read before a write can find the connection reset
+        self._hear_refusal()
+        self.writer.write(data)
+        try:
+            await self.writer.drain()
+        except ConnectionError:  # who refuses may hang up at once: what it said before is the better reason
+            await asyncio.wait([self.answer], timeout=TIMEOUT_S)
+            self._hear_refusal()
+            raise
+
+    def _hear_refusal(self) -> None:
         if self.answer.done():
             answer = self.answer.result()
             if answer is None or answer.status >= 300:
                 raise self.device.refused("the device hung up" if answer is None else answer)
-        self.writer.write(data)
-        await self.writer.drain()
 
     async def close(self) -> None:
         """Hang up."""
