@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import struct
 import subprocess
+import threading
 import time
 import wave
 from collections.abc import Iterator
@@ -170,3 +172,27 @@ def has_onvif() -> bool:
     """Whether the system's Python has GStreamer's RTSP server."""
     probe = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
     return subprocess.run([SYSTEM_PYTHON, "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+@contextlib.contextmanager
+def operator_speaking() -> Iterator[int]:
+    """Silence in mu-law as RTP, 50 packets a second, to a port of this machine, which is yielded."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    over = threading.Event()
+
+    def speak() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            n = 0
+            while not over.wait(0.02):
+                out.sendto(struct.pack("!BBHII", 0x80, 0, n % 65536, 160 * n, 7) + b"\x80" * 160, ("127.0.0.1", port))
+                n += 1
+
+    thread = threading.Thread(target=speak)
+    thread.start()
+    try:
+        yield port
+    finally:
+        over.set()
+        thread.join()

@@ -17,6 +17,7 @@ from contract_check import check
 from inline import call
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from sound_peers import operator_speaking
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -165,6 +166,13 @@ def test_a_whole_site_is_commanded_by_those_who_may(site: Any) -> None:
 
     # a text, a picture, silence, a flight left out
     assert send("say", "--arg", "text=巡逻正常。", "--follow-s", "30")[-1]["state"] == "done"
+    with operator_speaking() as port:  # push-to-talk: his voice by RTP, so long and no longer, and a record of it
+        talk = ("talk", "--arg", f"source=rtp://127.0.0.1:{port}", "--arg", "for_s=1", "--follow-s", "30")
+        answers = send(*talk)
+    assert [answer["state"] for answer in answers] == ["accepted", "done"]
+    told = ears.wait(lambda t, m: t.endswith("ev/voice") and m["data"]["announcement"] == answers[0]["run"])["data"]
+    assert (told["cls"], told["by"], told["outcome"]) == ("live", "operator:pilot (centre)", "delivered")
+    assert (told["detail"], len(told["sha256"])) == ("its time of 1 s is over", 64)
     [snapped] = send("snapshot", key="guest")
     ears.wait(lambda t, m: t.endswith("ev/snapshot") and m["data"]["id"] == snapped["run"])
     ears.wait(lambda t, m: f"/up/thumb/{snapped['run']}/" in t)

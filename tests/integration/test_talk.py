@@ -2,8 +2,6 @@
 
 import json
 import socket
-import struct
-import threading
 import time
 import wave
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from agents import CAMERA, SITE, agent
+from sound_peers import operator_speaking
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -70,38 +69,17 @@ def test_a_recording_is_talked_and_the_answer_says_how_far_it_was_proven(tmp_pat
 
 
 def test_a_talk_is_ended_by_hush_and_by_its_limit(tmp_path: Path) -> None:
-    with agent(tmp_path, SITE + CAMERA + SPEAKERS) as running, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        over = threading.Event()
-
-        def speak() -> None:
-            n = 0
-            while not over.wait(0.02):
-                out.sendto(struct.pack("!BBHII", 0x80, 0, n % 65536, 160 * n, 7) + b"\x80" * 160, ("127.0.0.1", port))
-                n += 1
-
-        thread = threading.Thread(target=speak)
-        thread.start()
-        try:
-            for for_s, outcome, detail in (
-                (30.0, "interrupted", None),
-                (1.0, "delivered", "its time of 1 s is over"),
-            ):
-                run = ask(running.directory, {"name": "talk", "source": f"rtp://127.0.0.1:{port}", "for_s": for_s})[
-                    "run"
-                ]
-                if outcome == "interrupted":
-                    time.sleep(2)
-                    assert running.ask("hush")[1]["state"] == "done"
-                spoken = ask(running.directory, {"name": "became", "run": run, "wait_s": 20})["spoken"]
-                assert [one["outcome"] for one in spoken] == [outcome] * 2
-                assert {one["detail"] for one in spoken} <= {detail, None}
-                assert all(one["duration_s"] < 15 and one["sha256"] for one in spoken), spoken
-        finally:
-            over.set()
-            thread.join()
+    with agent(tmp_path, SITE + CAMERA + SPEAKERS) as running, operator_speaking() as port:
+        for for_s, outcome, detail in ((30.0, "interrupted", None), (1.0, "delivered", "its time of 1 s is over")):
+            question = {"name": "talk", "source": f"rtp://127.0.0.1:{port}", "for_s": for_s}
+            run = ask(running.directory, question)["run"]
+            if outcome == "interrupted":
+                time.sleep(2)
+                assert running.ask("hush")[1]["state"] == "done"
+            spoken = ask(running.directory, {"name": "became", "run": run, "wait_s": 20})["spoken"]
+            assert [one["outcome"] for one in spoken] == [outcome] * 2
+            assert {one["detail"] for one in spoken} <= {detail, None}
+            assert all(one["duration_s"] < 15 and one["sha256"] for one in spoken), spoken
         assert running.stop() == 0
 
 
