@@ -24,7 +24,7 @@ test-demo:
 test-servers:
 	@tests/twice.sh servers -m integration --ignore=tests/integration/test_demo.py $(ARGS)
 
-test-rootfs: setup-dev ## a bookworm of its own under its own systemd: install, hang, upgrade, roll-back, uninstall (root; 5 minutes)
+test-rootfs: setup-dev ## a Debian of its own under its own systemd, from install and enrol to uninstall (root; 6 minutes; SUITE=trixie)
 	@tests/rootfs/prove.sh
 
 test-arm64: setup-dev ## the wheels of a Pi under emulation: check, a model, a picture (root; 5 minutes)
@@ -148,6 +148,6 @@ $(UV):
 	  else echo "python3-venv is missing; run: sudo apt-get install python3-venv ca-certificates"; exit 1; fi; }
 	@$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 
-export ARDUCOPTER
+export ARDUCOPTER SUITE
 
 .PHONY: train-smoke train-smoke-people train-smoke-plates bench-plate-models bench-detectors check-types check-flight check-eyes check-voice check-rest help demo test test-rootfs test-arm64 test-demo test-servers mutants faults sitl bench bench-flight bench-vision bench-voice bench-sitl check setup setup-dev lock format test-packages clean contract

@@ -104,16 +104,37 @@ def load_request(der: bytes) -> x509.CertificateSigningRequest:
 def self_signed(key: Key, common_name: str, now: datetime, days: int) -> x509.Certificate:
     """The certificate of a CA: it signs devices and servers, and no other CA."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-    public = key.public_key()
-    usage = _usage(key_cert_sign=True, crl_sign=True, digital_signature=False)
-    return (
-        _builder(name, name, public, now, days)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
-        .sign(key, SHA256())
-    )
+    return _ca(_builder(name, name, key.public_key(), now, days), key.public_key(), key)
+
+
+def cross_signed(old: tuple[x509.Certificate, Key], new: x509.Certificate, now: datetime) -> x509.Certificate:
+    """The new certificate of a CA by its old key: of one name, so that it counts for no step between the two."""
+    root, key = old
+    days = (new.not_valid_after_utc - now).days
+    public = new.public_key()
+    assert isinstance(public, ec.EllipticCurvePublicKey)  # ours
+    builder = _builder(new.subject, root.subject, public, now, days, at_most=root.not_valid_after_utc)
+    return _ca(builder, public, key)
+
+
+def vouched(found: Sequence[x509.Certificate], roots: Sequence[x509.Certificate]) -> list[x509.Certificate]:
+    """Those of a CA's certificates that may be trusted by whom trusts `roots`: itself, and its next (RFC 4210, 4.4)."""
+    authorities = [one for one in found if _is_ca(one)]
+    keys = {key_id(one) for one in authorities if any(_signed_by(one, root) for root in roots)}
+    return [one for one in authorities if one in roots or (_signed_by(one, one) and key_id(one) in keys)]
+
+
+def crl(authority: tuple[x509.Certificate, Key], revoked: Sequence[tuple[int, datetime]], now: datetime) -> bytes:
+    """The list of these serial numbers, with when each was revoked, in PEM. It names its key: a CA may have two."""
+    root, key = authority
+    builder = x509.CertificateRevocationListBuilder().issuer_name(root.subject)
+    builder = builder.last_update(now - BACKDATED).next_update(root.not_valid_after_utc)
+    signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    builder = builder.add_extension(signer, critical=False)
+    for serial, at in revoked:
+        one = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(at)
+        builder = builder.add_revoked_certificate(one.build())
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
 
 
 def issue(
@@ -163,11 +184,8 @@ def lifetime_fault(certificate: x509.Certificate, now: datetime) -> str | None:
 def chain_fault(certificate: x509.Certificate, roots: Sequence[x509.Certificate], now: datetime) -> str | None:
     """Why it is no good certificate of one of these CAs at this time; None where it is."""
     for root in roots:
-        try:
-            certificate.verify_directly_issued_by(root)
-        except (ValueError, TypeError, InvalidSignature):
-            continue
-        return lifetime_fault(certificate, now) or lifetime_fault(root, now)
+        if _signed_by(certificate, root):
+            return lifetime_fault(certificate, now) or lifetime_fault(root, now)
     known = ", ".join(sha256(root)[:16] + "…" for root in roots) or "none"
     return f"it was not issued by the CA that is trusted here (sha256 {known})"
 
@@ -203,6 +221,32 @@ def _builder(
         .not_valid_before(now - BACKDATED)
         .not_valid_after(min(now + timedelta(days=days), at_most))
     )
+
+
+def _ca(builder: x509.CertificateBuilder, public: ec.EllipticCurvePublicKey, signer: Key) -> x509.Certificate:
+    usage = _usage(key_cert_sign=True, crl_sign=True, digital_signature=False)
+    return (
+        builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .sign(signer, SHA256())
+    )
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def _signed_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def _usage(*, digital_signature: bool, key_cert_sign: bool, crl_sign: bool) -> x509.KeyUsage:

@@ -17,15 +17,15 @@ from typing import Any
 
 import apsw
 from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent import certificates, claim
+from edge_agent.centre import rollover
 from edge_agent.files import write_durably
 from edge_agent.messages import Refusal
 from edge_agent.runtime import DriverError
 
-DAYS, SERVER_DAYS, ROOT_DAYS, CLAIM_HOURS = 60.0, 365, 3650, 24.0
+DAYS, SERVER_DAYS, CLAIM_HOURS = 60.0, 365, 24.0
 BUSY_MS = 10_000
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 SCHEMA = """
@@ -43,28 +43,13 @@ CREATE TABLE IF NOT EXISTS site (device TEXT PRIMARY KEY, config TEXT NOT NULL) 
 """
 
 
-def make(folder: Path, common_name: str, now: datetime) -> None:
-    """A new CA in this directory, never over another; the certificate is written last and says that it is whole."""
-    if (folder / "ca.crt").exists():
-        raise DriverError(f"{folder}: holds a CA already; a CA is never overwritten: give another directory")
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        key = certificates.new_key()
-        root = certificates.self_signed(key, common_name, now, ROOT_DAYS)
-        write_durably(folder / "ca.key", certificates.key_pem(key))
-        write_durably(folder / "ca.crt", certificates.pem([root]), mode=0o644)
-    except OSError as error:
-        raise DriverError(f"{folder}: the CA cannot be written: {error.strerror}") from None
-
-
 class Authority:
     """The CA in a directory; every method blocks. Several processes may use it: the database decides who is first."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self.root = certificates.load((folder / "ca.crt").read_bytes())[0]
-            self._key = certificates.load_key((folder / "ca.key").read_bytes())
+            self._ring = rollover.ring(folder)
             self._db = apsw.Connection(str(folder / "authority.db"))
             (folder / "authority.db").chmod(0o600)
             self._db.set_busy_timeout(BUSY_MS)
@@ -74,6 +59,16 @@ class Authority:
             raise DriverError(
                 f"{folder}: no CA can be opened: {error}; `edge-agent centre ca init` makes one"
             ) from None
+
+    @property
+    def root(self) -> x509.Certificate:
+        """The certificate that issues."""
+        return self._ring.roots[0]
+
+    @property
+    def chain(self) -> list[x509.Certificate]:
+        """What devices are told of this CA: what they may trust, and what vouches for it."""
+        return [*self._ring.roots, *self._ring.cross]
 
     def close(self) -> None:
         """Let go of the database."""
@@ -230,35 +225,43 @@ class Authority:
 
         It holds as long as the CA: a list that has expired lets nobody in at all, and nobody writes it anew by a clock.
         """
-        builder = x509.CertificateRevocationListBuilder().issuer_name(self.root.subject)
-        builder = builder.last_update(now - certificates.BACKDATED).next_update(self.root.not_valid_after_utc)
         rows: list[Any] = self._db.execute(
             "SELECT serial, revoked_at FROM certificate WHERE revoked_at IS NOT NULL"
         ).fetchall()
-        for serial, at in rows:
-            one = x509.RevokedCertificateBuilder().serial_number(int(serial, 16))
-            builder = builder.add_revoked_certificate(one.revocation_date(datetime.fromtimestamp(at, UTC)).build())
-        return builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
+        revoked = [(int(serial, 16), datetime.fromtimestamp(at, UTC)) for serial, at in rows]
+        return b"".join(certificates.crl(pair, revoked, now) for pair in self._ring.pairs)
 
     def server(self, names: list[x509.GeneralName], now: datetime) -> tuple[Path, Path]:
         """Certificate and key of our own server, made or renewed where that is due; DriverError."""
         cert_file, key_file = self.folder / "server.crt", self.folder / "server.key"
         try:
-            if not _serves(cert_file, key_file, names, now):
+            if not self._serves(cert_file, key_file, names, now):
                 for file, data in self.issue_server(names, now, self.folder).items():
                     write_durably(file, data)
         except (OSError, ValueError) as error:
             raise DriverError(f"{self.folder}: the server's certificate cannot be made: {error}") from None
         return cert_file, key_file
 
+    def _serves(self, cert_file: Path, key_file: Path, names: list[x509.GeneralName], now: datetime) -> bool:
+        """Whether this certificate carries these names, is of this key and chain, and is not to be renewed yet."""
+        if not cert_file.exists() or not key_file.exists():
+            return False
+        found, *above = certificates.load(cert_file.read_bytes())
+        held = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        key = certificates.load_key(key_file.read_bytes())
+        ours = certificates.key_id(found) == certificates.key_id(key.public_key()) and above == self._ring.cross
+        good = certificates.chain_fault(found, [self.root], now) is None and now < certificates.renew_at(found)
+        return ours and good and set(names) <= set(held)
+
     def issue_server(self, names: list[x509.GeneralName], now: datetime, folder: Path) -> dict[Path, bytes]:
         """`server.key` and `server.crt` of a server with these names, to be written into `folder`."""
         key = certificates.new_key()
         who = certificates.subject("edge-agent server", "")
         made = certificates.issue(
-            (self.root, self._key), key.public_key(), who, now, SERVER_DAYS, use="server", names=names
+            self._ring.pairs[0], key.public_key(), who, now, SERVER_DAYS, use="server", names=names
         )
-        return {folder / "server.key": certificates.key_pem(key), folder / "server.crt": certificates.pem([made])}
+        chain = certificates.pem([made, *self._ring.cross])
+        return {folder / "server.key": certificates.key_pem(key), folder / "server.crt": chain}
 
     # --- what a device gets with it, and what people look at ------------------------------------------------------
 
@@ -281,6 +284,15 @@ class Authority:
         keys = ("device", "board", "serial", "not_after", "issued_at")
         return [dict(zip(keys, (*row[:3], _rfc(row[3]), _rfc(row[4])), strict=True)) for row in rows]
 
+    def left_behind(self, now: datetime) -> list[str]:
+        """The devices whose newest certificate is good, and by the old key: they do not know the new one yet."""
+        rows: list[Any] = self._db.execute(
+            "SELECT device, der, max(issued_at) FROM certificate WHERE revoked_at IS NULL AND not_after > ?"
+            " GROUP BY device ORDER BY device", (now.timestamp(),)
+        ).fetchall()  # fmt: skip
+        held = {device: x509.load_der_x509_certificate(der) for device, der, _ in rows}
+        return [device for device, one in held.items() if certificates.chain_fault(one, [self.root], now)]
+
     def refusals(self, limit: int = 100) -> list[dict[str, Any]]:
         """Who was sent away, and why; clones among them. The newest first."""
         rows: Any = self._db.execute("SELECT at, device, gate, why FROM refused ORDER BY rowid DESC LIMIT ?", (limit,))
@@ -290,7 +302,7 @@ class Authority:
         self, request: x509.CertificateSigningRequest, device: str, board: str, now: datetime
     ) -> x509.Certificate:
         public: Any = request.public_key()
-        made = certificates.issue((self.root, self._key), public, certificates.subject(device, board), now, DAYS)
+        made = certificates.issue(self._ring.pairs[0], public, certificates.subject(device, board), now, DAYS)
         self._db.execute(
             "INSERT INTO certificate (serial, device, board, key_id, issued_at, not_after, der) VALUES (?,?,?,?,?,?,?)",
             (
@@ -311,17 +323,6 @@ class Authority:
         self._db.execute("INSERT INTO refused VALUES (?,?,?,?)", (now.timestamp(), device, refusal.gate, why))
         self._db.execute("DELETE FROM refused WHERE rowid <= (SELECT max(rowid) - 10000 FROM refused)")
         return refusal
-
-
-def _serves(cert_file: Path, key_file: Path, names: list[x509.GeneralName], now: datetime) -> bool:
-    """Whether this certificate carries these names, is of this key, and is not to be renewed yet."""
-    if not cert_file.exists() or not key_file.exists():
-        return False
-    found = certificates.load(cert_file.read_bytes())[0]
-    held = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    key = certificates.load_key(key_file.read_bytes())
-    ours = certificates.key_id(found) == certificates.key_id(key.public_key())
-    return ours and set(names) <= set(held) and now < certificates.renew_at(found)
 
 
 def _rfc(unix_s: float) -> str:

@@ -92,7 +92,7 @@ class EstServer:
         return app
 
     async def _cacerts(self, _: web.Request) -> web.Response:
-        return _pkcs7([self._authority.root])
+        return _pkcs7(self._authority.chain)
 
     async def _crl(self, _: web.Request) -> web.Response:
         return web.Response(body=self._authority.crl(self._wall()), content_type="application/x-pem-file")

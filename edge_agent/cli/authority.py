@@ -1,4 +1,4 @@
-"""`edge-agent centre ca`: a small CA for a site without one: init, claim, run, list, revoke, crl, import."""
+"""`edge-agent centre ca`: a small CA for a site without one: init, claim, run, list, revoke, crl, import, roll."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from edge_agent.centre.authority import Authority
 
 PORT = 8470
+NEXT = """\
+now, in this order:
+  1. give the broker ca.crt (it holds both certificates), a new `ca server` certificate and a new `ca crl`
+  2. restart `centre ca run`: from here on all is issued by the new key
+  3. devices take it in at their renewal, within 40 days; at once: edge-agent enrol --renew --force
+  4. edge-agent centre ca roll --finish, and the broker's files once more"""
 ANY = "0.0.0.0"  # noqa: S104  # devices come from outside
 
 
@@ -57,6 +63,9 @@ def configure(commands: Any) -> None:
     server.add_argument(
         "-o", "--out", type=Path, required=True, metavar="DIR", help="server.crt and server.key go there"
     )
+    roll = verbs.add_parser("roll", help="change the CA's key: old and new are trusted until every device has followed")
+    roll.add_argument("--finish", action="store_true", help="give up the old key, once no device needs it")
+    roll.add_argument("--force", action="store_true", help="with --finish: also where devices are left behind")
     for verb in verbs.choices.values():
         verb.add_argument("--dir", type=Path, required=True, metavar="DIR", help="the CA's directory")
         verb.add_argument("--json", action="store_true", help="print one JSON object")
@@ -64,11 +73,11 @@ def configure(commands: Any) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit 0 where done, 1 where there is nothing to revoke; raises DriverError."""
-    from edge_agent.centre import authority
+    from edge_agent.centre import authority, rollover
 
     now = datetime.now(UTC)
     if args.verb == "init":
-        authority.make(args.dir, args.name, now)
+        rollover.make(args.dir, args.name, now)
     ca = authority.Authority(args.dir)
     try:
         match args.verb:
@@ -84,6 +93,8 @@ def main(args: argparse.Namespace) -> int:
                 told = {"device": args.device, "revoked": ca.revoke(args.device, now)}
             case "crl":
                 told = _write({args.out: ca.crl(now)})
+            case "roll":
+                return _roll(args, ca, now)
             case "server":
                 told = _write(ca.issue_server(_names(args.names), now, args.out))
             case _:
@@ -135,6 +146,35 @@ def _claim(args: argparse.Namespace, ca: Authority, now: datetime) -> dict[str, 
 
         told |= _write({args.label: label_png(text, (args.device,))}, private=True)  # whoever reads it may enrol
     return told
+
+
+def _roll(args: argparse.Namespace, ca: Authority, now: datetime) -> int:
+    """Begin to change the key, or end it."""
+    from edge_agent.centre import authority, rollover
+
+    behind = ca.left_behind(now)
+    if args.finish and behind and not args.force:
+        lines = [f"not yet: these hold certificates by the old key alone, and renew by themselves: {', '.join(behind)}"]
+        told: dict[str, Any] = {"state": "refused", "left_behind": behind}
+    elif args.finish:
+        state = "finished" if rollover.finish(args.dir) else "nothing was to finish"
+        told, lines = {"state": state, "left_behind": behind}, [state, *(f"left behind: {one}" for one in behind)]
+    else:
+        rollover.roll(args.dir, now)
+        new = authority.Authority(args.dir)
+        try:
+            told = {"state": "begun", "sha256": new.sha256, "left_behind": new.left_behind(now)}
+        finally:
+            new.close()
+        lines = [
+            f"the CA's new SHA-256 is {told['sha256']}; {len(told['left_behind'])} devices follow by renewing",
+            NEXT,
+        ]
+    if args.json:
+        print_json(told)
+    else:
+        print("\n".join(lines))
+    return 1 if told["state"] == "refused" else 0
 
 
 def _list(args: argparse.Namespace, ca: Authority) -> int:

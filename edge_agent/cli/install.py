@@ -202,7 +202,7 @@ def _start(ground: Ground, name: str, replaced: str | None) -> str:
 
 
 def _uninstall(args: argparse.Namespace, ground: Ground) -> int:
-    data = installing.data_folders(ground)
+    data = installing.data_places(ground)
     old = ground.manifest()
     if args.dry_run:
         records = old.records if old else {}

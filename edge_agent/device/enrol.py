@@ -73,16 +73,16 @@ def _is_done(claim: Claim, identity: Identity, device: str, board: str, now: dat
 def _claim(claim: Claim, identity: Identity, device: str, board: str, now: Callable[[], datetime]) -> Refusal | None:
     """Ask with our key, judge the answer, keep it: the CA, the place, and last the certificate."""
     key, where = identity.key(), (claim.host, claim.port)
-    root = est.pinned_root(*where, claim.ca_sha256)
-    if isinstance(root, Refusal):
-        return root
-    trust = est.Trust([root], lambda: max(now(), root.not_valid_before_utc))
+    roots = est.pinned_roots(*where, claim.ca_sha256)
+    if isinstance(roots, Refusal):
+        return roots
+    trust = est.Trust(roots, lambda: max(now(), roots[0].not_valid_before_utc))
     made = est.enrol(where, trust, (device, claim.code), certificates.request(key, device, board))
     if isinstance(made, Refusal):
         return made
-    if refusal := _unfit(made, key, root, device, trust.now()):
+    if refusal := _unfit(made, key, roots, device, trust.now()):
         return refusal
-    identity.write(identity.ca_file, certificates.pem([root]))
+    identity.write(identity.ca_file, certificates.pem(roots))
     identity.write(identity.home_file, msgspec.json.encode(Home(**_place(claim))))
     identity.write(identity.cert_file, certificates.pem([made]))
     return None
@@ -104,18 +104,23 @@ def renew(identity: Identity, *, board: str, now: Callable[[], datetime], force:
         if enrolled_on != board:  # a board that told no serial when it was enrolled, or tells none now
             return clone(device, enrolled_on or "no serial", board or "no serial")
         key, where, trust = identity.key(), (home.host, home.port), est.Trust(identity.roots(), now)
+        roots = est.known_roots(where, trust) or trust.roots
+        both = [*trust.roots, *(one for one in roots if one not in trust.roots)]
         files = (identity.cert_file, identity.key_file)
-        made = est.renew(where, trust, files, certificates.request(key, device, board))
+        made = est.renew(where, trust._replace(roots=both), files, certificates.request(key, device, board))
         if isinstance(made, Refusal):
             return made
-        if refusal := _unfit(made, key, identity.roots()[0], device, now()):
+        if refusal := _unfit(made, key, both, device, now()):
             return refusal
-        identity.write(identity.cert_file, certificates.pem([made]))
+        # The CA may be changing its key. Its new certificate goes before what it issued, its old one after.
+        for file, held_there in ((identity.ca_file, both), (identity.cert_file, [made]), (identity.ca_file, roots)):
+            if file == identity.cert_file or identity.roots() != held_there:
+                identity.write(file, certificates.pem(held_there))
         return _told("renewed", made, home)
 
 
 def _unfit(
-    made: x509.Certificate, key: certificates.Key, root: x509.Certificate, device: str, now: datetime
+    made: x509.Certificate, key: certificates.Key, roots: list[x509.Certificate], device: str, now: datetime
 ) -> Refusal | None:
     """What was issued is judged before it is kept: our key, our name, our CA, valid now."""
     named = certificates.name(made.subject)[0]
@@ -123,7 +128,7 @@ def _unfit(
         return Refusal(gate="certificate", reason="the CA issued it for another key")
     if device and named != device:
         return Refusal(gate="certificate", reason="the CA issued it for another device", value=named, limit=device)
-    fault = certificates.chain_fault(made, [root], max(now, made.not_valid_before_utc))
+    fault = certificates.chain_fault(made, roots, max(now, made.not_valid_before_utc))
     return None if fault is None else Refusal(gate="certificate", reason=fault)
 
 

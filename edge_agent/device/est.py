@@ -46,8 +46,8 @@ class Trust(NamedTuple):
     now: Callable[[], datetime]
 
 
-def pinned_root(host: str, port: int, sha256: str) -> x509.Certificate | Refusal:
-    """The CA whose certificate has this hash; whatever else the server shows is not looked at."""
+def pinned_roots(host: str, port: int, sha256: str) -> list[x509.Certificate] | Refusal:
+    """The CA whose certificate has this hash, first, and what it vouches for; whatever else is shown is not trusted."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the hash decides, and no secret is sent
     found = _certificates(_ask((host, port), None, context, EST + "cacerts"), host, port)
@@ -55,7 +55,7 @@ def pinned_root(host: str, port: int, sha256: str) -> x509.Certificate | Refusal
         return found
     for one in found:
         if certificates.sha256(one) == sha256:
-            return one
+            return [one, *(next_one for next_one in certificates.vouched(found, [one]) if next_one != one)]
     return Refusal(
         gate="ca",
         reason=f"{host}:{port} is not the CA of this claim, or the CA has changed",
@@ -63,6 +63,12 @@ def pinned_root(host: str, port: int, sha256: str) -> x509.Certificate | Refusal
         limit=sha256,
         remedy="check network and address; if the CA was made anew, ask for a claim of the new one",
     )
+
+
+def known_roots(where: tuple[str, int], trust: Trust) -> list[x509.Certificate]:
+    """The CA as it is now, as far as whom is trusted vouches for it; as it was where the server tells nothing of it."""
+    found = _certificates(_ask(where, trust, _context(trust), EST + "cacerts"), *where)
+    return [] if isinstance(found, Refusal) else certificates.vouched(found, trust.roots)
 
 
 def enrol(where: tuple[str, int], trust: Trust, user: tuple[str, str], csr: bytes) -> x509.Certificate | Refusal:

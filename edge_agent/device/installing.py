@@ -207,21 +207,26 @@ def uninstall(ground: Ground, say: Say) -> list[str]:
     return stays
 
 
-def data_folders(ground: Ground) -> list[str]:
-    """The folders of configuration, secrets and data that hold something."""
-    return [
+def data_places(ground: Ground) -> list[str]:
+    """The folders of configuration and data that hold something, and the secrets that the unit hands over."""
+    folders = [
         path
         for path in ("/etc/edge-agent", layout.STATE)
         if any(entry.is_file() or entry.is_symlink() for entry in ground.at(path).rglob("*"))
     ]
+    secrets = sorted(ground.at("/etc").glob("credstore*/edge-agent.*"))
+    return [*folders, *(f"/{file.relative_to(ground.root)}" for file in secrets)]
 
 
 def forget(ground: Ground, purge: bool) -> list[str]:
     """The empty folders, with `purge` the full ones; then the account, unless its files stay. What stays."""
-    stays = [] if purge else data_folders(ground)
-    for path in ("/etc/edge-agent", layout.STATE):
-        if path not in stays:
+    there = data_places(ground)
+    stays = [] if purge else there
+    for path in {"/etc/edge-agent", layout.STATE, *there} - {*stays}:
+        if ground.at(path).is_dir():
             shutil.rmtree(ground.at(path), ignore_errors=True)
+        else:
+            ground.remove(path)
     return stays
 
 

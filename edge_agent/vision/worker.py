@@ -48,10 +48,8 @@ class Worker:
         self._calls.put(None)
 
     def _work(self) -> None:
-        if (
-            self._nice
-        ):  # of a thread: Linux schedules each by itself, and lets anyone be nicer; not so the service's filter
-            with suppress(PermissionError):
+        if self._nice:  # of a thread: Linux schedules each by itself, and lets anyone be nicer
+            with suppress(PermissionError):  # but not the filter of systemd/edge-agent.service
                 os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + self._nice)
         try:
             while call := self._calls.get():

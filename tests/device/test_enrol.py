@@ -13,11 +13,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 from cryptography import x509
 
 from edge_agent import certificates
-from edge_agent.centre import authority
+from edge_agent.centre import authority, rollover
 from edge_agent.centre import est as est_server
 from edge_agent.centre.est import EstServer
 from edge_agent.claim import Claim, digest, new_code
@@ -34,11 +35,12 @@ LOOPBACK = "127.0.0.1"
 class Site:
     """A CA that serves, with a clock that a test may turn."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self.at = datetime.now(UTC)
-        authority.make(folder, "a CA", self.at - timedelta(days=30))
+        if not folder.exists():
+            rollover.make(folder, "a CA", self.at - timedelta(days=30))
         self.ca = authority.Authority(folder)
-        self.port = 0
+        self.port = port
 
     def now(self) -> datetime:
         return self.at
@@ -79,6 +81,10 @@ class Site:
             loop.call_soon_threadsafe(task.cancel)
             thread.join(30)
             loop.close()
+
+
+class Killed(BaseException):
+    """The power went."""
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +221,97 @@ def test_a_ca_that_was_made_anew_is_said_at_renewal(site: Site, identity: Identi
     assert identity.fault("B1", site.at) is None, "what it has is as good as before"
 
 
+def test_a_ca_changes_its_key_and_devices_follow_at_their_renewal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, before = tmp_path / "ca", Site(tmp_path / "ca")
+    devices = {name: Identity(tmp_path / name) for name in ("R-1", "R-2", "R-3", "R-4")}
+    old_label = before.claim("R-3")
+    with before.serving():
+        for name in ("R-1", "R-2"):
+            assert isinstance(before.enrol(before.claim(name), devices[name]), Enrolled)
+        old_label = msgspec.structs.replace(old_label, port=before.port)
+    before.ca.close()
+    assert main(["centre", "ca", "roll", "--dir", str(folder)]) == 0
+    assert main(["centre", "ca", "roll", "--dir", str(folder)]) != 0, "one change at a time"
+    between = Site(folder, before.port)
+    assert between.ca.root != before.ca.root
+    with between.serving():
+        assert isinstance(enrol.renew(devices["R-1"], board="B1", now=between.now, force=True), Enrolled)
+        assert set(devices["R-1"].roots()) == {between.ca.root, before.ca.root}
+        assert isinstance(between.enrol(old_label, devices["R-3"]), Enrolled)
+        assert isinstance(between.enrol(between.claim("R-4"), devices["R-4"]), Enrolled)
+        assert all(devices[name].fault("B1", between.at) is None for name in devices)
+    assert between.ca.left_behind(between.at) == ["R-2"]
+    between.ca.close()
+    capsys.readouterr()
+    assert main(["centre", "ca", "roll", "--finish", "--dir", str(folder)]) == 1
+    assert "R-2" in capsys.readouterr().out
+    assert main(["centre", "ca", "roll", "--finish", "--force", "--dir", str(folder)]) == 0
+    after = Site(folder, before.port)
+    with after.serving():
+        for name in ("R-1", "R-3", "R-4"):
+            assert isinstance(enrol.renew(devices[name], board="B1", now=after.now, force=True), Enrolled)
+            assert devices[name].roots() == [after.ca.root]
+            assert devices[name].fault("B1", after.at) is None
+        with pytest.raises(DriverError, match="not of the CA that this device trusts"):
+            enrol.renew(devices["R-2"], board="B1", now=after.now, force=True)
+    after.ca.close()
+
+
+def test_a_change_of_key_that_is_cut_off_leaves_the_old_ca_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, seen = datetime.now(UTC), set[str]()
+    genuine = rollover.write_durably
+    for stop in range(1, 9):
+        folder = tmp_path / str(stop)
+        rollover.make(folder, "a CA", now)
+        old, done = rollover.ring(folder).roots, 0
+
+        def dying(file: Path, data: bytes, mode: int = 0o600, stop: int = stop) -> None:
+            nonlocal done
+            done += 1
+            if done * 2 - 1 == stop:
+                raise Killed
+            genuine(file, data, mode)
+            if done * 2 == stop:
+                raise Killed
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(rollover, "write_durably", dying)
+            rollover.roll(folder, now)
+        found = rollover.ring(folder).roots
+        if found == old:
+            rollover.roll(folder, now)
+            seen.add("old")
+        else:
+            assert found[1:] == old
+            seen.add("new")
+        assert rollover.finish(folder) and len(rollover.ring(folder).roots) == 1
+    assert seen == {"old", "new"}
+
+
+def test_nobody_but_the_ca_vouches_for_the_next_ca(site: Site, identity: Identity) -> None:
+    assert isinstance(site.enrol(site.claim("V-1"), identity), Enrolled)
+    held, key = identity.certificate(), identity.key()
+    assert held is not None
+    forged = certificates.self_signed(key, "a CA", site.at, 10)  # with a key that the CA has certified, as a device's
+    stranger = certificates.self_signed(certificates.new_key(), "a CA", site.at, 10)
+    assert certificates.vouched([forged, held, stranger, site.ca.root], [site.ca.root]) == [site.ca.root]
+
+
+def test_while_there_are_two_keys_each_signs_a_list_of_the_revoked(tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    rollover.make(tmp_path, "a CA", now)
+    rollover.roll(tmp_path, now)
+    ca = authority.Authority(tmp_path)
+    lists = [x509.load_pem_x509_crl(b"-----BEGIN X509" + part) for part in ca.crl(now).split(b"-----BEGIN X509")[1:]]
+    roots = rollover.ring(tmp_path).roots
+    ca.close()
+    assert [one.is_signature_valid(root.public_key()) for one, root in zip(lists, roots, strict=True)] == [True, True]
+
+
 def test_it_is_renewed_at_two_thirds_of_its_life_and_not_before(site: Site, identity: Identity) -> None:
     first = site.enrol(site.claim("D-7"), identity)
     assert isinstance(first, Enrolled)
@@ -280,10 +377,6 @@ def test_a_clock_in_1970_enrols_by_the_ca_s_own_time_however_old_the_ca(site: Si
         site.claim("D-10"), identity, device="", board="B1", now=lambda: datetime(1970, 1, 1, tzinfo=UTC)
     )
     assert isinstance(found, Enrolled) and found.state == "enrolled"
-
-
-class Killed(BaseException):
-    """The power went."""
 
 
 def test_a_kill_before_or_after_any_write_is_finished_by_the_next_run(

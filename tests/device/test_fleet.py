@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent import claim
-from edge_agent.centre import authority
+from edge_agent.centre import rollover
 from edge_agent.cli import main
 from edge_agent.device import card, fleet
 from edge_agent.device.label import label_png, read_qr
@@ -112,7 +112,7 @@ def test_a_csv_makes_as_many_as_it_names_and_the_ca_knows_each_by_its_hash(
     listed = (tmp_path / "bench" / "claims.jsonl").read_text()
     code_5 = claim.parse(rows[5]["claim"]).code
     assert claim.digest(code_5) in listed and code_5 not in listed
-    authority.make(tmp_path / "ca", "a CA", datetime.now(UTC))
+    rollover.make(tmp_path / "ca", "a CA", datetime.now(UTC))
     assert (
         main(["centre", "ca", "import", str(tmp_path / "bench" / "claims.jsonl"), "--dir", str(tmp_path / "ca")]) == 0
     )

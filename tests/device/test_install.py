@@ -199,6 +199,16 @@ def test_an_uninstall_killed_at_any_change_is_finished_by_the_next(
     assert picture(ground.root) == before
 
 
+def test_the_secrets_that_the_unit_hands_over_stay_until_they_are_purged(ground: Ground) -> None:
+    secret = "/etc/credstore/edge-agent.cameras"
+    for path in (secret, "/etc/credstore/of-others"):
+        ground.at(path).parent.mkdir(exist_ok=True)
+        ground.at(path).write_text("x")
+    assert installing.forget(ground, purge=False) == [secret]
+    assert installing.forget(ground, purge=True) == []
+    assert [path.name for path in ground.at("/etc/credstore").iterdir()] == ["of-others"]
+
+
 def test_what_a_technician_changed_is_kept_beside_and_named(ground: Ground, small: Callable[[str], Release]) -> None:
     install(ground, small("1.0"))
     rules = "/etc/udev/rules.d/70-edge-agent.rules"

@@ -3,42 +3,18 @@
 # It installs, checks a configuration and a model, and finds what is in one picture. Its times mean nothing.
 # Wants from Debian: debootstrap, qemu-user-static. MODEL=file.onnx takes another model than the package's own.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-uv=$PWD/.tools/bin/uv here=$PWD/build/arm64 mirror=${MIRROR:-http://deb.debian.org/debian}
-base=$here/base root=$here/root
-
-want=""
-[ -x /usr/sbin/debootstrap ] || want="$want debootstrap"
-command -v qemu-aarch64-static >/dev/null || want="$want qemu-user-static"
-if [ "$(id -u)" != 0 ]; then
-    echo "only root can make a root: sudo make test-arm64"
-    exit 77
-fi
-[ -z "$want" ] || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $want >/dev/null; }
-
-mkdir -p "$here"
-if [ ! -e "$base/.whole" ]; then
-    echo "--- the files of a bare arm64 bookworm with Python"
-    rm -rf "$base"
-    /usr/sbin/debootstrap --arch=arm64 --foreign --variant=minbase --include=python3,ca-certificates \
-        bookworm "$base" "$mirror" >"$here/debootstrap.log" || { tail "$here/debootstrap.log"; exit 1; }
-    # Unpacked, not configured: nothing of Debian's has to run under emulation.
-    for deb in "$base"/var/cache/apt/archives/*.deb; do dpkg-deb -x "$deb" "$base"; done
-    touch "$base/.whole"
-fi
+made_by=test-arm64
+. "$(dirname "$0")/common.sh"
+here=$PWD/build/arm64 root=$PWD/build/arm64/root
+wants debootstrap debootstrap qemu-aarch64-static qemu-user-static
+base "$here/base" --arch=arm64 --foreign --include=python3,ca-certificates bookworm
 rm -rf "$root"
-cp -a --reflink=auto "$base" "$root"
+cp -a --reflink=auto "$here/base" "$root"
 trap 'rm -rf "$root"' EXIT
 
-echo "--- wheels for aarch64, and nothing but wheels"
-wheels=$here/wheels
-rm -rf "$wheels" && mkdir -p "$wheels"
-"$uv" build --quiet --wheel --out-dir "$wheels" .
-"$uv" export --quiet --frozen --no-dev --no-emit-project --no-hashes >"$wheels/requirements.txt"
 site=$root/srv/ea/lib/python3.11/site-packages
 mkdir -p "$root/srv/ea/bin"
-"$uv" pip install --quiet --python-platform aarch64-manylinux_2_36 --python-version 3.11 --only-binary :all: --no-deps \
-    --target "$site" -r "$wheels/requirements.txt" "$wheels"/*.whl
+wheels aarch64-manylinux_2_36 3.11 "$site"
 printf 'home = /usr/bin\ninclude-system-site-packages = false\n' >"$root/srv/ea/pyvenv.cfg"
 ln -s /usr/bin/python3.11 "$root/srv/ea/bin/python"
 head -c 20 "$site"/onnxruntime/capi/onnxruntime_pybind11_state*.so | od -An -t x1 | grep -q 'b7 00' || {

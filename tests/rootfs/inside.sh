@@ -18,8 +18,8 @@ tree() { # what an uninstall must give back: all but what a running system write
 }
 environment() { # environment NAME VERSION: the technician's virtual environment
     python3 -m venv --without-pip "$1"
-    cp -a /srv/lib/. "$1"/lib/python3.11/site-packages/
-    sed -i "s/^__version__ = .*/__version__ = \"$2\"/" "$1"/lib/python3.11/site-packages/edge_agent/__init__.py
+    cp -a /srv/lib/. "$1"/lib/python3*/site-packages/
+    sed -i "s/^__version__ = .*/__version__ = \"$2\"/" "$1"/lib/python3*/site-packages/edge_agent/__init__.py
     printf '#!/srv/%s/bin/python\nimport sys\nfrom edge_agent.cli import main\nsys.exit(main())\n' "$1" >"$1/bin/edge-agent"
     chmod +x "$1/bin/edge-agent"
 }
@@ -38,7 +38,7 @@ mkdir -p /etc/systemd/system/multi-user.target.wants
 environment one 1.0.0
 environment two 2.0.0
 environment bad 3.0.0
-sed -i '0,/^    """Exit 0 after/s//    return 1\n    """Exit 0 after/' bad/lib/python3.11/site-packages/edge_agent/cli/run.py
+sed -i '0,/^    """Exit 0 after/s//    return 1\n    """Exit 0 after/' bad/lib/python3*/site-packages/edge_agent/cli/run.py
 tree >before
 
 step "a dry run, a user, a full disk, another system: nothing is changed"
@@ -80,16 +80,42 @@ sleep 0.5
 expect 75 one/bin/edge-agent install
 wait
 
-step "without a configuration it waits; with one it is checked and runs"
+step "without a configuration it waits; by the picture of a label it enrols, also after a full and a read-only disk"
 systemctl start edge-agent
 [ "$(systemctl is-active edge-agent || true)" = inactive ] || fail "it ran without a configuration"
-cp agent.toml /etc/edge-agent/agent.toml
+expect 0 edge-agent centre ca init --dir ca
+systemd-run --quiet --unit=ca /opt/edge-agent/current/bin/edge-agent centre ca run --dir /srv/ca --listen 127.0.0.1:8470
+until_true 60 bash -c 'exec 3<>/dev/tcp/127.0.0.1/8470'
+expect 0 edge-agent centre ca claim rootfs --server 127.0.0.1 --site-config agent.toml --label label.png --dir ca
+mount -t tmpfs -o size=8k none /var/lib/edge-agent # the key and the CA's certificate fit
+expect 69 edge-agent enrol --qr label.png
+grep -q 'No space left' out || { cat out; fail "it does not say why"; }
+[ -z "$(find /var/lib/edge-agent -name '*.part')" ] || fail "something is half written"
+mount -o remount,size=1m /var/lib/edge-agent
+expect 0 edge-agent enrol --qr label.png # by the same key: the claim is good for it alone
+umount /var/lib/edge-agent
+expect 0 edge-agent centre ca claim rootfs --server 127.0.0.1 --label label.png --dir ca
+mount --bind /var/lib/edge-agent /var/lib/edge-agent && mount -o remount,bind,ro /var/lib/edge-agent
+expect 69 edge-agent enrol --qr label.png
+grep -q 'Read-only' out || { cat out; fail "it does not say why"; }
+umount /var/lib/edge-agent
+expect 0 edge-agent enrol --qr label.png
+expect 0 edge-agent enrol --qr label.png
+expect 0 edge-agent enrol --status
+[ "$(stat -c %U:%a /var/lib/edge-agent/identity/device.key)" = edge-agent:600 ] || fail "the key is somebody else's"
+systemctl start edge-agent-renew.service || fail "renewal"
+cmp agent.toml /etc/edge-agent/agent.toml || fail "it did not get the site's configuration"
+
+step "what the site wants is checked and runs; as root, by hand, it does not"
+expect 77 edge-agent run -c /etc/edge-agent/agent.toml
 expect 0 edge-agent check -c /etc/edge-agent/agent.toml
 if edge-agent doctor --help >/dev/null 2>&1; then
     edge-agent doctor -c /etc/edge-agent/agent.toml --json >doctor.json 2>doctor.err || true
     [ -s doctor.json ] || { cat doctor.err; fail "doctor says nothing"; }
 fi
+install -D -m 600 /srv/agent.toml /etc/credstore/edge-agent.cameras
 systemctl start edge-agent
+[ "$(ls /run/credentials/edge-agent.service)" = cameras ] || fail "the secret is not handed over"
 [ "$(stat -c %U /var/lib/edge-agent/lock)" = edge-agent ] || fail "it runs as somebody else"
 systemd-analyze security --no-pager edge-agent.service | tail -1
 expect 0 edge-agent status -c /etc/edge-agent/agent.toml
@@ -131,10 +157,18 @@ echo 'nonsense = 1' >>/etc/edge-agent/agent.toml
 expect 69 one/bin/edge-agent install
 case $(current) in releases/2.0.0-*) ;; *) fail "$(current)" ;; esac
 
+step "wiped, with a certificate of deletion"
+systemctl stop edge-agent ca
+expect 0 edge-agent wipe -c /etc/edge-agent/agent.toml --yes --out /srv/deleted.json
+[ ! -e /var/lib/edge-agent/identity/device.key ] || fail "the key is still there"
+grep -q 'device.key' deleted.json || { cat deleted.json; fail "the certificate does not name it"; }
+
 step "uninstall keeps what is the site's; with --purge nothing is left"
 expect 0 edge-agent uninstall
 [ -f /etc/edge-agent/agent.toml ] || fail "the configuration is gone"
 expect 0 two/bin/edge-agent uninstall --purge --yes
+[ ! -e /etc/credstore/edge-agent.cameras ] || fail "a secret is still there"
+rmdir --ignore-fail-on-non-empty /etc/credstore
 systemctl is-active edge-agent >/dev/null && fail "it still runs"
 tree | diff before - || fail "something was left"
 echo "all of it held"
