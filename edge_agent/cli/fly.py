@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line: a transition each, or a gate each")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where record, plot and state go (with --connection)")
     parser.add_argument("--system-id", type=int, default=None, metavar="N", help="of the vehicle (default: 1)")
-    parser.add_argument("--wait", type=float, default=180.0, metavar="S", help="for the vehicle to be ready (180)")
+    parser.add_argument("--wait", type=_seconds, default=180.0, metavar="S", help="for the vehicle to be ready (180)")
     if command in ("fly", "dispatch"):
         parser.add_argument("--clear-lockout", action="store_true", help="somebody has looked at the vehicle")
         parser.add_argument("--dry-run", action="store_true", help="gates, upload and verification, but never arm")
@@ -103,6 +103,14 @@ def main(args: argparse.Namespace) -> int:
     except DriverError as error:
         print(error, file=sys.stderr)
         return EX_UNAVAILABLE
+
+
+def _seconds(text: str) -> float:
+    """Of a wait: `inf` is for ever."""
+    value = float(text)
+    if not value >= 0:
+        raise ValueError
+    return value
 
 
 class UsageError(Exception):
@@ -183,8 +191,10 @@ def settings_for(args: argparse.Namespace) -> config.Agent:
     try:
         section = msgspec.convert(vehicle, config.Vehicle)
     except msgspec.ValidationError as error:
+        if not str(error).endswith("`$.url`"):
+            raise UsageError(f"--system-id {args.system_id}: {error}") from None
         forms = "tcp:HOST:PORT, udpin:HOST:PORT, udpout:HOST:PORT or serial:DEVICE:BAUD"
-        raise UsageError(f"--connection {args.connection}: {error}; one is {forms}") from None
+        raise UsageError(f"--connection {args.connection}: is no link; one is {forms}") from None
     if isinstance(settings.vehicle, config.MavlinkVehicle) and isinstance(section, config.MavlinkVehicle):
         section = msgspec.structs.replace(section, signing=settings.vehicle.signing)
     return msgspec.structs.replace(settings, vehicle=section, data_dir=args.out or settings.data_dir)
@@ -247,4 +257,5 @@ def _order(args: argparse.Namespace) -> messages.Dispatch:
     try:
         return msgspec.convert(order | words, messages.Dispatch)
     except msgspec.ValidationError as error:
-        raise UsageError(str(error)) from None
+        what, _, key = str(error).partition(" - at ")
+        raise UsageError(f"{key.strip('`').removeprefix('$.')}: {what}") from None

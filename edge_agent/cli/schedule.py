@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_agent.flight.timetable import Entry
 
 EX_UNAVAILABLE = 69
+YEARS = (1970, 9000)
 PLACES = (Path("agent.toml"), Path("/etc/edge-agent/agent.toml"))
 
 
@@ -91,6 +92,8 @@ def _when(text: str | None, zone: ZoneInfo) -> float | None:
 
     assert text is not None
     when = datetime.fromisoformat(text)
+    if not YEARS[0] <= when.year <= YEARS[1]:
+        raise ValueError(f"the years {YEARS[0]} to {YEARS[1]} are known")
     return (localise(when, zone) if when.tzinfo is None else when).timestamp()
 
 

@@ -10,6 +10,8 @@ from msgspec import Meta, field
 from edge_agent.config.base import Alt, Day, Id, Lat, Lon, PatrolLevel, Positive, Section, Speed, TimeOfDay
 from edge_agent.plans.model import Fence, Rally
 
+_PORT = r"([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+
 
 class LinkSigning(Section, frozen=True):
     """MAVLink 2 signing: `key` is the file (or credential:NAME) with 64 hex digits, or with a passphrase as Mission
@@ -24,7 +26,7 @@ class LinkSigning(Section, frozen=True):
 class MavlinkVehicle(Section, frozen=True, tag_field="type", tag="mavlink"):
     """A real autopilot: `udpin:HOST:PORT`, `udpout:HOST:PORT`, `tcp:HOST:PORT` or `serial:DEVICE:BAUD`."""
 
-    url: Annotated[str, Meta(pattern=r"^(udpin|udpout|tcp):[^:]+:\d{1,5}$|^serial:[^:]+:\d{4,7}$")]
+    url: Annotated[str, Meta(pattern=rf"^(udpin|udpout|tcp):[^:]+:{_PORT}$|^serial:[^:]+:\d{{4,7}}$")]
     system_id: Annotated[int, Meta(ge=1, le=254)] = 1
     signing: LinkSigning | None = None
 

@@ -120,6 +120,7 @@ def test_a_flight_is_left_out_also_while_no_agent_runs(file, capsys):
         (("next", "day"), 1, "no schedule is called `day` (there is: night, evening)"),
         (("next", "-n", "0"), 1, "-n: 0"),
         (("next", "--from", "yesterday"), 1, "is no time"),
+        (("next", "--from", "9999-12-31"), 1, "the years 1970 to 9000"),
         (("skip", "night", "soon"), 1, "is no time"),
     ],
 )
