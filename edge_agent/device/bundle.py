@@ -13,7 +13,8 @@ from typing import Any
 
 HIDDEN = "[redacted]"
 SECRET_NAMES = re.compile(
-    r"(pass(word|wd|phrase)?|secret|token|credential|psk|api_?key|private|claim|signature|\bkey$|_key$)", re.IGNORECASE
+    r"(pass(word|wd|phrase)?|secret|token|credential|psk|api_?key|private|claim|signature|cookie|authorization|\bkey$|_key$)",
+    re.IGNORECASE,
 )
 FILE_NAMES = re.compile(
     r"(_file|public_key)$", re.IGNORECASE
@@ -25,13 +26,20 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = (
         HIDDEN,
     ),
     ("password in a URL", re.compile(r"(?<=://)[^/\s:@]*:[^/\s\"']*(?=@)"), HIDDEN),
+    ("query of a URL", re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s\"'?#]*\?)[^\s\"'#]+"), r"\1" + HIDDEN),
+    (
+        "authorization",
+        re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\\?[\"']?\s*[:=]\s*)[^\r\n]+"),
+        r"\1\2" + HIDDEN,
+    ),
     ("authorization", re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9+/=_.~-]{8,}"), r"\1 " + HIDDEN),
     ("claim", re.compile(r"(?i)\bEA1:[^\s\"']+"), HIDDEN),
     ("claim", re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){4}[0-9A-HJKMNP-TV-Z]{4}\b"), HIDDEN),
+    ("access key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), HIDDEN),
     (
         "password",
         re.compile(
-            r"(?i)\b((?:pass(?:word|wd|phrase)?|psk|secret|token|api_?key|signature)[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)"
+            r"(?i)\b((?:pass(?:word|wd|phrase)?|psk|secret|token|api_?key|signature)[\"']?\s*[=:]\s*|psk\s+)(\"[^\"]*\"|'[^']*'|[^\s,;&}]+)"
         ),
         r"\1" + HIDDEN,
     ),
