@@ -24,6 +24,20 @@ IDENTITY = "/var/lib/edge-agent/identity"
 KERNEL_RUN = (
     "systemd.run=/boot/firmware/firstrun.sh systemd.run_success_action=reboot systemd.unit=kernel-command-line.target"
 )
+DONE = "/var/lib/edge-agent/.first-boot-done"
+UNIT = "edge-agent-first-boot.service"
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+SET_UP = f"install -m 0644 {BOOT}/{FOLDER}/first-boot.service {UNIT_FILE} && systemctl daemon-reload"
+FIRST_BOOT_UNIT = f"""[Unit]
+Description=Edge agent: install and enrol
+Wants=network-online.target
+After=network-online.target
+[Service]
+Type=oneshot
+ExecStart=/bin/sh {BOOT}/{FOLDER}/first-boot.sh
+[Install]
+WantedBy=multi-user.target
+"""
 Line = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 
 
@@ -88,6 +102,7 @@ def card(bench: Bench, device: Device, agent_toml: str, claim: str, wifi_passwor
         f"{FOLDER}/agent.toml": agent_toml,
         f"{FOLDER}/claim": claim + "\n",
         f"{FOLDER}/first-boot.sh": first_boot(bench, device),
+        f"{FOLDER}/first-boot.service": FIRST_BOOT_UNIT,
         "user-data": "#cloud-config\n" + _yaml(user_data(bench, device)),
         "meta-data": _yaml({"instance-id": f"edge-agent-{device.id.lower()}", "local-hostname": hostname(device)}),
         "firstrun.sh": first_run(bench, device),
@@ -121,7 +136,8 @@ def user_data(bench: Bench, device: Device) -> dict[str, Any]:
         "ssh_deletekeys": True,  # keys that came with an image are everybody's
         "users": [user] if bench.ssh_keys else [],
         "package_update": False,
-        "runcmd": [["sh", f"{BOOT}/{FOLDER}/first-boot.sh"]],
+        # At every boot, unlike runcmd: what a power cut left unfinished goes on.
+        "bootcmd": [["sh", "-c", f"test -e {DONE} || {{ {SET_UP} && systemctl start --no-block {UNIT}; }}"]],
     }
 
 
@@ -161,7 +177,7 @@ here={BOOT}/{FOLDER}
 log=/var/log/edge-agent-first-boot.log
 exec >>"$log" 2>&1
 echo "first boot of {device.id}: $(date -u +%FT%TZ)"
-[ -e /var/lib/edge-agent/.first-boot-done ] && exit 0
+[ -e {DONE} ] && exit 0
 install -d -m 0755 /etc/edge-agent
 [ -e /etc/edge-agent/agent.toml ] || install -m 0644 "$here/agent.toml" /etc/edge-agent/agent.toml
 if [ ! -x /opt/edge-agent/bootstrap/bin/edge-agent ]; then
@@ -171,7 +187,7 @@ fi
 agent=/opt/edge-agent/bootstrap/bin/edge-agent
 "$agent" install --no-start || exit 1
 tries=0
-until "$agent" enrol --claim "$(cat "$here/claim")"; do
+"$agent" enrol --status >/dev/null 2>&1 || until "$agent" enrol --claim "$(cat "$here/claim")"; do
     code=$?
     [ $code -le 2 ] && exit $code    # refused or mistyped: trying again does not help, a new claim does
     tries=$((tries + 1))
@@ -180,9 +196,10 @@ until "$agent" enrol --claim "$(cat "$here/claim")"; do
 done
 rm -f "$here/claim"
 systemctl enable --now edge-agent.service || exit 1
-touch /var/lib/edge-agent/.first-boot-done
+touch {DONE}
 "$agent" doctor --json >"$here/doctor.json" || true
-systemctl disable edge-agent-first-boot.service 2>/dev/null || true
+systemctl disable {UNIT} 2>/dev/null || true
+rm -rf {UNIT_FILE} /opt/edge-agent/bootstrap    # what runs from now on is /opt/edge-agent/current
 """
 
 
@@ -212,18 +229,8 @@ if [ -e {BOOT}/{FOLDER}/wifi.nmconnection ]; then
     rfkill unblock wifi || true
     raspi-config nonint do_wifi_country {bench.country} || true
 fi
-cat >/etc/systemd/system/edge-agent-first-boot.service <<'UNIT'
-[Unit]
-Description=Edge agent: install and enrol
-Wants=network-online.target
-After=network-online.target
-[Service]
-Type=oneshot
-ExecStart=/bin/sh {BOOT}/{FOLDER}/first-boot.sh
-[Install]
-WantedBy=multi-user.target
-UNIT
-systemctl enable edge-agent-first-boot.service
+{SET_UP}
+systemctl enable {UNIT}
 sed -i 's| systemd\\.run[^ ]*||g; s| systemd\\.unit=kernel-command-line\\.target||g' {BOOT}/cmdline.txt
 rm -f {BOOT}/firstrun.sh
 exit 0

@@ -82,10 +82,56 @@ def test_the_card_holds_the_claim_and_cloud_init_the_script(site: Path, tmp_path
     user = json.loads(text.split("\n", 1)[1])
     assert user["hostname"] == "ea-7" and user["ssh_pwauth"] is False
     assert user["users"][0]["ssh_authorized_keys"] == ["ssh-ed25519 AAAA technician"]
+    (at_every_boot,) = user["bootcmd"]
+    assert at_every_boot[-1].startswith("test -e /var/lib/edge-agent/.first-boot-done ||") and "runcmd" not in user
+    subprocess.run(["sh", "-n", *at_every_boot[1:]], check=True)
+    unit = (boot / "edge-agent" / "first-boot.service").read_text()
+    assert "ExecStart=/bin/sh /boot/firmware/edge-agent/first-boot.sh\n" in unit
     wifi = json.loads((boot / "network-config").read_text())["network"]["wifis"]["wlan0"]["access-points"]
     assert wifi == {"site": {"password": 'geheim "x"'}}
     assert 'rm -f "$here/claim"' in (boot / "edge-agent" / "first-boot.sh").read_text(), "it leaves the card"
     assert {path.stat().st_mode & 0o077 for path in boot.rglob("*") if path.is_file()} == {0}
+
+
+def test_a_first_boot_that_was_cut_off_is_finished_by_the_next_and_leaves_only_the_agent(
+    site: Path, tmp_path: Path, capsys: Any
+) -> None:
+    new(capsys, "EA-7", "--site", site, "--out", tmp_path)
+    root, boot, programs = tmp_path / "root", tmp_path / "EA-7" / "boot", tmp_path / "programs"
+    for folder in ("boot/firmware", "opt/edge-agent", "etc/systemd/system", "var/lib/edge-agent", "var/log"):
+        (root / folder).mkdir(parents=True)
+    shutil.copytree(boot / "edge-agent", root / "boot/firmware/edge-agent")
+    programs.mkdir()
+    agent = """#!/bin/sh
+echo "$1 $2" >>ROOT/calls
+case "$1 $2" in "enrol --status") test -e ROOT/enrolled ;; "enrol --claim") touch ROOT/enrolled; esac
+"""
+    venv = 'mkdir -p "$4/bin" && cp ROOT/agent "$4/bin/edge-agent" && ln -sf /bin/true "$4/bin/pip"\n'
+    for file, text in {
+        root / "agent": agent,
+        programs / "python3": f"#!/bin/sh\n{venv}",
+        programs / "systemctl": '#!/bin/sh\necho "systemctl $1" >>ROOT/calls\n[ $1 != enable ] || [ -e ROOT/power ]\n',
+    }.items():
+        file.write_text(text.replace("ROOT", str(root)))
+        file.chmod(0o755)
+    script = (root / "boot/firmware/edge-agent/first-boot.sh").read_text()
+    for folder in ("/boot/firmware", "/opt/", "/etc/", "/var/"):
+        script = script.replace(folder, f"{root}{folder}")
+
+    def run() -> int:
+        env = {"PATH": f"{programs}:/usr/bin:/bin"}
+        return subprocess.run(["sh", "-c", script], check=False, timeout=60, env=env).returncode
+
+    assert run() == 1, "it was cut off where it starts the agent"
+    (root / "power").touch()
+    assert (run(), run()) == (0, 0)
+    calls = (root / "calls").read_text().splitlines()
+    assert calls == [
+        *("install --no-start", "enrol --status", "enrol --claim", "systemctl enable"),
+        *("install --no-start", "enrol --status", "systemctl enable", "doctor --json", "systemctl disable"),
+    ]
+    assert not (root / "opt/edge-agent/bootstrap").exists()
+    assert not (root / "boot/firmware/edge-agent/claim").exists()
 
 
 def test_a_device_that_is_there_keeps_its_claim_for_its_label_may_be_printed(
