@@ -130,6 +130,15 @@ async def test_a_parked_car_leaves_one_signed_set_with_all_that_shows_it(parked:
     assert not list((tmp_path / "sets").glob(".*.draft"))
 
 
+def test_a_device_without_sets_is_whole_and_no_directory_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evidence", "verify", "--data-dir", str(tmp_path)]) == 0
+    assert "whole: 0 sets of evidence" in capsys.readouterr().out
+    assert main(["evidence", "verify", "nobody", "--data-dir", str(tmp_path)]) == 69
+    assert main(["evidence", "verify", "--data-dir", str(tmp_path / "no")]) == 69
+
+
 @pytest.mark.parametrize("victim", ["photo1.jpg", "exit.jpg", ".mp4"])
 async def test_verify_finds_any_file_that_was_changed_or_taken_away(
     parked: World, tmp_path: Path, victim: str, capsys: pytest.CaptureFixture[str]

@@ -118,9 +118,16 @@ def _verify(args: argparse.Namespace) -> int:
         from edge_agent import keys, manifest
 
         folder = data_dir / "sets"
-        files = [folder / f"{path.name}{manifest.SUFFIX}" for path in given] or [folder]
-        if unknown := [file for file in files if not file.exists()]:
-            raise DriverError(f"{unknown[0]}: there is no such set of evidence")
+        files = [folder / f"{path.name}{manifest.SUFFIX}" for path in given]
+        if unknown := [str(path) for path, file in zip(given, files, strict=True) if not file.exists()]:
+            raise DriverError(
+                f"{unknown[0]}: is neither a file nor an incident of which {folder} has a set of evidence"
+            )
+        if not data_dir.is_dir():
+            raise DriverError(f"{data_dir}: there is no such directory; has the agent ever run?")
+        if not given and not folder.is_dir() and not (data_dir / "device.key").exists():
+            return _check(args, [], args.public_key, [], data_dir)
+        files = files or [folder]
         public = args.public_key or keys.public_text(keys.load(data_dir / "device.key"))
         return _check(args, files, public, [data_dir / "clips", *args.files], None if given else data_dir)
 

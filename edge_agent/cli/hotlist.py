@@ -32,16 +32,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " `expires` is RFC 3339 with its offset. Every entry is checked first: with a fault nothing changes.",
     )
     take.add_argument("file", type=Path, metavar="FILE", help="a .csv or .json file in UTF-8")
-    take.add_argument("--list", default="main", metavar="NAME", help="which list (default: main)")
+    take.add_argument("--list", default="main", type=_name, metavar="NAME", help="which list (default: main)")
     take.add_argument("--amend", action="store_true", help="add entries or change them, instead of replacing the list")
     take.add_argument("--version", type=int, metavar="N", help="of the list; higher than now (default: one higher)")
     show = verbs.add_parser("list", help="the lists and their entries, without plates: those are kept as keyed hashes")
     show.add_argument("--list", metavar="NAME", help="only this one")
     end = verbs.add_parser("expire", help="delete what has expired, or end entries now")
-    end.add_argument("plate", nargs="*", metavar="PLATE", help="end these now (default: only what has expired)")
+    end.add_argument(
+        "plate", nargs="*", type=_plate, metavar="PLATE", help="end these now (default: only what has expired)"
+    )
     end.add_argument("--list", metavar="NAME", help="only in this list")
     check = verbs.add_parser("check", help="would this plate be a hit? exit 0 if so, else 1; it is audited")
-    check.add_argument("plate", metavar="PLATE")
+    check.add_argument("plate", type=_plate, metavar="PLATE")
     check.add_argument(
         "--quality", choices=("exact", "probable", "possible"), default="probable", help="the weakest match that counts"
     )
@@ -67,6 +69,7 @@ def main(args: argparse.Namespace) -> int:
         with left_to_owner_of(data_dir):
             lists = HotLists(data_dir, audit=Audit(data_dir))
             lists.refresh()
+            _known(lists, args)
             return verbs[args.verb](lists, args)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
@@ -76,11 +79,35 @@ def main(args: argparse.Namespace) -> int:
         return EX_UNAVAILABLE
 
 
+def _name(text: str) -> str:
+    try:
+        return msgspec.convert(text, config.Id)
+    except msgspec.ValidationError:
+        raise argparse.ArgumentTypeError(f"up to 64 of A-Z, a-z, 0-9, _ and - are wanted, got {text!r}") from None
+
+
+def _plate(text: str) -> str:
+    from edge_agent.incidents.hotlist import plate_fault
+
+    if why := plate_fault(text):
+        raise argparse.ArgumentTypeError(why)
+    return text
+
+
 def _by() -> str:
     try:
         return f"local:{getpass.getuser()}"
     except (KeyError, OSError):  # a user that the system does not know
         return "local"
+
+
+def _known(lists: HotLists, args: argparse.Namespace) -> None:
+    """Raises DriverError where a list is named that is not there; only `import` makes one."""
+    named = args.list if isinstance(args.list, list) else [args.list]
+    unknown = [name for name in named if name is not None and name not in lists.lists]
+    if unknown and args.verb != "import":
+        there = ", ".join(sorted(lists.lists)) or "none"
+        raise DriverError(f"no hot list is called {unknown[0]!r} (there is: {there})")
 
 
 def _import(lists: HotLists, args: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--types", action="append", default=[], type=Path, metavar="FILE", help="your own kinds of plates (TOML)"
     )
     parser.add_argument("--reader", choices=("built-in", "rapidocr"), help="(default: rapidocr)")
-    parser.add_argument("--min-confidence", type=float, default=0.5, metavar="X", help="0..1 (default: 0.5)")
+    parser.add_argument("--min-confidence", type=_unit, default=0.5, metavar="X", help="0..1 (default: 0.5)")
     parser.add_argument("--threads", type=int, default=2, choices=range(1, 65), metavar="N", help="(default: 2)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")
 
@@ -36,14 +36,19 @@ def main(args: argparse.Namespace) -> int:
     from edge_agent import plate_types
     from edge_agent.vision.plates import open_plate_reader
 
-    countries, types = tuple(args.country.upper().split(",")), tuple(args.types)
+    countries, types = tuple(part.strip() for part in args.country.upper().split(",")), tuple(args.types)
     try:
         known = sorted({one.country for one in plate_types.known_types(types)})
     except ValueError as error:
         print("\n".join(f"edge-agent plates: {fault}" for fault in str(error).splitlines()), file=sys.stderr)
         return EX_USAGE
     if unknown := set(countries) - set(known):
-        print(f"edge-agent plates: no plates of {', '.join(unknown)} (there is: {', '.join(known)})", file=sys.stderr)
+        names = ", ".join(sorted(name or "''" for name in unknown))
+        print(
+            f"edge-agent plates: no plates of {names} are known (there is: {', '.join(known)}); "
+            "describe them in a file, and give it with --types",
+            file=sys.stderr,
+        )
         return EX_USAGE
     try:
         reader = open_plate_reader(args.reader or "rapidocr", args.threads, countries, types)
@@ -69,6 +74,13 @@ def main(args: argparse.Namespace) -> int:
             print(f"{file}: {what or 'no plate'}", flush=True)
     _progress("")
     return int(failed)
+
+
+def _unit(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
 
 
 def _read(reader: Any, file: Path, crop: bool, least: float) -> list[Plate]:

@@ -217,6 +217,8 @@ def _view_faults(view: View, *, vehicle: bool) -> list[str]:
     files = [("lens", view.lens), ("file", getattr(view, "file", None))]
     files += [("terrain", file) for file in getattr(view, "terrain", ())]
     faults += [f".{key}: no such file: {file}" for key, file in files if file is not None and not file.is_file()]
+    if isinstance(view, DroneView) and view.servo and not view.gimbal:
+        faults.append(".servo: true says what kind of `gimbal` there is: set that too")
     if isinstance(view, DroneView) and not vehicle:
         faults.append('.type: "drone" wants the [vehicle] that carries the camera')
     if isinstance(view, PointsView):

@@ -36,13 +36,15 @@ class Optics(Section, frozen=True, kw_only=True):
 class DroneView(Optics, frozen=True, kw_only=True, tag_field="type", tag="drone"):
     """A camera on the vehicle; pitch -90 looks straight down, 0 ahead. All errors are one standard deviation.
 
-    With `gimbal` the autopilot tells how the camera is held, and the angles are those of the camera on the gimbal.
+    With `gimbal` the autopilot tells how the camera is held, and the angles are those of the camera on the gimbal; of
+    one that the autopilot moves by `servo` (MNT1_TYPE 1) it tells how the servos stand, from the body.
     """
 
     roll_deg: Angle = 0.0
     pitch_deg: Angle = -90.0
     yaw_deg: Angle = 0.0
     gimbal: bool = False
+    servo: bool = False
     late_s: Annotated[float, Meta(ge=-1, le=5)] = 0.0  # how much later than the picture its time is stamped
     terrain: tuple[Path, ...] = ()  # SRTM .hgt or ArduPilot .DAT; else the ground is level with home
     place_m: Sigma = 2.0

@@ -16,8 +16,6 @@ STREAMS: dict[int, float] = {
     mavlink.MAVLINK_MSG_ID_GIMBAL_DEVICE_ATTITUDE_STATUS: 0.1,
 }
 _EARTH = mavlink.GIMBAL_DEVICE_FLAGS_YAW_IN_EARTH_FRAME
-_VEHICLE = mavlink.GIMBAL_DEVICE_FLAGS_YAW_IN_VEHICLE_FRAME
-_LOCK = mavlink.GIMBAL_DEVICE_FLAGS_YAW_LOCK
 
 
 def posed(message: Message, heard_s: float) -> Posed | None:
@@ -51,10 +49,12 @@ def posed(message: Message, heard_s: float) -> Posed | None:
 
 
 def _gimbal(message: Message, heard_s: float, boot_s: float) -> GimbalAttitude | None:
-    """Flags name the frame of the yaw; firmware that sets neither says it by the lock (gimbal protocol v2)."""
+    """The yaw is from the heading unless a flag says otherwise: so ArduPilot has it, also while its yaw is locked.
+
+    (AP_Mount_Backend.cpp, get_gimbal_device_flags; those before 4.5 do not name the frame. Seen on 4.6.)
+    """
     size = math.hypot(*message.q)
     if not 0.5 < size < 2.0:  # also where it is not a number: the gimbal does not know
         return None
     w, x, y, z = (value / size for value in message.q)
-    earth = bool(message.flags & _EARTH) or (not message.flags & _VEHICLE and bool(message.flags & _LOCK))
-    return GimbalAttitude(heard_s=heard_s, boot_s=boot_s, q=(w, x, y, z), earth=earth)
+    return GimbalAttitude(heard_s=heard_s, boot_s=boot_s, q=(w, x, y, z), earth=bool(message.flags & _EARTH))

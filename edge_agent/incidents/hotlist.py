@@ -70,10 +70,15 @@ def seal(key: bytes, plate: str) -> str:
     return hmac.new(key, plain(plate).encode(), hashlib.sha256).hexdigest()
 
 
+def plate_fault(text: str) -> str | None:
+    """Why a text can be no plate, if so."""
+    return None if 2 <= len(plain(text)) <= 16 else f"{text!r} is not of 2 to 16 characters"
+
+
 def fault(entry: Listed) -> str | None:
     """What is wrong with an entry, if anything."""
-    if not 2 <= len(plain(entry.plate)) <= 16:
-        return f"plate: {entry.plate!r} is not of 2 to 16 characters"
+    if why := plate_fault(entry.plate):
+        return f"plate: {why}"
     for name in ("authority", "reason"):
         if not getattr(entry, name).strip():
             return f"{name}: required: no plate is looked out for without it"

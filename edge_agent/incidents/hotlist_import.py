@@ -29,11 +29,13 @@ def read(data: bytes, *, json_file: bool) -> tuple[tuple[Listed, ...], list[str]
     rows, faults = _json_rows(text) if json_file else _csv_rows(text)
     entries: list[Listed] = []
     for where, row in rows:
+        entry, why = None, _missing(row)
         try:
-            entry = msgspec.convert(row, Listed)
-            why = fault(entry)
+            if why is None:
+                entry = msgspec.convert(row, Listed)
+                why = fault(entry)
         except msgspec.ValidationError as error:
-            entry, why = None, str(error)
+            why = str(error)
         if entry is not None and why is None:
             entries.append(entry)
         else:
@@ -41,6 +43,12 @@ def read(data: bytes, *, json_file: bool) -> tuple[tuple[Listed, ...], list[str]
     if len(faults) > MAX_FAULTS:
         faults = [*faults[:MAX_FAULTS], f"and {len(faults) - MAX_FAULTS} more"]
     return tuple(entries), faults
+
+
+def _missing(row: dict[str, Any]) -> str | None:
+    """What an entry lacks without which nobody answers for it, in words rather than in those of a schema."""
+    empty = [name for name in COLUMNS if row.get(name) in (None, "")]
+    return f"{empty[0]}: required: no plate is looked out for without it" if empty else None
 
 
 def _csv_rows(text: str) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:

@@ -138,10 +138,12 @@ class _Eye:
         """The camera of a vehicle in this pose."""
         attitude, position, mount = pose.attitude, pose.position, mounted(view.roll_deg, view.pitch_deg, view.yaw_deg)
         body = rotation(attitude.roll, attitude.pitch, attitude.yaw)
-        turn = body @ mount
+        base, level = body, False
         if pose.gimbal is not None:
-            held = _turn(pose.gimbal.q)
-            turn = (held if pose.gimbal.earth else rotation(0.0, 0.0, attitude.yaw) @ held) @ mount
+            mount = _turn(pose.gimbal.q) @ mount
+            if not view.servo:  # it keeps the horizon, whatever the body does
+                base, level = np.eye(3) if pose.gimbal.earth else rotation(0.0, 0.0, attitude.yaw), True
+        turn = base @ mount
         p, q, r = body @ np.array(attitude.rates)
         return PosedSight(
             self._lens_for(aspect),
@@ -157,7 +159,7 @@ class _Eye:
                 time_s=view.time_s,
             ),
             velocity=(position.north_mps, position.east_mps, -position.up_mps),
-            rates=(0.0, 0.0, float(r)) if pose.gimbal is not None else (float(p), float(q), float(r)),
+            rates=(0.0, 0.0, float(r)) if level else (float(p), float(q), float(r)),
             ground=self._ground,
             home_msl_m=self._home_msl_m,
         )

@@ -41,7 +41,7 @@ def test_attitude_and_position_in_our_units() -> None:
     [
         (mavlink.GIMBAL_DEVICE_FLAGS_YAW_IN_EARTH_FRAME, True),
         (mavlink.GIMBAL_DEVICE_FLAGS_YAW_IN_VEHICLE_FRAME | mavlink.GIMBAL_DEVICE_FLAGS_YAW_LOCK, False),
-        (mavlink.GIMBAL_DEVICE_FLAGS_YAW_LOCK, True),
+        (mavlink.GIMBAL_DEVICE_FLAGS_YAW_LOCK, False),  # ArduPilot before 4.5
         (0, False),
     ],
 )

@@ -201,7 +201,9 @@ CSV = f"plate,authority,reason,expires\n浙A8B256,police,stolen,{LATER}\n京A123
     [
         ("plate,authority\nx,y\n", "line 1: the columns must be"),
         (CSV + "京B1,police\n", "line 4: has 2 fields"),
-        (CSV + f"京B1,,stolen,{LATER}\n", "line 4: "),
+        (CSV + f"京B1,,stolen,{LATER}\n", "line 4: authority: required"),
+        (f'[{{"plate": "京B1", "reason": "x", "expires": "{LATER}"}}]', "entry 1: authority: required"),
+        ('[{"plate": "京B1", "authority": "a", "reason": "x"}]', "entry 1: expires: required"),
         (CSV + "京B1,police,stolen,soon\n", "line 4: "),
         (CSV + '"京B1,police', "is not CSV"),
         ("", "line 1: "),
@@ -249,3 +251,8 @@ def test_the_command_line_imports_checks_lists_and_ends(tmp_path: Path, capsys: 
     assert run("expire", "浙A8B256")[1] == [{"expired": 1, "dry_run": False}]
     assert run("check", "浙A8B256")[0] == 1
     assert main(["audit", "verify", *where]) == 0
+    assert main(["hotlist", "check", "京A12345", "--list", "nope", *where]) == 69
+    assert "no hot list is called 'nope' (there is: stolen)" in capsys.readouterr().err
+    for args in (["check", ""], ["import", str(file), "--list", "../x"]):
+        with pytest.raises(SystemExit):
+            main(["hotlist", *args, *where])

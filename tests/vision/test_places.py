@@ -113,6 +113,18 @@ def test_a_gimbal_holds_the_camera_whatever_the_body_does() -> None:
         assert math.remainder(bearing - yaw, math.tau) == pytest.approx(0.0, abs=0.01)
 
 
+def test_a_servo_gimbal_is_told_from_the_body() -> None:
+    """The body rolled 0.3 rad to the right, the gimbal as far back, and then straight down."""
+    roll, half = 0.3, math.sqrt(0.5)
+    back, aside = math.cos(roll / 2), math.sin(-roll / 2)
+    q = (back * half, aside * half, -back * half, -aside * half)  # the quaternion of the roll back times that of down
+    held = GimbalAttitude(heard_s=1005.0, boot_s=5.0, q=q, earth=False)
+    view = config.DroneView(hfov_deg=60.0, gimbal=True, servo=True, pitch_deg=0.0)
+    car = over(view, yaw=0.7, roll=roll, gimbal=held).locate(tracks(1005.0, (700, 300, 900, 450))).tracks[0]
+    assert car.place is not None
+    assert geo.distance_m(car.place.lat, car.place.lon, LAT, LON) < 0.05
+
+
 def test_tiles_follow_a_zone_on_the_map_while_the_drone_moves() -> None:
     corners = tuple(geo.from_local(n, e, LAT, LON) for n, e in ((4, -2), (8, -2), (8, 2), (4, 2)))
     zone = config.Zone(name="z", camera="c", map=corners)
