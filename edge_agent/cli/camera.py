@@ -7,6 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from edge_agent import config
 from edge_agent.cli.check import print_json
@@ -72,9 +73,14 @@ def _section(args: argparse.Namespace) -> config.Camera:
             return cameras[text]
         there = ", ".join(cameras) or "none"
         raise config.ConfigError(args.config, [f"no camera is called {text!r} (there is: {there})"])
+    kinds = "rtsp://HOST/…, /dev/video0, picamera, simulated, a video file, a directory of pictures"
+    if not text or ("://" in text and urlsplit(text).scheme not in ("rtsp", "rtsps")):
+        raise DriverError(f"{text.partition('://')[0]!r} is no camera; one is: {kinds}")
     if text.startswith(("rtsp://", "rtsps://")):
         if "@" in text.split("/")[2]:
             raise DriverError("everybody sees a password on the command line: put it in a file, --credentials FILE")
+        if not urlsplit(text).hostname:
+            raise DriverError(f"{text}: names no host")
         credentials = str(args.credentials) if args.credentials else None
         return config.RtspCamera(name="test", url=text, detector="-", credentials=credentials)
     if text.startswith("/dev/"):

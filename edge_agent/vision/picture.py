@@ -47,7 +47,7 @@ def read_picture(file: Path) -> npt.NDArray[np.uint8]:
     except cv2.error as error:
         raise DriverError(f"{file}: cannot be decoded: {error.err}") from None
     if pixels is None:
-        raise DriverError(f"{file}: is no picture that can be decoded: it is damaged")
+        raise DriverError(f"{file}: is no picture that can be decoded: it is damaged, or of a rare kind")
     return np.asarray(pixels, dtype=np.uint8)
 
 

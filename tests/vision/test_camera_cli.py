@@ -72,6 +72,8 @@ def test_what_a_mask_hides_is_not_in_the_picture_of_a_test(tmp_path: Path) -> No
         ("/dev/null9", "No such file"),
         ("picamera", "apt install python3-picamera2"),
         ("rtsp://li:geheim@h/live", "put it in a file"),
+        ("rtsp:///live", "names no host"),
+        ("http://li:geheim@h/live", "'http' is no camera; one is: rtsp://HOST"),
     ],
 )
 def test_what_is_no_camera_is_said(camera: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:

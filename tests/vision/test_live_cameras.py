@@ -152,6 +152,24 @@ async def test_an_address_where_nobody_listens_is_named_without_its_password(tmp
     assert "must hold USER:PASSWORD" in (await look(open_camera(section, SystemClock())))[1]
 
 
+@pytest.mark.parametrize(
+    ("answer", "patience_s", "why"),
+    [(b"", 0.5, "no answer within 0.5 s"), (b"HTTP/1.1 \xff\xfe" * 500, 60.0, "is no stream that can be read")],
+)
+async def test_who_keeps_silent_or_talks_nonsense_is_told_apart(answer: bytes, patience_s: float, why: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        if not answer:
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        section = config.RtspCamera(name="c", url=f"rtsp://127.0.0.1:{port}/x", detector="d", connect_s=patience_s)
+        assert why in (await look(open_camera(section, SystemClock())))[1]
+
+
 async def test_a_device_that_is_none_is_named(tmp_path: Path) -> None:
     for device, why in ((tmp_path / "video9", "No such file"), (tmp_path, "is no camera device")):
         section = config.V4l2Camera(name="c", device=device, detector="d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Generator
 from functools import partial
@@ -33,6 +34,7 @@ def open_rtsp(section: config.RtspCamera, clock: Clock) -> LiveCamera:
 
 def read_stream(section: config.RtspCamera, drops: Counter[str]) -> Generator[Shot, None, None]:
     """Every picture of a stream, blocking; what does not decode is counted in `drops["broken"]`."""
+    began_s, opened = time.monotonic(), False
     options = {"rtsp_transport": section.transport, "fflags": "nobuffer", "max_delay": "500000"}
     try:
         address = config.with_login(section.url, section.credentials)
@@ -46,7 +48,9 @@ def read_stream(section: config.RtspCamera, drops: Counter[str]) -> Generator[Sh
             stream.thread_type = "SLICE"  # threads by frame would hold pictures back
             yield from _pictures(section, stream_in, stream, drops)
     except av.FFmpegError as error:  # its own text may hold the address with the password
-        raise DriverError(f"{section.url}: {_reason(error)}") from None
+        silent = not opened and time.monotonic() - began_s >= section.connect_s
+        why = f"no answer within {section.connect_s:g} s" if silent else _reason(error)
+        raise DriverError(f"{section.url}: {why}") from None
 
 
 def _pictures(
@@ -84,6 +88,8 @@ def _reason(error: av.FFmpegError) -> str:
         return "it wants other credentials (401): give `credentials`, a file with USER:PASSWORD"
     if isinstance(error, av.error.HTTPNotFoundError):
         return "there is no such stream (404)"
+    if isinstance(error, av.InvalidDataError):
+        return "what it answers is no stream that can be read"
     with contextlib.suppress(AttributeError):
         if isinstance(error, av.error.ExitError):
             return "no answer in time"
