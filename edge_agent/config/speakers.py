@@ -92,10 +92,10 @@ class HikvisionSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type",
 
 
 class DahuaSpeaker(HttpSpeaker, frozen=True, kw_only=True, tag_field="type", tag="dahua"):
-    """Dahua, Amcrest, Lorex: `audio.cgi`."""
+    """Dahua, Amcrest, Lorex: `audio.cgi`, G.711 in one part, or AAC in many."""
 
     channel: Annotated[int, Meta(ge=1, le=64)] = 1
-    codec: Literal["pcma", "pcmu"] = "pcma"
+    codec: Literal["pcma", "pcmu", "aac"] = "pcma"
 
 
 class SipSpeaker(AnySpeaker, frozen=True, kw_only=True, tag_field="type", tag="sip"):

@@ -15,13 +15,10 @@ from edge_agent import config
 from edge_agent.messages import Proof
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.speakers.axisevents import ClipEvents, perform_test, test_report
-from edge_agent.speakers.g711 import encode
-from edge_agent.speakers.http import Device, Exchange
-from edge_agent.speakers.paced import Line
+from edge_agent.speakers.http import ENDLESS, Device, Exchange, HttpLine
 from edge_agent.speakers.sound import Pcm
 from edge_agent.speakers.stored import Playing, Stored, form
 
-ENDLESS = 9_999_999  # for a live voice, whose length nobody knows: what older clients of the API send
 TEST_S = 30.0
 LOOK_AT_TEST_S = 0.5
 ANSWER_S = 2.0  # the device has 120 ms of sound in its buffer when the last of it was sent
@@ -120,28 +117,29 @@ class AxisSpeaker(Stored):
             await playing.close()
 
 
-class AxisLine(Line):
+class AxisLine(HttpLine):
     """One transmission."""
 
     def __init__(self, exchange: Exchange, samples: int | None) -> None:
-        self._exchange, self._missing = exchange, samples
+        super().__init__(exchange, "pcmu")
+        self._missing = samples
 
     async def send(self, step: Pcm) -> None:
-        await self._exchange.send(encode(step, "pcmu"))
+        await super().send(step)
         if self._missing is not None:
             self._missing -= len(step)
 
-    async def close(self, _finished: bool, /) -> Proof:
+    async def close(self, finished: bool, /) -> Proof:
         """All of it sent: the device's answer decides."""
+        if self._missing != 0:
+            return await super().close(finished)
         try:
-            if self._missing != 0:
-                return "accepted"
             await asyncio.wait([self._exchange.answer], timeout=ANSWER_S)
             answer = self._exchange.answer.result() if self._exchange.answer.done() else None
-            if answer is not None and answer.status >= 300:
-                raise self._exchange.device.refused(answer)
             if answer is None:
                 raise self._exchange.device.refused("it had all of the sound, and does not say that it played it")
+            if answer.status >= 300:
+                raise self._exchange.device.refused(answer)
             return "delivered"
         finally:
             await self._exchange.close()

@@ -1,4 +1,4 @@
-"""What RTP carries: 20 ms of sound as the bytes of one packet, for each codec (RFC 3551; Opus, RFC 7587)."""
+"""What RTP carries: 20 ms of sound as the bytes of one packet, for each codec (RFC 3551; Opus, RFC 7587); and AAC."""
 
 from __future__ import annotations
 
@@ -66,6 +66,46 @@ class Libav:
         frame.sample_rate, frame.pts = self.rate_hz, self._at
         self._at += 320
         return b"".join(bytes(packet) for packet in self._context.encode(frame))
+
+
+class Adts:
+    """AAC-LC at 8 kHz, each frame of 1024 samples (128 ms) behind a header of its own (ISO/IEC 13818-7, 6.2)."""
+
+    RATE_HZ, FRAME = 8000, 1024
+    _RATE_INDEX, _LC, _MONO = 11, 1, 1
+
+    def __init__(self) -> None:
+        import av
+
+        self._context: Any = av.CodecContext.create("aac", "w")
+        self._context.sample_rate, self._context.layout, self._context.format = self.RATE_HZ, "mono", "fltp"
+        self._context.bit_rate = 32_000
+        self._frame = av.AudioFrame
+        self._waiting: Pcm = np.zeros(0, np.int16)
+        self._at = 0
+
+    def encode(self, step: Pcm) -> list[bytes]:
+        """The frames that have become whole."""
+        waiting = np.concatenate([self._waiting, step])
+        whole = len(waiting) // self.FRAME * self.FRAME
+        self._waiting = waiting[whole:]
+        return [found for frame in waiting[:whole].reshape(-1, self.FRAME) for found in self._encoded(frame)]
+
+    def rest(self) -> list[bytes]:
+        """What the encoder still holds, filled up with silence."""
+        silence = np.zeros(-len(self._waiting) % self.FRAME, np.int16)
+        return [*self.encode(silence), *(self._headed(bytes(packet)) for packet in self._context.encode(None))]
+
+    def _encoded(self, samples: Pcm) -> list[bytes]:
+        frame = self._frame.from_ndarray((samples / 32768).astype(np.float32)[None, :], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = self.RATE_HZ, self._at
+        self._at += len(samples)
+        return [self._headed(bytes(packet)) for packet in self._context.encode(frame)]
+
+    def _headed(self, data: bytes) -> bytes:
+        size = len(data) + 7
+        head = 0xFFF1 << 40 | self._LC << 38 | self._RATE_INDEX << 34 | self._MONO << 30 | size << 13 | 0x7FF << 2
+        return head.to_bytes(7, "big") + data
 
 
 def rate_hz(codec: RtpCodec) -> int:

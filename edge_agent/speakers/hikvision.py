@@ -16,10 +16,8 @@ from typing import Any
 from edge_agent import config
 from edge_agent.messages import Proof
 from edge_agent.runtime import Clock, DriverError
-from edge_agent.speakers.g711 import Codec, encode
-from edge_agent.speakers.http import Answer, Device, Exchange
-from edge_agent.speakers.paced import Line
-from edge_agent.speakers.sound import Pcm
+from edge_agent.speakers.g711 import Codec
+from edge_agent.speakers.http import Answer, Device, Exchange, HttpLine
 from edge_agent.speakers.stored import Playing, Stored, form
 
 CLIPS = "/ISAPI/AccessControl/EventCardLinkageCfg/CustomAudio"
@@ -56,15 +54,12 @@ class HikvisionSpeaker(Stored):
         try:
             exchange = await self._device.begin("PUT", f"{channel}/audioData{query}", headers)
         except BaseException:
-            await self._hang_up(channel)
+            await self.hang_up(channel)
             raise
         return HikvisionLine(self, exchange, codec, channel)
 
     async def hang_up(self, channel: str) -> None:
         """Close the session, so that the next one finds it free."""
-        await self._hang_up(channel)
-
-    async def _hang_up(self, channel: str) -> None:
         with suppress(DriverError):
             await self._device.request("PUT", f"{channel}/close")
 
@@ -125,19 +120,17 @@ class HikvisionSpeaker(Stored):
         return _CODECS[kind]
 
 
-class HikvisionLine(Line):
-    """Blocks of 160 bytes every 20 ms."""
+class HikvisionLine(HttpLine):
+    """Blocks of 160 bytes every 20 ms, in a session that must be closed."""
 
     def __init__(self, speaker: HikvisionSpeaker, exchange: Exchange, codec: Codec, channel: str) -> None:
-        self._speaker, self._exchange, self._codec, self._channel = speaker, exchange, codec, channel
+        super().__init__(exchange, codec)
+        self._speaker, self._channel = speaker, channel
 
-    async def send(self, step: Pcm) -> None:
-        await self._exchange.send(encode(step, self._codec))
-
-    async def close(self, _finished: bool, /) -> Proof:
-        await self._exchange.close()
+    async def close(self, finished: bool, /) -> Proof:
+        proof = await super().close(finished)
         await self._speaker.hang_up(self._channel)
-        return "accepted"
+        return proof
 
 
 def _json(answer: Answer) -> dict[str, Any]:

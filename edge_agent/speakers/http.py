@@ -16,11 +16,16 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from edge_agent import config
+from edge_agent.messages import Proof
 from edge_agent.runtime import DriverError
 from edge_agent.speakers import reason, websocket
 from edge_agent.speakers.digest import Digest, challenge
+from edge_agent.speakers.g711 import Codec, encode
+from edge_agent.speakers.paced import Line
+from edge_agent.speakers.sound import Pcm
 
 TIMEOUT_S = 4.0  # to connect, and for an answer
+ENDLESS = 9_999_999  # the length of a body that nobody knows, as the makers' own examples have it
 BUFFER_BYTES = 4096  # half a second of G.711
 USER_TIMEOUT_MS = 3000  # RFC 5482: what is not acknowledged for so long ends the connection
 MAX_BODY = 2**20
@@ -77,6 +82,20 @@ class Exchange:
         self.answer.cancel()
         self.writer.close()
         await asyncio.wait([self.answer])
+
+
+class HttpLine(Line):
+    """A body of G.711 that goes on as it is played; that the device does not refuse it is all that is known."""
+
+    def __init__(self, exchange: Exchange, codec: Codec) -> None:
+        self._exchange, self._codec = exchange, codec
+
+    async def send(self, step: Pcm) -> None:
+        await self._exchange.send(encode(step, self._codec))
+
+    async def close(self, _finished: bool, /) -> Proof:
+        await self._exchange.close()
+        return "accepted"
 
 
 class Device:

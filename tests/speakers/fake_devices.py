@@ -415,15 +415,30 @@ class Dahua(Http):
     async def serve(self, method, path, headers, reader, writer) -> None:
         if (method, path) == ("GET", "/cgi-bin/devAudioOutput.cgi?action=getCollect"):
             return self.reply(writer, 200, b"result=1\n")
-        self.expect(
-            (method, path) == ("POST", "/cgi-bin/audio.cgi?action=postAudio&httptype=singlepart&channel=1"), path
-        )
-        self.expect(headers.get("content-type") == "Audio/G.711A", "content-type")
+        many = "httptype=multipart" in path
+        kind = "multipart" if many else "singlepart"
+        self.expect((method, path) == ("POST", f"/cgi-bin/audio.cgi?action=postAudio&httptype={kind}&channel=1"), path)
+        content_type = headers.get("content-type", "")
+        self.boundary = content_type.removeprefix("multipart/x-mixed-replace; boundary=") if many else ""
+        self.expect(self.boundary if many else content_type == "Audio/G.711A", f"content-type {content_type}")
         self.expect(headers.get("content-length") == "9999999", "content-length")
         if self.fault == "busy":
             return self.reply(writer, 503)
         await self.listen(reader)
         return None
+
+    def parts(self) -> list[bytes]:
+        """The bodies of a multipart message, each as long as its header says."""
+        found, rest = [], self.heard
+        while rest:
+            head, _, rest = rest.partition(b"\r\n\r\n")
+            size = re.fullmatch(rb"--(\w+)\r\nContent-Type: Audio/AAC\r\nContent-Length: (\d+)", head)
+            assert size, head
+            self.expect(size[1].decode() == self.boundary, "boundary")
+            found.append(rest[: int(size[2])])
+            self.expect(rest[int(size[2]) : int(size[2]) + 2] == b"\r\n", "the end of a part")
+            rest = rest[int(size[2]) + 2 :]
+        return found
 
 
 class RtpSink(asyncio.DatagramProtocol):

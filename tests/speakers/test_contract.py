@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import socket
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from msgspec import structs
@@ -430,6 +432,22 @@ async def test_the_wide_band_of_an_axis_speaker_has_twice_the_rate(meet: Callabl
     assert met.speaker.rate_hz == 16000
     assert (await met.speaker.play(clip(0.1, 16000), "A")).proof == "delivered"
     assert len(met.device.heard) == 1600
+
+
+async def test_a_dahua_that_wants_aac_gets_a_frame_in_each_part(meet: Callable[..., Any]) -> None:
+    met = await meet("dahua", codec="aac")
+    delivery = await met.speaker.play(clip(1.0), "A")
+    assert (delivery.finished, delivery.proof) == (True, "accepted")
+    await met.quiet()
+    parts = met.device.parts()
+    assert len(parts) == 9  # 7.8 frames of 128 ms, and one that the encoder holds back
+    for part in parts:  # ISO/IEC 13818-7, 6.2: syncword, MPEG-4, no CRC; LC, 8 kHz, mono; the length with its header
+        assert part[:3].hex() == "fff16c"
+        assert ((part[3] & 3) << 11 | part[4] << 3 | part[5] >> 5, part[3] & 0xC0) == (len(part), 0x40)
+    with av.open(io.BytesIO(b"".join(parts)), format="aac") as stream:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in stream.decode(audio=0)])
+    spectrum = np.abs(np.fft.rfft(heard[1024 : 1024 + 6400]))
+    assert spectrum.argmax() * 8000 / 6400 == pytest.approx(440, rel=0.01)
 
 
 def test_proof_is_a_ladder() -> None:
