@@ -62,6 +62,7 @@ class Pilot(Protocol):
 
     def fly(self, route_id: str, by: str, *, from_breakpoint: bool = ..., rehearse: bool = ...) -> str | Refusal: ...
     def dispatch(self, order: Dispatch, by: str, *, rehearse: bool = ...) -> str | Refusal: ...
+    def refuse(self, name: str, by: str, cause: str) -> object: ...
     def extend(self, hover_s: float) -> Refusal | None: ...
     def recall(self, by: str) -> Refusal | None: ...
     def land(self, by: str) -> Refusal | None: ...
@@ -208,9 +209,10 @@ class Desk:
         run = pilot.run_id
         match request:
             case Fly(route=route, from_breakpoint=from_breakpoint, dry_run=dry_run):
-                return _begun(pilot.fly(route, by, from_breakpoint=from_breakpoint, rehearse=dry_run))
+                answer = pilot.fly(route, by, from_breakpoint=from_breakpoint, rehearse=dry_run)
+                return _begun(pilot, route, by, answer)
             case Dispatch(dry_run=dry_run):
-                return _begun(pilot.dispatch(request, by, rehearse=dry_run))
+                return _begun(pilot, "dispatch", by, pilot.dispatch(request, by, rehearse=dry_run))
             case Extend(hover_s=hover_s):
                 refusal = pilot.extend(hover_s)
                 return _refused(refusal) if refusal else Reply(state="accepted", run=run)
@@ -354,8 +356,12 @@ def _became(spoken: Spoken) -> str:
     return spoken.outcome + (f", {why}" if why else "")
 
 
-def _begun(answer: str | Refusal) -> Reply:
-    return Reply(state="accepted", run=answer) if isinstance(answer, str) else _refused(answer)
+def _begun(pilot: Pilot, name: str, by: str, answer: str | Refusal) -> Reply:
+    """A flight that was asked for: it has begun, or a record says why not."""
+    if isinstance(answer, Refusal):
+        pilot.refuse(name, by, str(answer))
+        return _refused(answer)
+    return Reply(state="accepted", run=answer)
 
 
 def _rejected(reason: str) -> Reply:

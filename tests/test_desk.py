@@ -98,6 +98,9 @@ class Pilot:
         self.asked.append(("dispatch", order.lat, order.lon, by))
         return self.answer or "run-2"
 
+    def refuse(self, name: str, by: str, cause: str) -> None:
+        self.asked.append(("refuse", name, by, cause))
+
     def extend(self, hover_s: float) -> Refusal | None:
         self.asked.append(("extend", hover_s))
         return self.answer
@@ -206,6 +209,8 @@ async def test_the_pilots_refusal_is_the_answer(world: World) -> None:
     commands = (Recall(), Land(), Pause(), Resume(), ClearLockout(), Skip(schedule="s"), place, Extend(hover_s=1))
     for request in (Fly(route="r"), *commands):
         assert await world.ask(request) == Reply(state="rejected", reason="pilot.phase: not now", refusal=NO)
+    written = [asked for asked in world.pilot.asked if asked[0] == "refuse"]
+    assert written == [("refuse", name, "operator:li", "pilot.phase: not now") for name in ("r", "dispatch")]
 
 
 async def test_a_skip_names_the_next_occurrence_or_the_one_at_a_time(world: World) -> None:

@@ -240,7 +240,7 @@ class Screen:
         for refusal in refusals:
             self.say(f"refused: {refusal}")
         assert solo.route is not None  # of whatever can be refused
-        self.run = solo.pilot.refuse(solo.route, by, str(refusals[0]))
+        self.run = solo.pilot.refuse(solo.route.id, by, str(refusals[0]), solo.route)
         return EX_REFUSED
 
     def table(self, checks: list[Check]) -> None:

@@ -188,9 +188,10 @@ class Pilot:
             )
         return dict(job.values)
 
-    def refuse(self, route: config.Route, by: str, cause: str) -> str | None:
+    def refuse(self, name: str, by: str, cause: str, route: config.Route | None = None) -> str | None:
         """Write down that a flight was asked for and refused; the id of the record."""
-        return self._scribe.refuse(route.id, by, route, self.checks(route), cause) if self._scribe else None
+        route = route or next((one for one in self._routes if one.id == name), None)
+        return self._scribe.refuse(name, by, route, self.checks(route), cause) if self._scribe else None
 
     @property
     def run_id(self) -> str | None:

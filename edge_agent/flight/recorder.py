@@ -11,6 +11,7 @@ from edge_agent.flight.record import Chain, verify
 from edge_agent.runtime import DriverError
 
 KEEP = 500  # runs
+REFUSED = "-refused"  # ends the id of a run that never was: such records go before those of flights
 TAIL = 65_536  # bytes that hold the last line of a record
 
 
@@ -58,8 +59,8 @@ class Recorder:
             draw(file, self.plot(note.run))
 
     def _shed(self) -> None:
-        records = sorted(self.directory.glob("*.jsonl"))  # ULIDs: by age
-        for file in records[: -self._keep] if self._keep else []:
+        records = sorted(self.directory.glob("*.jsonl"), key=lambda file: (not file.stem.endswith(REFUSED), file.name))
+        for file in records[: -self._keep] if self._keep else []:  # ULIDs: by age
             file.with_suffix(".png").unlink(missing_ok=True)
             file.unlink(missing_ok=True)
 

@@ -14,7 +14,7 @@ from edge_agent import __version__, config
 from edge_agent.flight import phases
 from edge_agent.flight.gates import Check
 from edge_agent.flight.mission import Item
-from edge_agent.flight.recorder import Note, Recorder
+from edge_agent.flight.recorder import REFUSED, Note, Recorder
 from edge_agent.flight.route import stops
 from edge_agent.flight.safety import UploadMission
 from edge_agent.messages import FlightEvent, Refusal, Telemetry
@@ -40,7 +40,7 @@ class Scribe:
 
     def refuse(self, name: str, by: str, route: config.Route | None, checks: Sequence[Check], cause: str) -> str:
         """A flight that was asked for and refused leaves a record too; its id."""
-        run = str(ULID())
+        run = f"{ULID()}{REFUSED}"
         self._head(run, name, by, route, checks)
         self._note(run, "end", {"result": "refused", "cause": cause, **Summary().to_dict()})
         return run

@@ -84,6 +84,13 @@ def test_the_oldest_records_make_room(tmp_path):
                                                                "RUN4.jsonl", "RUN4.png"]  # fmt: skip
 
 
+def test_refused_flights_make_room_before_those_that_were_flown(tmp_path):
+    recorder = Recorder(tmp_path, keep=2)
+    for run in ("A", "B-refused", "C", "D-refused", "E-refused"):
+        recorder.write([note("run", run)])
+    assert sorted(file.stem for file in tmp_path.iterdir()) == ["A", "C", "E-refused"]
+
+
 def test_a_directory_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(DriverError, match="runs"):
