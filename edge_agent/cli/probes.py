@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from edge_agent import config, control
-from edge_agent.device.doctor.facts import Gate, Senses
+from edge_agent.device.doctor.facts import Gate, Params, Senses
 from edge_agent.runtime import DriverError, SystemClock
 
 LOOK_S, SPEAK_S, HEAR_S = 10.0, 10.0, 8.0
@@ -37,6 +37,8 @@ def senses(settings: config.Agent, told: dict[str, Any] | None, quick: bool) -> 
     """Autopilot, cameras, models, speakers."""
     found = Senses()
     _vehicle(found, settings, told, quick)
+    if isinstance(settings.vehicle, config.MavlinkVehicle):
+        _params(found.params, settings, ask=not quick and bool(found.gates))
     found.cameras_open = tuple(
         one.name for one in settings.cameras if isinstance(one, config.RtspCamera) and one.credentials is None
     )
@@ -74,6 +76,24 @@ def _vehicle(found: Senses, settings: config.Agent, told: dict[str, Any] | None,
             found.gates = _gates(answer.get("checks", []))
     elif not quick and url != "simulated":
         found.gates, found.vehicle_fault = _preflight(url, section.system_id)
+
+
+def _params(found: Params, settings: config.Agent, *, ask: bool) -> None:
+    """Whether the settings aboard are still those that were applied last."""
+    from edge_agent.cli.tuning import ask_drift
+    from edge_agent.flight import param_shelf
+    from edge_agent.flight.param_report import Drift
+
+    try:
+        unfinished = param_shelf.unfinished(settings.data_dir)
+        found.unfinished = None if unfinished is None else unfinished.time
+        found.applied = param_shelf.applied(settings.data_dir).time
+        answer = asyncio.run(ask_drift(settings)) if ask else {}
+        found.fault = answer.get("reason")
+        if "drift" in answer:
+            found.drift = tuple(str(Drift(**one)) for one in answer["drift"])
+    except DriverError as error:
+        found.fault = str(error)
 
 
 def _preflight(url: str, system_id: int) -> tuple[dict[str, Gate] | None, str | None]:

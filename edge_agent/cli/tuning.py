@@ -202,16 +202,21 @@ def _refuse_values(plan: Plan, ranges: Ranges, accept: Sequence[str]) -> None:
         ])  # fmt: skip
 
 
-async def drift(args: argparse.Namespace, settings: config.Agent) -> int:
-    """Asks the agent that holds the link, else the autopilot itself."""
+async def ask_drift(settings: config.Agent) -> dict[str, Any]:
+    """What differs from what was applied, by the agent that holds the link, else from the autopilot itself."""
     applied = param_shelf.applied(settings.data_dir)
     try:
-        answer = control.ask(settings.data_dir, control.Drift(), timeout_s=120.0)
+        return control.ask(settings.data_dir, control.Drift(), timeout_s=120.0)
     except DriverError:
         async with workbench(settings, SystemClock()) as bench:
             await bench.hear()
             found = param_report.drifted(applied.wanted, await bench.read_all(_progress))
-        answer = {"checked": len(applied.wanted), "applied": applied.time, "drift": [one._asdict() for one in found]}
+        return {"checked": len(applied.wanted), "applied": applied.time, "drift": [one._asdict() for one in found]}
+
+
+async def drift(args: argparse.Namespace, settings: config.Agent) -> int:
+    """Tell it; exit 1 where something differs."""
+    answer = await ask_drift(settings)
     if "state" in answer:  # the agent's refusal
         _say(args, answer, [f"not checked: {answer.get('reason')}"])
         return EX_TEMPFAIL

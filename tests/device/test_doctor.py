@@ -9,7 +9,7 @@ import pytest
 from edge_agent import keys
 from edge_agent.cli import main
 from edge_agent.device.doctor import gather, table
-from edge_agent.device.doctor.facts import Board, Facts, Gate, Link, Senses, Software
+from edge_agent.device.doctor.facts import Board, Facts, Gate, Link, Params, Senses, Software
 
 PI = "Raspberry Pi 4 Model B Rev 1.5"
 
@@ -77,6 +77,15 @@ def test_of_a_device_that_tells_nothing_nothing_is_said_to_be_good_that_could_no
             about("senses", vehicle="serial:x", gates={"fence": Gate(gate="fence", state="fail", reason="off")}),
             "failure",
         ),
+        ("vehicle.parameters", about("senses", vehicle="serial:x", params=Params()), "warning"),
+        ("vehicle.parameters", about("senses", vehicle="serial:x", params=Params(unfinished="today")), "failure"),
+        ("vehicle.parameters", about("senses", vehicle="serial:x", params=Params(applied="today")), "unknown"),
+        (
+            "vehicle.parameters",
+            about("senses", vehicle="serial:x", params=Params(applied="today", drift=("a",))),
+            "failure",
+        ),
+        ("vehicle.parameters", about("senses", vehicle="serial:x", params=Params(applied="today", drift=())), "ok"),
         ("camera.picture", about("senses", cameras={"gate": None, "road": "no picture"}), "failure"),
         ("camera.login", about("senses", cameras={"gate": None}, cameras_open=("gate",)), "warning"),
         ("model.speed", about("senses", model_ms={"a": 300.0}, wanted_ms={"a": 100.0}), "warning"),

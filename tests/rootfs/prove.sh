@@ -34,7 +34,8 @@ echo "--- inside, under systemd"
 touch "$root/srv/said"
 tail -f "$root/srv/said" &
 watcher=$!
-timeout 900 systemd-nspawn --quiet --register=no --keep-unit --directory="$root" --machine=edge --boot \
+# Its own network, as of a machine: with that of this one, systemd may give none to a unit (PrivateNetwork=).
+timeout 900 systemd-nspawn --quiet --private-network --register=no --keep-unit --directory="$root" --machine=edge --boot \
     >"$here/boot.log" 2>&1 </dev/null || true
 sleep 1
 kill $watcher

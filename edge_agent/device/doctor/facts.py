@@ -123,6 +123,15 @@ class Gate(Struct, kw_only=True):
     remedy: str | None = None
 
 
+class Params(Struct, kw_only=True):
+    """The autopilot's settings against what `params apply` left; times of reports."""
+
+    unfinished: str | None = None
+    applied: str | None = None
+    drift: tuple[str, ...] | None = None
+    fault: str | None = None
+
+
 class Senses(Struct, kw_only=True):
     """Autopilot, cameras, models, speakers: each by its name, with why it fails or None where it works."""
 
@@ -132,9 +141,9 @@ class Senses(Struct, kw_only=True):
     serial_port_ours: bool | None = None
     gates: dict[str, Gate] | None = None
     vehicle_fault: str | None = None
+    params: Params = field(default_factory=Params)
     cameras: dict[str, str | None] | None = None
     cameras_open: tuple[str, ...] = ()  # RTSP cameras without a login
-    cameras_plain: tuple[str, ...] = ()
     speakers: dict[str, str | None] | None = None
     models: dict[str, str | None] | None = None
     model_ms: dict[str, float] = field(default_factory=dict)

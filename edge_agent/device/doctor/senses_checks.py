@@ -58,6 +58,21 @@ def _of(s: Senses, name: str) -> Verdict:
             return warn(shown, fix)
 
 
+def parameters(s: Senses) -> Verdict:
+    p = s.params
+    if s.vehicle in (None, "simulated"):
+        return unknown("this device has no autopilot of its own")
+    if p.unfinished is not None:
+        return fail(f"the apply of {p.unfinished} did not come to its end", "edge-agent params apply FILE…, once more")
+    if p.applied is None:
+        return warn("no set was applied by this device", "edge-agent params apply FILE… (firmware_config/)")
+    if p.drift is None:
+        return unknown(f"applied on {p.applied}; {p.fault or 'the autopilot was not asked'}")
+    if p.drift:
+        return fail(f"not as applied on {p.applied}: {'; '.join(p.drift)}", "who changed it? edge-agent params apply")
+    return ok(f"as applied on {p.applied}")
+
+
 def cameras(s: Senses) -> Verdict:
     return _each(s.cameras, "camera", "edge-agent camera test NAME -c agent.toml")
 

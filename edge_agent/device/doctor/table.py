@@ -90,6 +90,7 @@ CHECKS: tuple[Check, ...] = (
     Check("vehicle.fence", "the last wall", senses.gate("fence")),
     Check("vehicle.return", "the way home must lie above what stands there", senses.gate("return")),
     Check("vehicle.prearm", "what the autopilot itself complains of", senses.gate("prearm")),
+    Check("vehicle.parameters", "a setting that somebody changed is found out in the air", senses.parameters),
     Check("vehicle.gps", "without a place there is no route", senses.gate("gps")),
     Check("vehicle.battery", "a flight begins with what it needs", senses.gate("battery")),
     Check("camera.picture", "without a picture nothing is seen", senses.cameras),
