@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
@@ -14,6 +16,9 @@ from edge_agent import config, control
 from edge_agent.cli.ask import PLACES
 from edge_agent.cli.check import print_json
 from edge_agent.runtime import DriverError, SystemClock
+
+if TYPE_CHECKING:
+    from edge_agent.speakers.ear import Ear
 
 ADDRESSES = ("uri", "url", "device", "directory")
 TEST_LIMIT_S = 15.0
@@ -87,6 +92,7 @@ async def _tested(settings: config.Agent, args: argparse.Namespace) -> list[dict
 
 async def _test(section: config.Speaker, settings: config.Agent, *, silent: bool, self_test: bool) -> dict[str, Any]:
     from edge_agent.speakers import SelfTesting, open_speaker, reason
+    from edge_agent.speakers.ear import chirp_heard
     from edge_agent.speakers.sound import TONE_HZ, Clip, attention_tone, to_pcm
 
     speaker = open_speaker(section, settings.data_dir, SystemClock())
@@ -102,10 +108,17 @@ async def _test(section: config.Speaker, settings: config.Agent, *, silent: bool
                 await speaker.volume(min(section.volume_pct, settings.announcements.max_volume_pct))
                 tone = to_pcm(attention_tone(speaker.rate_hz, settings.voice.loudness_lufs))
                 clip = Clip(samples=tone, rate_hz=speaker.rate_hz, text="测试", tone_hz=TONE_HZ)
-                began_s = loop.time()
-                delivery = await speaker.play(clip, "speakers-test")
-                row["proof"] = delivery.proof
-                row["latency_ms"] = round(((delivery.first_s or began_s) - began_s) * 1000, 1)
+                async with _ear(section) as ear:
+                    began_s = loop.time()
+                    delivery = await speaker.play(clip, "speakers-test")
+                    first_s = delivery.first_s or began_s
+                    row |= {"proof": delivery.proof, "latency_ms": round((first_s - began_s) * 1000, 1)}
+                    if ear is not None and (heard := await chirp_heard(ear, first_s, SystemClock())) is not None:
+                        row |= {
+                            "proof": "heard",
+                            "heard_delay_ms": heard.delay_ms,
+                            "heard_level_dbfs": heard.level_dbfs,
+                        }
     except TimeoutError:
         row["reason"] = f"speaker {section.name}: no end after {limit_s:g} s"
     except (DriverError, OSError) as error:
@@ -113,6 +126,26 @@ async def _test(section: config.Speaker, settings: config.Agent, *, silent: bool
     else:
         row["ok"] = row.get("self_test", "OK") == "OK"
     return row
+
+
+@asynccontextmanager
+async def _ear(section: config.Speaker) -> AsyncIterator[Ear | None]:
+    """The speaker's microphone, once it has heard what noise there is; `DriverError` where it hears nothing."""
+    if section.microphone is None:
+        yield None
+        return
+    from edge_agent.speakers.ear import Ear
+
+    ear = Ear(section.microphone, SystemClock(), section.microphone_credentials)
+    listening = asyncio.create_task(ear.run())
+    try:
+        while ear.noise_dbfs() is None:
+            if (await asyncio.wait([listening], timeout=0.05))[0]:
+                await listening
+        yield ear
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
 
 
 async def _discover(for_s: float) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from edge_agent import config
 from edge_agent.messages import Announcement, Phrase, Refusal, Spoken
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.speakers import PROOFS, Delivery, Speaker, reason
-from edge_agent.speakers.ear import Ear
+from edge_agent.speakers.ear import Ear, chirp_heard
 from edge_agent.speakers.ladder import Ladders, Rung
 from edge_agent.speakers.listen import listening
 from edge_agent.speakers.live import Live
@@ -30,7 +30,6 @@ STOP_S = 1.0  # a driver that has not stopped after this is cancelled
 TURN_S = 1.0  # now and then a turn without a cause: for what became stale, or a record that was not taken
 MAX_RECORDS = 1000  # that wait for `on_spoken`
 HEALTH_S = 60.0  # between two silent questions to each speaker that is not speaking
-ROOM_S = 0.5  # what a sound may take to the microphone: buffers of the device, and the way through the air
 
 Outcome = Literal["delivered", "refused", "failed", "interrupted"]
 
@@ -258,27 +257,24 @@ class Announcer:
         """Did a microphone hear the chirp that this announcement began with?"""
         if delivery.first_s is None:
             return record
-        from edge_agent.speakers.chirp import find_chirp
-        from edge_agent.speakers.ear import RATE_HZ
-        from edge_agent.speakers.sound import TONE_S
-
-        await self._clock.sleep(ROOM_S)
-        began_s, samples = ear.since(delivery.first_s)
-        found = await asyncio.to_thread(find_chirp, samples, RATE_HZ)
-        if found is None:
+        heard = await chirp_heard(ear, delivery.first_s, self._clock)
+        if heard is None:
             return record
-        delay_s = began_s + found.at_s - delivery.first_s - TONE_S
-        heard = {"heard_delay_ms": round(delay_s * 1000), "heard_level_dbfs": round(found.level_dbfs, 1)}
-        return replace(record, proof="heard", **heard)
+        return replace(record, proof="heard", heard_delay_ms=heard.delay_ms, heard_level_dbfs=heard.level_dbfs)
 
     def _tried_elsewhere(self, record: Spoken, announcement: Announcement) -> Spoken:
-        """A warning that is not proven as far as it is asked for goes to the speaker's `fallback`."""
+        """A warning that is not proven as far as it is asked for goes to the speaker's `fallback`.
+
+        Of a live voice nothing is asked: it has no chirp to be heard by, and nobody else could say it.
+        """
+        if announcement.source is not None:
+            return record
         section = self._sections[record.speaker]
         record = replace(record, asked=section.proof)
         short = record.outcome in ("failed", "refused") or (
             record.outcome == "delivered" and PROOFS.index(record.proof) < PROOFS.index(section.proof)
         )
-        if not short or section.fallback is None or announcement.source is not None:
+        if not short or section.fallback is None:
             return record
         now = self._clock.monotonic()
         again = replace(

@@ -5,17 +5,37 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from edge_agent import config
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.speakers import alsa
-from edge_agent.speakers.sound import Floats, Pcm
+from edge_agent.speakers.chirp import find_chirp
+from edge_agent.speakers.sound import TONE_S, Floats, Pcm
 
 RATE_HZ = 8000
 KEEP_S = 30.0
 NOISE_S = 10.0
+ROOM_S = 0.5  # what a sound may take to the microphone: buffers of the device, and the way through the air
+
+
+class Heard(NamedTuple):
+    """Our own chirp at a microphone: from the first sound sent to its arrival, and how loud it was there."""
+
+    delay_ms: int
+    level_dbfs: float
+
+
+async def chirp_heard(ear: Ear, first_s: float, clock: Clock) -> Heard | None:
+    """Whether a sound that has just ended, and whose attention tone was sent at `first_s`, was heard."""
+    await clock.sleep(ROOM_S)
+    began_s, samples = ear.since(first_s)
+    found = await asyncio.to_thread(find_chirp, samples, RATE_HZ)
+    if found is None:
+        return None
+    return Heard(round((began_s + found.at_s - first_s - TONE_S) * 1000), round(found.level_dbfs, 1))
 
 
 class Ear:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from agents import CAMERA, SITE
+from inline import call
 from sound_peers import BARESIP, baresip, has_onvif, heard_by, listening_camera, onvif_server
 from speakers.fake_devices import TABLES
 
@@ -116,6 +119,18 @@ async def test_a_cameras_own_microphone_hears_the_warning(tmp_path: Path) -> Non
         for part in parts:
             part.cancel()
         await asyncio.gather(*parts, return_exceptions=True)
+        secret.chmod(0o600)
+        microphone = f'microphone = "{url}"\nmicrophone_credentials = "login"\n'
+        (tmp_path / "agent.toml").write_text(
+            SITE
+            + CAMERA
+            + f'[[speaker]]\nname = "horn"\ntype = "rtp"\nhost = "127.0.0.1"\nport = {port}\n'
+            + microphone
+        )
+        code, told, why = await asyncio.to_thread(
+            call, "speakers", "test", "horn", "-c", str(tmp_path / "agent.toml"), "--json"
+        )
+    assert (code, json.loads(told)[0]["proof"]) == (0, "heard"), told + why
     assert (spoken.outcome, spoken.proof, spoken.asked) == ("delivered", "heard", "heard")
     assert spoken.heard_delay_ms is not None
     assert -100 < spoken.heard_delay_ms < 3000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -418,6 +419,17 @@ async def test_a_chirp_in_a_microphone_makes_it_heard(tmp_path: Path, heard: boo
     if heard:
         assert spoken.heard_delay_ms == pytest.approx(120, abs=5)
         assert spoken.heard_level_dbfs == pytest.approx(-30, abs=3)
+
+
+async def test_of_a_live_voice_no_chirp_is_asked(tmp_path: Path) -> None:
+    desk = restrained(tmp_path, sections={"a": config.AnySpeaker(name="a", proof="heard", fallback="b")})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.bind(("127.0.0.1", 0))
+        free = out.getsockname()[1]
+    async with running(desk.announcer.run):
+        desk.offer("1", "live", "a", phrases=(), source=f"rtp://127.0.0.1:{free}", for_s=0.1)
+        assert await desk.records(1) == [("1", "a", "failed")]  # nobody spoke
+    assert (desk.spoken[0].asked, desk.spoken[0].next, shortfall(desk.spoken[0])) == (None, None, None)
 
 
 async def test_what_is_known_to_be_said_is_rendered_before_it_is_needed(tmp_path: Path) -> None:
