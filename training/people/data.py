@@ -79,6 +79,7 @@ class Mixer:
         self._shares = shares / shares.sum()
         self.mosaics, self.thermal, self.scales = 0.5, False, (0.7, 1.5)
         self.pasted, self._people = 0.0, list[np.ndarray]()
+        self.ground, self._cut_out = dict[str, float](), list[np.ndarray]()
 
     def draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng, side = self.rng, self._side
@@ -98,14 +99,14 @@ class Mixer:
             rows[:, [1, 3]] = side - rows[:, [3, 1]]
         return self._colours(np.ascontiguousarray(canvas)), rows, np.ascontiguousarray(mask)
 
-    def _pick(self) -> Picture:
+    def _pick(self) -> tuple[str, Picture]:
         name = self._names[self.rng.choice(len(self._names), p=self._shares)]
         pictures = self._sets[name]
-        return pictures[self.rng.integers(len(pictures))]
+        return name, pictures[self.rng.integers(len(pictures))]
 
     def _place(self, canvas: np.ndarray, mask: np.ndarray, place: tuple[int, ...], *, whole: bool) -> np.ndarray:
         """Put a picture, scaled and shifted, into a rectangle; gives the boxes of which enough is to be seen."""
-        rng, picture = self.rng, self._pick()
+        rng, (name, picture) = self.rng, self._pick()
         left, top, right, bottom = (int(v) for v in place)
         height, width = picture.pixels.shape[:2]
         fits = self._look_side / max(height, width)
@@ -137,7 +138,54 @@ class Mixer:
         area = (rows[:, 3] - rows[:, 1]) * (rows[:, 4] - rows[:, 2])
         rows[:, [1, 3]], rows[:, [2, 4]] = rows[:, [1, 3]].clip(left, right), rows[:, [2, 4]].clip(top, bottom)
         w, h = rows[:, 3] - rows[:, 1], rows[:, 4] - rows[:, 2]
-        return rows[(w * h > 0.3 * area) & (w > 2) & (h > 3)]
+        seen, large = w * h > 0.3 * area, (w > 2) & (h > 3)
+        for x1, y1, x2, y2 in (rows[seen & ~large, 1:] / MASK_PX).astype(int):
+            mask[y1 : y2 + 1, x1 : x2 + 1] = 0  # too small to be told, and no background either
+        rows = rows[seen & large]
+        if rng.random() < self.ground.get(name, 0.0):
+            mask[mt:mb, ml:mr] |= 1
+            rows = self._populate(canvas, rows, (left, top, right, bottom))
+        return rows
+
+    def cut_people_out(self, most: int = 400) -> None:
+        """Whole people of the street's pictures, each with a mask found by GrabCut (Rother et al., 2004), as BGRA."""
+        for picture in (one for pictures in self._sets.values() for one in pictures):
+            height, width = picture.pixels.shape[:2]
+            for number, (kind, *sides) in enumerate(picture.boxes):
+                x1, y1, x2, y2 = (round(float(v)) for v in sides)
+                w, h = x2 - x1, y2 - y1
+                if kind or h < 64 or not 0.2 * h < w < 0.65 * h or min(x1, y1, width - x2, height - y2) < 4:
+                    continue
+                if len(self._cut_out) >= most or (covered(picture.boxes, number) > 0.1).any():
+                    continue
+                part = picture.pixels[y1 - 4 : y2 + 4, x1 - 4 : x2 + 4]
+                part = cv2.resize(part, None, fx=80 / h, fy=80 / h, interpolation=cv2.INTER_AREA)
+                high, wide = part.shape[:2]
+                mask, rectangle = np.zeros((high, wide), np.uint8), (3, 3, wide - 6, high - 6)
+                cv2.grabCut(part, mask, rectangle, np.zeros((1, 65)), np.zeros((1, 65)), 3, cv2.GC_INIT_WITH_RECT)
+                inside = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD))
+                if 0.2 < inside.mean() < 0.75:
+                    self._cut_out.append(np.dstack([part, inside.astype(np.uint8) * 255])[3:-3, 3:-3])
+
+    def _populate(self, canvas: np.ndarray, rows: np.ndarray, place: tuple[int, int, int, int]) -> np.ndarray:
+        """Up to six of those cut out, 10 to 40 pixels tall and as if seen from above, on ground without people."""
+        rng, (left, top, right, bottom) = self.rng, place
+        for _ in range(int(rng.integers(1, 7))):
+            person = self._cut_out[rng.integers(len(self._cut_out))]
+            height = int(rng.uniform(10, 40) ** 0.5 * 20**0.5)
+            width = max(4, round(height * person.shape[1] / person.shape[0] * rng.uniform(0.9, 1.7)))
+            if width >= right - left or height >= bottom - top:
+                continue
+            person = cv2.resize(person, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+            x, y = int(rng.integers(left, right - width)), int(rng.integers(top, bottom - height))
+            box = np.array([0, x, y, x + width, y + height], np.float32)
+            if covered(more := np.concatenate([rows, box[None]]), -1).any():
+                continue
+            alpha, spot = person[..., 3:] / 255, canvas[y : y + height, x : x + width]
+            colours = person[..., :3] * rng.uniform(0.6, 1.2) + rng.uniform(-15, 15)
+            spot[:] = np.clip(colours * alpha + spot * (1 - alpha), 0, 255).astype(np.uint8)
+            rows = more
+        return rows
 
     def collect_people(self) -> None:
         """Warm people that stand alone, as what they add to the ground around them: to be pasted, tiny, elsewhere."""
@@ -147,8 +195,7 @@ class Mixer:
                 around = picture.pixels[max(y1 - 2, 0) : y2 + 2, max(x1 - 2, 0) : x2 + 2, 0].astype(np.float32)
                 if box[0] or y2 - y1 < 12 or x1 < 2 or y1 < 2 or around.shape != (y2 - y1 + 4, x2 - x1 + 4):
                     continue
-                others = np.delete(picture.boxes, number, 0)
-                if ((others[:, 1] < x2) & (others[:, 3] > x1) & (others[:, 2] < y2) & (others[:, 4] > y1)).any():
+                if covered(picture.boxes, number).any():
                     continue
                 rim = np.concatenate([around[:2].ravel(), around[-2:].ravel(), around[:, :2].ravel()])
                 added = around - np.median(rim)
@@ -167,12 +214,12 @@ class Mixer:
             height, width = person.shape
             x, y = int(rng.integers(0, side - width)), int(rng.integers(0, side - height))
             box = np.array([0, x + 2 * scale, y + 2 * scale, x + width - 2 * scale, y + height - 2 * scale], np.float32)
-            if ((rows[:, 1] < box[3]) & (rows[:, 3] > box[1]) & (rows[:, 2] < box[4]) & (rows[:, 4] > box[2])).any():
+            if covered(more := np.concatenate([rows, box[None]]), -1).any():
                 continue
             added = person * (rng.uniform(0.5, 1.2) if rng.random() < 0.88 else rng.uniform(-0.7, -0.3))
             spot = canvas[y : y + height, x : x + width]
             spot[:] = np.clip(spot + added[..., None], 0, 255).astype(np.uint8)
-            rows = np.concatenate([rows, box[None]])
+            rows = more
         return rows
 
     def _colours(self, pixels: np.ndarray) -> np.ndarray:
@@ -194,6 +241,15 @@ class Mixer:
             _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 80))])
             pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
         return pixels
+
+
+def covered(boxes: np.ndarray, number: int) -> np.ndarray:
+    """The share of one row's box that each other one covers."""
+    others = np.delete(boxes, number, 0)[:, 1:]
+    _, x1, y1, x2, y2 = boxes[number]
+    wide = np.minimum(others[:, 2], x2) - np.maximum(others[:, 0], x1)
+    high = np.minimum(others[:, 3], y2) - np.maximum(others[:, 1], y1)
+    return np.clip(wide, 0, None) * np.clip(high, 0, None) / max((x2 - x1) * (y2 - y1), 1e-9)
 
 
 def letterbox(pixels: np.ndarray, side: int) -> tuple[np.ndarray, float]:

@@ -1,7 +1,8 @@
-"""AP50 with intervals, as the agent would see it: `python -m training.people.evaluate DATA MODEL... [--json FILE]`.
+"""AP50 with intervals, as the agent would see it: `python -m training.people.evaluate DATA MODEL...`.
 
-In the project's own environment: pictures go through `edge_agent.vision`, letterbox, suppression and all. A set counts
-for the classes that it labels; sets of one kind are judged together as well.
+In the project's own environment: pictures go through `edge_agent.vision`, letterbox, suppression and all, and with
+`--tiles PX` cut into tiles too, all of which are looked at. A set counts for the classes that it labels; sets of one
+kind are judged together as well.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from msgspec.structs import replace
 
 from edge_agent import config
-from edge_agent.messages import is_a
+from edge_agent.messages import Detection, is_a
+from edge_agent.vision import tiles
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.detect import Detector, open_detector
 from training.people import ap
@@ -35,6 +38,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("model", nargs="+")
     parser.add_argument("--sets", nargs="*", help="only these")
+    parser.add_argument("--tiles", type=int, metavar="PX", help="side of a tile")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     named = [folder for folder in sorted(args.data.iterdir()) if not args.sets or folder.name in args.sets]
@@ -42,20 +46,20 @@ def main() -> None:
     told = {}
     for model in args.model:
         section = config.OnnxDetector(name="judged", model=Path(model), score=LOWEST, threads=1, classes=())
-        told[Path(model).stem] = judge_all(open_detector(section), folders)
+        told[Path(model).stem] = judge_all(open_detector(section), folders, args.tiles)
         show(Path(model).stem, told[Path(model).stem])
     if args.json:
         args.json.write_text(json.dumps(told, indent=1))
 
 
-def judge_all(detector: Detector, folders: list[Path]) -> dict[str, dict]:
+def judge_all(detector: Detector, folders: list[Path], side_px: int | None = None) -> dict[str, dict]:
     """A row a set and class, and a row for each of `TOGETHER` that is complete."""
     judged: dict[tuple[str, str], list[ap.Judged]] = {}
     for folder in folders:
         labelled = [CLASSES[number] for number in json.loads((folder / "set.json").read_text())["labelled_classes"]]
         for file in sorted((folder / "val" / "images").iterdir()):
             pixels = cv2.imread(str(file))
-            found = detector.detect(Frame("val", 0, 0.0, 0.0, pixels))
+            found = look(detector, pixels, side_px)
             truth = read_truth(folder / "val" / "labels" / f"{file.stem}.txt", *pixels.shape[1::-1])
             for label in labelled:
                 ours = [d for d in found if is_a(d.label, label)]
@@ -67,6 +71,18 @@ def judge_all(detector: Detector, folders: list[Path]) -> dict[str, dict]:
         if all((one, label) in judged for one in sets):
             rows[name] = row([j for one in sets for j in judged[one, label]])
     return rows
+
+
+def look(detector: Detector, pixels: np.ndarray, side_px: int | None) -> list[Detection]:
+    """What is found in a picture, or in the whole of it and in each of its tiles."""
+    height, width = pixels.shape[:2]
+    regions = [(0, 0, width, height), *(tiles.cut(width, height, side_px) if side_px else ())]
+    found = []
+    for x, y, right, bottom in regions:
+        part = detector.detect(Frame("val", 0, 0.0, 0.0, np.ascontiguousarray(pixels[y:bottom, x:right])))
+        moved = [replace(d, box=(d.box[0] + x, d.box[1] + y, d.box[2] + x, d.box[3] + y)) for d in part]
+        found.append(((x, y, right, bottom), moved))
+    return tiles.merge(found, width, height)
 
 
 def row(judged: list[ap.Judged]) -> dict:

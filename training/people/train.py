@@ -55,8 +55,11 @@ def run(settings: dict, args: argparse.Namespace) -> None:
     mixer = Mixer(train, weights, side, seed, look_side)
     mixer.mosaics, mixer.thermal = settings["mosaics"], settings.get("thermal", False)
     mixer.scales, mixer.pasted = tuple(settings.get("scales", mixer.scales)), settings.get("pasted", 0.0)
+    mixer.ground = settings.get("ground", {})
     if mixer.pasted:
         mixer.collect_people()
+    if mixer.ground:
+        mixer.cut_people_out()
     net = begin(args.start).to(memory_format=torch.channels_last)
     mean = copy.deepcopy(net)
     for part in settings.get("frozen", ()):
