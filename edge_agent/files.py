@@ -1,4 +1,4 @@
-"""A file that is there as a whole or not at all, also after a power cut."""
+"""A file that is there as a whole or not at all, also after a power cut; one that is read as far as is sane."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+MAX_TEXT_BYTES = 4 << 20  # of files that people write
+
+
+def read_text(file: Path, most: int = MAX_TEXT_BYTES) -> str:
+    """What a person wrote, UTF-8 with or without its mark; raises OSError, or ValueError where it is no such text."""
+    with file.open("rb") as opened:
+        data = opened.read(most + 1)  # a device would go on for ever
+    if len(data) > most:
+        raise ValueError(f"is larger than {most >> 20} MiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 at byte {error.start}") from None
 
 
 def write_durably(file: Path, data: bytes, mode: int = 0o600) -> None:

@@ -13,6 +13,8 @@ from edge_agent import config
 from edge_agent.cli.check import print_json
 from edge_agent.runtime import DriverError
 
+MOST_S = 86_400.0
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add both verbs and their arguments."""
@@ -20,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     test = verbs.add_parser("test", help="look through a camera for some seconds and say how it does")
     test.add_argument("camera", metavar="NAME|URL", help="a [[camera]] of -c, or rtsp://…, /dev/video0, a video file")
     test.add_argument("-c", "--config", type=Path, metavar="FILE", help="the configuration that names it")
-    test.add_argument("--seconds", type=float, default=5.0, metavar="S", help="how long to look (default: 5)")
+    test.add_argument("--seconds", type=_seconds, default=5.0, metavar="S", help="how long to look (default: 5)")
     test.add_argument("--credentials", type=Path, metavar="FILE", help="a file with USER:PASSWORD for a URL")
     test.add_argument("--picture", type=Path, metavar="FILE", help="write the last frame there, as PNG")
     calibrate = verbs.add_parser(
@@ -211,6 +213,13 @@ def _write(file: Path | None, found: dict[str, Any]) -> None:
         write_durably(file, json.dumps(found, indent=2).encode() + b"\n", 0o644)
     except OSError as error:
         raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds <= MOST_S:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {MOST_S:g}")
+    return seconds
 
 
 def _size(text: str) -> tuple[int, int]:

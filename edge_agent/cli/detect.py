@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent import config
+from edge_agent.files import read_text
 from edge_agent.messages import Detection
 from edge_agent.runtime import DriverError
 
@@ -171,11 +172,11 @@ def _labels(file: Path | None) -> tuple[str, ...]:
     if file is None:
         return ()
     try:
-        return tuple(line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines())
+        return tuple(line.strip() for line in read_text(file).rstrip().splitlines())
     except OSError as error:
         raise DriverError(f"{file}: the labels cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DriverError(f"{file}: the labels are not UTF-8 at byte {error.start}") from None
+    except ValueError as error:
+        raise DriverError(f"{file}: the file of labels {error}") from None
 
 
 def _unit(text: str) -> float:

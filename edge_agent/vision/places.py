@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, assert_never
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 
 from edge_agent import config
+from edge_agent.files import read_text
 from edge_agent.messages import Box, Posed, Tracks
 from edge_agent.plans import terrain
 from edge_agent.runtime import DriverError
@@ -198,13 +200,13 @@ def points_sight(view: config.PointsView, lens: Lens | None) -> PointsSight:
 def read_marks(file: Path) -> tuple[list[Mark], Lens | None]:
     """Marked points, as `camera calibrate --points` wrote them or as CSV with x, y, lat, lon; raises DriverError."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text(file)
         if text.lstrip().startswith("{"):
             found = json.loads(text)
             lens = lens_of(found["lens"]) if found.get("lens") else None
-            return [msgspec.convert(one, Mark) for one in found["points"]], lens
+            return [_mark(number, one) for number, one in enumerate(found["points"], 1)], lens
         rows: list[dict[str, Any]] = list(csv.DictReader(text.splitlines()))
-        return [Mark(**{key: float(row[key]) for key in ("x", "y", "lat", "lon")}) for row in rows], None
+        return [_mark(number, row) for number, row in enumerate(rows, 1)], None
     except OSError as error:
         raise DriverError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, csv.Error) as error:
@@ -212,10 +214,18 @@ def read_marks(file: Path) -> tuple[list[Mark], Lens | None]:
         raise DriverError(f"{file}: holds no marked points: {why}; a CSV with x,y,lat,lon is wanted") from None
 
 
+def _mark(number: int, told: dict[str, Any]) -> Mark:
+    """One marked point; raises ValueError where it lies nowhere."""
+    mark = Mark(**{key: float(told[key]) for key in ("x", "y", "lat", "lon")})
+    if not (math.isfinite(mark.x) and math.isfinite(mark.y) and abs(mark.lat) <= 90 and abs(mark.lon) <= 180):
+        raise ValueError(f"point {number} is at x {mark.x:g}, y {mark.y:g}, lat {mark.lat:g}, lon {mark.lon:g}")
+    return mark
+
+
 def read_lens(file: Path) -> Lens:
     """What `edge-agent camera calibrate` wrote; raises DriverError."""
     try:
-        return lens_of(json.loads(file.read_bytes()))
+        return lens_of(json.loads(read_text(file)))
     except OSError as error:
         raise DriverError(f"{file}: cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, IndexError) as error:

@@ -101,3 +101,27 @@ def test_a_password_has_no_place_in_the_configuration(tmp_path: Path) -> None:
     [camera] = config.parse(text + 'url = "rtsp://h/live"\ncredentials = "login"\n', tmp_path / "a.toml").cameras
     assert isinstance(camera, config.RtspCamera)
     assert camera.credentials == str(login)
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("0.1,0.1,nan,120", "point 1 is at x 0.1, y 0.1, lat nan"),
+        ("0.1,0.1,95,120", "lat 95"),
+        ("inf,0.1,30,120", "x inf"),
+        ("a,0.1,30,120", "could not convert"),
+    ],
+)
+def test_points_that_lie_nowhere_are_told(
+    tmp_path: Path, row: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "points.csv"
+    file.write_text(f"x,y,lat,lon\n{row}\n0.9,0.1,30,120.001\n0.1,0.9,30.001,120\n0.9,0.9,30.001,120.001\n")
+    assert main(["camera", "calibrate", "--points", str(file)]) == 1
+    assert f"{file}: holds no marked points" in (told := capsys.readouterr().err)
+    assert why in told
+
+
+def test_a_file_without_an_end_is_read_to_its_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["camera", "calibrate", "--points", "/dev/zero"]) == 1
+    assert "/dev/zero: holds no marked points: is larger than 4 MiB" in capsys.readouterr().err
