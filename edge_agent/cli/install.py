@@ -132,6 +132,8 @@ def _show(args: argparse.Namespace, ground: Ground, machine: layout.Machine) -> 
     lines += [f"          {name}" for name in wanted.distributions]
     link = "same" if ground.target(layout.CURRENT) == f"releases/{wanted.name}" else "create"
     lines.append(f"{link:6}  {layout.CURRENT} -> releases/{wanted.name}")
+    book = "change" if ground.exists(layout.MANIFEST) else "create"
+    lines.append(f"{book:6}  {layout.MANIFEST}  what was made and what was there before, for uninstall")
     commands = layout.accounts(str(ground.root))
     if _is_live(ground):
         restart = Command(("systemctl", "restart", "edge-agent.service"), "the agent, if it has its configuration")
@@ -142,6 +144,7 @@ def _show(args: argparse.Namespace, ground: Ground, machine: layout.Machine) -> 
     files = [{"path": step.path, "state": found} for step, found in steps] + [
         {"path": place, "state": there},
         {"path": layout.CURRENT, "state": link},
+        {"path": layout.MANIFEST, "state": book},
     ]
     found_all = {
         "state": "planned" if machine.known else "unknown system",

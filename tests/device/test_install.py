@@ -1,6 +1,7 @@
 """Installing into a small foreign root: what is made, what a cut leaves, what comes back."""
 
 import hashlib
+import json
 import os
 import re
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.cli import main
 from edge_agent.device import installing, layout, release, shipped
 from edge_agent.device.ground import BACKUP, Ground
 from edge_agent.device.release import Item, Release
@@ -107,6 +109,20 @@ def test_an_installation_can_be_taken_back_to_the_byte(ground: Ground, small: Ca
     assert picture(ground.root) == after
     assert uninstall(ground) == []
     assert picture(ground.root) == before
+
+
+def test_a_dry_run_names_every_file_that_an_installation_makes(
+    ground: Ground, small: Callable[[str], Release], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(release, "collect", lambda: small("1.0"))
+    before = picture(ground.root)
+    assert main(["install", "--dry-run", "--json", "--root", str(ground.root)]) == 0
+    named = {one["path"] for one in json.loads(capsys.readouterr().out)["files"] if one["state"] != "same"}
+    assert picture(ground.root) == before
+    install(ground, small("1.0"))
+    made = {f"/{path}" for path, what in picture(ground.root).items() if before.get(path) != what and what != "folder"}
+    place = f"{layout.RELEASES}/{small('1.0').name}"
+    assert {path.removesuffix(BACKUP) for path in made if not path.startswith(place)} | {place} == named
 
 
 def cuts(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Iterator[int]:
