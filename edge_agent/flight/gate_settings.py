@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
+from edge_agent import geo
 from edge_agent.flight import handsoff, sky
+from edge_agent.flight import route as routes
 from edge_agent.flight.facts import Facts
 from edge_agent.flight.params import safety_value
 from edge_agent.flight.verdict import Verdict, no, unknown, yes
@@ -18,6 +20,7 @@ from edge_agent.sun import height_deg
 
 OLDEST = (4, 3, 0)  # the oldest ArduCopter whose behaviour is known here
 CLOCK_S = 1.0
+CEILING, CIRCLE, FLOOR = 1, 2, 8  # bits of FENCE_TYPE whose limits are settings, not items
 
 # A setting, what it must hold, and what the flight lacks where it does not.
 FAILSAFES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
@@ -52,6 +55,8 @@ def fence(facts: Facts) -> Verdict:
     status = facts.message(mavlink.MAVLINK_MSG_ID_SYS_STATUS)
     if status is None:
         return unknown("SYS_STATUS was not heard", "wait", advice=not required)
+    if (beyond := beyond_fence(facts)) is not None:
+        return beyond
     bit = mavlink.MAV_SYS_STATUS_GEOFENCE
     if not status.onboard_control_sensors_present & bit:
         return no("the autopilot has none", "none", "enabled", "set FENCE_TYPE and FENCE_ENABLE", advice=not required)
@@ -60,6 +65,33 @@ def fence(facts: Facts) -> Verdict:
     if not status.onboard_control_sensors_health & bit:
         return no("it is breached, or broken", "not healthy", "healthy", "carry the vehicle inside; look at the fence")
     return yes("enabled and healthy")
+
+
+def beyond_fence(facts: Facts) -> Verdict | None:
+    """Why the plan's places would breach the cylinder of FENCE_RADIUS, FENCE_ALT_MAX and FENCE_ALT_MIN; it is around
+    home, and switched on together with the polygons that a route brings along.
+    """
+    t, plan = facts.t, facts.plan
+    kinds, action = (safety_value(facts.params, key) for key in ("fence_type", "fence_action"))
+    status = facts.message(mavlink.MAVLINK_MSG_ID_SYS_STATUS)
+    on = status is not None and status.onboard_control_sensors_enabled & mavlink.MAV_SYS_STATUS_GEOFENCE
+    if plan.route is None or not kinds or not action or t.home_lat is None or t.home_lon is None:
+        return None
+    if not on and not plan.route.fence and not safety_value(facts.params, "fence_autoenable"):
+        return None
+    places = [stop.place for stop in routes.stops(plan.route)]
+    heights = [place.alt_m for place in places]
+    away_m = max(geo.distance_m(t.home_lat, t.home_lon, place.lat, place.lon) for place in places)
+    for bit, key, value, over in (
+        (CIRCLE, "fence_radius", away_m, True),
+        (CEILING, "fence_alt_max", max(heights), True),
+        (FLOOR, "fence_alt_min", min(heights), False),
+    ):
+        limit = safety_value(facts.params, key)
+        if limit is not None and int(kinds) & bit and (value >= limit if over else value <= limit):
+            reason = f"the autopilot's own fence, {key.upper()}, would be breached"
+            return no(reason, f"{value:.0f} m", f"{limit:g} m", f"stay within it, or mend {key.upper()}")
+    return None
 
 
 def failsafes(facts: Facts) -> Verdict:

@@ -241,8 +241,9 @@ class Link:
         return self._framer.bad_crc
 
     def said_since(self, at_s: float) -> list[str]:
-        """The texts of the autopilot since then, warnings and worse."""
-        return [t.text for t in self.texts if t.at_s >= at_s and t.severity <= mavlink.MAV_SEVERITY_WARNING]
+        """The texts of the autopilot since then, warnings and worse; a breach is only a notice (AC_Fence.cpp)."""
+        worst = mavlink.MAV_SEVERITY_WARNING
+        return [t.text for t in self.texts if t.at_s >= at_s and (t.severity <= worst or t.text.endswith(" breached"))]
 
     @property
     def said(self) -> dict[int, tuple[float, Message]]:

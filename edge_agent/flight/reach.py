@@ -10,6 +10,7 @@ from edge_agent.config import Limits
 from edge_agent.flight import energy
 from edge_agent.flight import route as routes
 from edge_agent.flight.facts import Facts
+from edge_agent.flight.gate_settings import beyond_fence
 from edge_agent.flight.safety import FRESH_S
 from edge_agent.messages import Dispatch, Refusal
 from edge_agent.plans.fence import leg_faults
@@ -55,6 +56,8 @@ def aloft(facts: Facts) -> Refusal | None:
     if broken := leg_faults(plan.route.fence, ways):
         fault = broken[0]
         return _no("fence", f"{fault.where}: {fault.reason}", fault.value, fault.limit, "send another place")
+    if (beyond := beyond_fence(facts)) is not None:
+        return _no("fence", beyond.reason, beyond.value, beyond.limit, beyond.remedy)
     home, here = energy.Place(t.home_lat, t.home_lon, 0.0), energy.Place(t.lat, t.lon, t.alt_m)
     flown = energy.plan(plan.airframe, home, routes.stops(plan.route), plan.wind, start=here)
     need_pct = energy.pct(plan.airframe, flown.need_wh, plan.ratio) + energy.reserve_pct(plan.airframe, plan.ratio)

@@ -14,6 +14,7 @@ from edge_agent.flight.facts import Around, Facts, Plan
 from edge_agent.flight.mavlink import Other
 from edge_agent.flight.verdict import Verdict
 from edge_agent.messages import Telemetry
+from edge_agent.plans.model import Fence, FencePolygon
 from tests.flight.conftest import LAT, LON, PATROL, waypoint
 
 NOW = 50.0
@@ -111,6 +112,14 @@ def test_every_gate_says_what_it_found_and_where_it_looked():
 
 
 AWAY = geo.from_local(40, 0, LAT, LON)
+YARD = Fence(
+    polygons=(
+        FencePolygon(
+            inclusion=True,
+            corners=tuple(geo.from_local(*c, LAT, LON) for c in ((-99, -99), (-99, 99), (99, 99), (99, -99))),
+        ),
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +222,7 @@ def limited(**limits) -> dict:
 )
 def test_what_the_plan_or_the_rules_forbid_is_refused_by_its_gate(gate, plan):
     assert gate in failing(plan=plan, alt_msl_m=20.0)
-    assert set(failing(plan=plan, alt_msl_m=20.0)) <= {gate, "gate.route"}
+    assert set(failing(plan=plan, alt_msl_m=20.0)) <= {gate, "gate.route", "gate.fence"}
 
 
 def test_by_day_it_may_fly_where_the_night_is_forbidden():
@@ -249,6 +258,27 @@ def test_a_failsafe_that_is_off_is_shown_and_stops_the_flight_only_where_the_con
 def test_a_ground_station_id_that_is_ours_would_mask_the_loss_of_the_real_one():
     params = {**PARAMS, "SYSID_MYGCS": 1.0}
     assert failing(facts={"params": params}, plan=limited(require_failsafes=True)) == ["gate.failsafes"]
+
+
+@pytest.mark.parametrize(
+    ("params", "route", "enabled", "refused"),
+    [
+        ({"FENCE_RADIUS": 70.0}, PATROL, SENSORS, True),  # its farthest corner is 85 m away
+        ({"FENCE_RADIUS": 90.0}, PATROL, SENSORS, False),
+        ({"FENCE_RADIUS": 70.0, "FENCE_TYPE": 4.0}, PATROL, SENSORS, False),  # polygons alone
+        ({"FENCE_RADIUS": 70.0, "FENCE_ACTION": 0.0}, PATROL, SENSORS, False),  # it only reports
+        ({"FENCE_RADIUS": 70.0}, PATROL, SENSORS & ~FENCE, False),
+        ({"FENCE_RADIUS": 70.0, "FENCE_AUTOENABLE": 3.0}, PATROL, SENSORS & ~FENCE, True),
+        ({"FENCE_RADIUS": 70.0}, structs.replace(PATROL, fence=YARD), SENSORS & ~FENCE, True),  # it is switched on then
+        ({"FENCE_ALT_MAX": 20.0}, PATROL, SENSORS, True),
+        ({"FENCE_ALT_MAX": 20.5}, PATROL, SENSORS, False),
+        ({"FENCE_ALT_MIN": 20.0, "FENCE_TYPE": 15.0}, PATROL, SENSORS, True),
+        ({"FENCE_ALT_MIN": 20.0}, PATROL, SENSORS, False),
+    ],
+)
+def test_a_place_beyond_the_autopilots_own_cylinder_is_refused_before_it_flies_there(params, route, enabled, refused):
+    found = failing(status(enabled), facts={"params": PARAMS | params}, plan={"route": route})
+    assert found == (["gate.fence"] if refused else [])
 
 
 @pytest.mark.parametrize(("present", "enabled"), [(SENSORS & ~FENCE, SENSORS & ~FENCE), (SENSORS, SENSORS & ~FENCE)])
