@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             metavar="M",
             help="fly around the place so far out (default: 0, hover over it)",
         )
-        parser.add_argument("--say", metavar="TEXT", help="say this there (needs an agent with speakers)")
+        parser.add_argument("--say", metavar="TEXT", help="say this there (without an agent nobody does)")
         parser.add_argument("--lang", choices=("cmn", "en"), default="cmn", help="of --say")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--connection", metavar="URL", help="tcp:HOST:PORT, udpin:HOST:PORT, udpout:…, serial:DEV:BAUD")
@@ -251,7 +251,7 @@ def _order(args: argparse.Namespace) -> messages.Dispatch:
     import msgspec
 
     if args.connection is not None and args.say:
-        raise UsageError("--say: without an agent there are no speakers")
+        print("--say: nobody will say it, for without an agent there are no speakers; it flies there", file=sys.stderr)
     order = {"name": "dispatch", "lat": args.lat, "lon": args.lon, "alt_m": args.alt, "hover_s": args.hover}
     words = {"say": args.say, "lang": args.lang, "orbit_m": args.orbit, "dry_run": args.dry_run}
     try:

@@ -100,11 +100,16 @@ async def _fly(args: argparse.Namespace, order: Dispatch | None, solo: Solo, scr
                 return EX_INTERRUPTED
             code = screen.refused(solo, [check.refusal() for check in blocking], by)
             return EX_TEMPFAIL if any(check.gate == "alone" for check in blocking) else code
+    asked: str | None = None
     if _goes_on(order, solo):
         screen.say(f"the flight {solo.pilot.run_id} goes on: it is {solo.pilot.phase}; following it")
     elif isinstance(answer := _begin(args, order, solo, by), Refusal):
-        return screen.refused(solo, [answer], by)
-    return screen.ended(await solo.follow(by, screen.flying))
+        solo.left = solo.pilot.run_id  # another flight, which goes on
+        code = screen.refused(solo, [answer], by)
+        return code if solo.left is None else EX_LEFT
+    else:
+        asked = answer
+    return screen.ended(await solo.follow(by, screen.flying, asked))
 
 
 def _goes_on(order: Dispatch | None, solo: Solo) -> bool:
@@ -122,6 +127,10 @@ def _begin(args: argparse.Namespace, order: Dispatch | None, solo: Solo, by: str
 
 async def _recall(solo: Solo, screen: Screen, by: str) -> int:
     if solo.pilot.phase == Phase.FOREIGN:
+        others = [check.refusal() for check in solo.pilot.checks() if check.gate == "alone" and check.blocks]
+        if others:  # it can be asked; one that hangs is not heard
+            screen.refused(solo, others, by)
+            return EX_TEMPFAIL
         solo.pilot.adopt(by)
         await solo.attach(ATTACH_S, screen.waiting)
     if solo.pilot.run_id is None:

@@ -8,7 +8,7 @@ from edge_agent import geo
 from edge_agent.flight import phases, scene, transfer
 from edge_agent.flight.fence import fence_of
 from edge_agent.flight.mavlink import Link
-from edge_agent.flight.mission import FENCE, Item
+from edge_agent.flight.mission import FENCE, RALLY, Item
 from edge_agent.flight.phases import Phase
 from edge_agent.flight.run import Run
 from edge_agent.messages import Telemetry
@@ -19,24 +19,37 @@ REPLACED = "Flight plan received"  # ArduPilot's text after every upload, ours a
 
 
 class Aboard:
-    """`plan` is the mission as verified, `ours` whether it is still there, `fence` what it is flown within."""
+    """`plan` is the mission as verified, `ours` whether it is still there, `fence` what it is flown within, `rally`
+    where else a return may lead.
+    """
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self.plan: tuple[Item, ...] = ()
         self.ours = False
         self.fence = Fence()
+        self.rally: tuple[tuple[float, float], ...] = ()
         self._read: transfer.Download | None = None  # the mission read back in the air
         self._read_s = 0.0
-        self._fence_read: transfer.Download | None = None
+        self._reading: transfer.Download | None = None  # the fence or the rally points, on the ground
+        self._looked: frozenset[int] = frozenset()  # which of the two were read
+        self._looked_s = 0.0
 
     def forget(self) -> None:
-        """The link is a new one, or the flight is."""
-        self._read = self._fence_read = None
+        """The link is a new one: whatever is aboard may be another's."""
+        self._read = self._reading = None
+        self._looked = frozenset()
 
-    def verified(self, items: Sequence[Item], fence: Fence, now: float) -> None:
+    def landed(self) -> None:
+        """A flight is over."""
+        self._read = None
+
+    def verified(self, items: Sequence[Item], fence: Fence, rally: Sequence[tuple[float, float]], now: float) -> None:
         """Put aboard by us and read back; what the autopilot said of it until now was about that."""
-        self.ours, self.plan, self.fence = True, tuple(items), fence or self.fence
+        self.ours, self.plan = True, tuple(items)
+        self.fence, self.rally = fence or self.fence, tuple(rally) or self.rally
+        self._looked -= {FENCE} if fence else set()
+        self._looked -= {RALLY} if rally else set()
         self._read, self._read_s = None, now
 
     def written(self, at_s: float) -> None:
@@ -66,7 +79,7 @@ class Aboard:
                 self.plan = tuple(self._read.items)
             return True
         else:
-            self._look_at_fence(phase, now)
+            self._look_around(phase, now)
         return False
 
     def _outdated(self, phase: Phase) -> bool:
@@ -76,14 +89,27 @@ class Aboard:
         )
         return attaching or replaced
 
-    def _look_at_fence(self, phase: Phase, now: float) -> None:
-        read, busy = self._fence_read, self._link.transfer
-        if read is not None and read.state == "done" and read.items:
-            self.fence = fence_of(read.items)
-        if phase is not Phase.GROUND or (busy is not None and busy.state == "running"):
+    @property
+    def known(self) -> bool:
+        """Whether fence and rally points were asked for, and what came is judged."""
+        return self._looked == {FENCE, RALLY}
+
+    def _look_around(self, phase: Phase, now: float) -> None:
+        """At the fence and the rally points: once, and again after an upload by us or by anybody."""
+        reading, busy = self._reading, self._link.transfer
+        if reading is not None and reading.state != "running":
+            self._reading, self._looked = None, self._looked | {reading.kind}
+            if reading.state == "done" and reading.kind == FENCE:
+                self.fence = fence_of(reading.items)
+            elif reading.state == "done":
+                self.rally = tuple((item.x / 1e7, item.y / 1e7) for item in reading.items)
+        if phase is not Phase.GROUND or self._reading is not None or (busy is not None and busy.state == "running"):
             return
-        if read is None:
-            self._fence_read = self._link.download(now, FENCE)
+        if self._link.rival_s > self._looked_s:
+            self._looked = frozenset()
+        kind = next((kind for kind in (FENCE, RALLY) if kind not in self._looked), None)
+        if kind is not None:
+            self._reading, self._looked_s = self._link.download(now, kind), now
 
     # --- where it leads -------------------------------------------------------------------------------------------
 

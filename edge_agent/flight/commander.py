@@ -181,9 +181,12 @@ class Commander:
         """Call the drone home; before take-off, call the flight off."""
         if self.logbook.run is None:
             return not_now("recall", self.phase, RECALLABLE)
-        if self.phase in phases.BEFORE_ARMING or self.phase is Phase.ARMING:
-            end = Phase.ABORTING if self.phase is Phase.ARMING else Phase.FAILED
-            self._enter(end, f"called off by {by}", now, wall)
+        if self.phase in phases.BEFORE_ARMING:
+            self._enter(Phase.FAILED, f"called off by {by}", now, wall)
+            return None
+        if self.phase in phases.IDLING and self.link.landed is True:
+            self._enter(Phase.ABORTING, f"called off by {by}", now, wall)
+            self._home_by = (by, f"recalled by {by}")  # should it lift off all the same
             return None
         if self.phase in (Phase.RETURNING, Phase.LANDING):
             return None
@@ -282,7 +285,7 @@ class Commander:
         plan = facts.Plan(
             self._place, self._limits, self.budget.frame, route, self.budget.wind, self.budget.way, self.budget.ratio,
             self._site_alt_m, self.logbook.fault, self.phase is Phase.LOCKOUT, self.sky.ask(self.weather, now),
-            self.digest,
+            self.digest, self.aboard.known, len(self.aboard.rally),
         )  # fmt: skip
         return facts.gather(self.link, plan, self.around, now)
 
@@ -295,6 +298,7 @@ class Commander:
         limits = self._weather_limits
         self.around, self.weather = around, weather
         self.budget.way = budget.way_home(self.link.params)
+        self.budget.goes_to_rally = budget.to_rally(self.link.params)
         if weather is None or weather.wind_mps is None or now - weather.at_s > limits.max_age_s:
             self.budget.wind = Wind(limits.assumed_wind_mps)
         else:
@@ -334,7 +338,7 @@ class Commander:
             self._begin(now)
             if not self._step(now, wall):
                 break
-        self._watch(now)
+        self._watch(now, wall)
         if self._orders.press(self.phase, now):
             self._resume_by = None
             self.logbook.amend(paused=self.phase is Phase.PAUSED)
@@ -384,6 +388,7 @@ class Commander:
             leg=run.leg(seq) if run else "climb",
             arrived=run is not None and t is not None and self.aboard.over_place(run, t),
             work=work,
+            stands=run.stands(t, self._limits.home_radius_m) if run is not None and t is not None else "home",
         )
 
     def _settled(self, now: float) -> bool:
@@ -424,6 +429,8 @@ class Commander:
         self._begun = False
         if to in WITHDRAWN:
             self.link.withdraw()
+        if to in phases.IN_FLIGHT and run is not None and not run.ends and (home := self._home()) is not None:
+            self.logbook.amend(ends=(home, *self.aboard.rally))
         match to:
             case Phase.LINK_DOWN:
                 self.link.forget()
@@ -432,13 +439,18 @@ class Commander:
                 self._orders.drop()
             case Phase.READYING if self._launch is not None:
                 items, head = self._launch.items, run.head if run is not None else 0
-                self.aboard.verified(items, self._launch.fence, now)
+                rally = tuple((point.lat, point.lon) for point in self._launch.flown.rally)
+                self.aboard.verified(items, self._launch.fence, rally, now)
                 digest, slots = mission.digest(items[: head or None]), items[head:] if head else ()
                 self.logbook.amend(digest=digest, slots=slots, last=items[-1].seq)
             case Phase.ARMING:
                 self.aboard.written(now)
             case Phase.GROUND:
-                self.aboard.forget()
+                self.aboard.landed()
+            case Phase.ABORTING if previous is not Phase.ATTACHING:
+                self._homeward.call_off()
+            case Phase.CLIMB if previous is Phase.ABORTING and self._home_by is None:
+                self._home_by = ("pilot", phases.LIFTED)
             case Phase.ON_SCENE if self._on_scene_s is None and run is not None:
                 self._on_scene_s = now - max(0.0, wall - (run.arrived_wall_s or wall))
             case Phase.YIELDED:  # never fight: what was wanted until now is wanted no more
@@ -456,15 +468,29 @@ class Commander:
 
     # --- orders in the air ----------------------------------------------------------------------------------------
 
-    def _watch(self, now: float) -> None:
+    def _watch(self, now: float, wall: float) -> None:
         """Call the drone home when the battery or a phase says so, and let go on the ground."""
         assert self.entered_s is not None
         t, lasted_s = self.link.telemetry(), now - self.entered_s
         self._homeward.let_go(self.phase, lasted_s, now)
+        self.budget.rally = self.aboard.rally
+        run, wanted = self.logbook.run, self._orders.current.mode if self._orders.current else None
+        if run is not None and self.phase in phases.IN_FLIGHT and (moved := self._homeward.moved(run, self._home())):
+            self.logbook.remark(moved, wall, t)
+        if (
+            t is not None
+            and self.phase is Phase.RETURNING
+            and wanted != "LAND"
+            and (why := self.budget.out_of_reach(t))
+        ):
+            self._want("land", "pilot", why, {Phase.RETURNING}, now)
         if t is None or self.phase not in phases.OUTWARD | {Phase.CLIMB, Phase.PAUSED, Phase.YIELDED}:
             return
         if self.phase is not Phase.YIELDED and self._home_by is None:
             why = self._homeward.why(self.phase, lasted_s, self._on_scene(now), t, now)
+            why = why or self._homeward.weathered(self.sky.turns_back(self.weather, now), now)
+            if why is None and self.phase in (Phase.ROUTE, Phase.TRANSIT):
+                why = self._homeward.stuck(self.aboard.plan, t, now)
             self._home_by = ("pilot", why) if why else None
         order = self._orders.current
         if self._home_by is not None and (order is None or order.mode != "RTL"):

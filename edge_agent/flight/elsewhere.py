@@ -15,6 +15,7 @@ from edge_agent.flight.phases import Phase
 from edge_agent.flight.retask import Retask
 from edge_agent.flight.run import Run
 from edge_agent.messages import Dispatch, Refusal, Telemetry
+from edge_agent.plans.model import Fence
 
 HIGH_ENOUGH_M = 2.0  # below the way's height it need not rise first
 GOES_ON = "the plan aboard goes on and ends at home"
@@ -68,7 +69,7 @@ class Elsewhere:
         if task.state == "failed" or left is None or following is None:
             self._logbook.stay(f"{task.detail}; {GOES_ON}", wall, t)
             return None
-        self._aboard.verified(task.wanted, self._aboard.fence, task.written_s)
+        self._aboard.verified(task.wanted, Fence(), (), task.written_s)
         self._logbook.switch(task.wanted[left.at :], wall, t)
         return left if left.id != following.id else None
 

@@ -142,6 +142,12 @@ def home_cost(frame: Airframe, at: Place, home: Place, wind: Wind, way: Return |
     )
 
 
+def down_cost(frame: Airframe, alt_m: float) -> Cost:
+    """A landing where it is."""
+    slow_m = min(max(alt_m, 0.0), TOUCHDOWN_BELOW_M)
+    return hover(frame, max(alt_m - slow_m, 0.0) / frame.descent_mps + slow_m / TOUCHDOWN_MPS, Wind(0.0))
+
+
 def plan(
     frame: Airframe,
     home: Place,

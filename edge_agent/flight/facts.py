@@ -44,6 +44,8 @@ class Plan(NamedTuple):
     locked: bool = False  # a person must look at the vehicle first
     weather: Verdict | None = None
     digest: str | None = None  # of the mission that was verified, while a run is open
+    looked: bool = True  # whether the fence and the rally points aboard were read
+    rally: int = 0  # how many are aboard
 
 
 class Facts(NamedTuple):

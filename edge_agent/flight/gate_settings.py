@@ -125,6 +125,9 @@ def way_home(facts: Facts) -> Verdict:
         return unknown("the height of the return was not heard", "wait", advice=True)
     if final_m != 0:
         return no("a return would hover over home and never land", f"RTL_ALT_FINAL {final_m:g} m", "0", "set it to 0")
+    rally = max(facts.plan.rally, len(facts.plan.route.rally) if facts.plan.route is not None else 0)
+    if rally and safety_value(facts.params, "rally_incl_home") == 0:
+        return no("a return would lead to a rally point, and never home", "RALLY_INCL_HOME 0", "1", "set it to 1")
     top_m, what = facts.plan.limits.max_alt_m, "limits.max_alt_m"
     ceiling = safety_value(facts.params, "fence_alt_max")
     if (
@@ -135,7 +138,8 @@ def way_home(facts: Facts) -> Verdict:
         top_m, what = min((top_m, what), (ceiling, "FENCE_ALT_MAX"))
     if alt_m > top_m:
         return no("a return would climb too high", f"RTL_ALT {alt_m:g} m", f"{what} {top_m:g} m", "lower RTL_ALT")
-    return yes("it lands at home", f"RTL_ALT {alt_m:g} m", f"{what} {top_m:g} m")
+    where = f"home, or at the nearest of {rally} rally points where that is nearer" if rally else "home"
+    return yes(f"it lands at {where}", f"RTL_ALT {alt_m:g} m", f"{what} {top_m:g} m")
 
 
 def remote(facts: Facts) -> Verdict:
@@ -231,6 +235,8 @@ def lockout(facts: Facts) -> Verdict:
 def mission(facts: Facts) -> Verdict:
     """What the autopilot holds; that it is what was sent is verified in every run, by reading it back."""
     total = facts.t.mission_total
+    if not facts.plan.looked and facts.plan.digest is None:
+        return unknown("the fence and the rally points aboard are being read", "wait")
     if total is None:
         return unknown("what is aboard was not heard", "wait", advice=True)
     if facts.plan.digest is not None:

@@ -25,7 +25,12 @@ def order(link: link_core.Link, command: safety.Command, limits: Limits, now: fl
         return refusal
     match command:
         case safety.Arm():
-            return link.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 1, now=now, wanted=lambda: not link.armed)
+            return link.command(
+                mavlink.MAV_CMD_COMPONENT_ARM_DISARM,
+                1,
+                now=now,
+                wanted=lambda: not link.armed and link.mode == "GUIDED",
+            )
         case safety.Disarm():
             return link.command(mavlink.MAV_CMD_COMPONENT_ARM_DISARM, 0, now=now, wanted=lambda: link.armed)
         case safety.SetMode(mode=mode):

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from edge_agent import config
+from collections.abc import Sequence
+
+from pymavlink.dialects.v20 import ardupilotmega as mavlink
+
+from edge_agent import config, geo
 from edge_agent.flight import helm, phases, safety
 from edge_agent.flight.budget import Budget
 from edge_agent.flight.mavlink import Link
+from edge_agent.flight.mission import Item
 from edge_agent.flight.phases import Phase
+from edge_agent.flight.run import Run
 from edge_agent.messages import Refusal, Telemetry
 
 LOW_S = 3.0  # the battery must be low for so long: one wrong sample is no reason
+STUCK_S, STUCK_M = 45.0, 5.0  # nearer by so much, or it does not get on: a wind that it cannot fly against
+WEATHER_S = 20.0  # out of its limits for so long
 SLACK_S = 15.0  # the hover's own end comes first
 DISARM_AFTER_S = 15.0  # the autopilot's own DISARM_DELAY (10 s) did not do it
 GROUNDED_S = 3.0  # landed and still armed for so long
@@ -23,10 +31,19 @@ class Homeward:
         self._low_s: float | None = None
         self._grounded_s: float | None = None
         self._disarming: helm.Job | None = None
+        self._patience_s = DISARM_AFTER_S
+        self._bad_s: float | None = None
+        self._home: tuple[float, float] | None = None  # as last looked at
+        self._got_on: tuple[int, float, float] | None = None  # to which item, how near, and when
 
     def forget(self) -> None:
         """Another flight begins."""
-        self._low_s = self._grounded_s = self._disarming = None
+        self._low_s = self._grounded_s = self._disarming = self._bad_s = self._got_on = None
+        self._patience_s = DISARM_AFTER_S
+
+    def call_off(self) -> None:
+        """What began to take off shall stay: disarm it at once. One that was found armed is left its time first."""
+        self._patience_s = 0.0
 
     def why(self, phase: Phase, lasted_s: float, on_scene_s: float | None, t: Telemetry, now: float) -> str | None:
         """Why it must come home now; `on_scene_s` is how long it has been over one place."""
@@ -45,6 +62,34 @@ class Homeward:
             return f"over one place for {on_scene_s:.0f} s, limit {limits.max_on_scene_s:g} s"
         return None
 
+    def weathered(self, bad: str | None, now: float) -> str | None:
+        """Why the weather calls it home: `bad` is what of it is out of its limit."""
+        self._bad_s = None if bad is None else now if self._bad_s is None else self._bad_s
+        return f"the weather: {bad}" if self._bad_s is not None and now - self._bad_s >= WEATHER_S else None
+
+    def stuck(self, aboard: Sequence[Item], t: Telemetry, now: float) -> str | None:
+        """Why a way outward leads nowhere: its item comes no nearer, and it is not told to wait there either."""
+        seq = t.mission_seq or 0
+        if t.lat is None or t.lon is None or t.alt_m is None or not 0 < seq < len(aboard) or not aboard[seq].x:
+            self._got_on = None
+            return None
+        item = aboard[seq]
+        left_m = geo.distance_m(t.lat, t.lon, item.x / 1e7, item.y / 1e7) + abs(t.alt_m - item.z)
+        if self._got_on is None or self._got_on[0] != seq or left_m < self._got_on[1] - STUCK_M:
+            self._got_on = (seq, left_m, now)
+        waits_s = item.p1 if item.command == mavlink.MAV_CMD_NAV_WAYPOINT else 0.0
+        if now - self._got_on[2] < STUCK_S + waits_s:
+            return None
+        return f"no nearer to item {seq} for {now - self._got_on[2]:.0f} s, {left_m:.0f} m away"
+
+    def moved(self, run: Run, home: tuple[float, float] | None) -> str | None:
+        """That somebody moved home in the air: told once for each place, for that is where the flight ends now."""
+        if home is None or not run.ends or home == self._home:
+            return None
+        self._home, away_m = home, geo.distance_m(*home, *run.ends[0])
+        near = away_m <= self._limits.home_radius_m
+        return None if near else f"home was moved by {away_m:.0f} m in flight, by another controller"
+
     def let_go(self, phase: Phase, lasted_s: float, now: float) -> None:
         """Disarm what is on the ground and does not by itself: a launch that was called off, and a mission with items
         behind its return home, of which ArduCopter begins the next one there and idles until its DISARM_DELAY.
@@ -52,7 +97,7 @@ class Homeward:
         link = self._link
         down = phase in (Phase.RETURNING, Phase.LANDING) and link.armed and link.landed is True
         self._grounded_s = (self._grounded_s or now) if down else None
-        aborted = phase is Phase.ABORTING and lasted_s > DISARM_AFTER_S
+        aborted = phase is Phase.ABORTING and lasted_s >= self._patience_s
         if aborted or (self._grounded_s is not None and now - self._grounded_s > GROUNDED_S):
             self._stop_motors(now)
         elif not down and phase is not Phase.ABORTING:

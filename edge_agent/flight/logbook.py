@@ -160,8 +160,9 @@ class Logbook:
         elif following is not None:
             self._tell(run, (PREEMPTED, run.phase), f"goes on as {following.id}", wall, t)
             run = structs.replace(
-                following, digest=run.digest, first=run.first, flew=True, phase=run.phase, entered_wall_s=wall
-            )
+                following, digest=run.digest, first=run.first, ends=run.ends, flew=True, phase=run.phase,
+                entered_wall_s=wall,
+            )  # fmt: skip
         self._state.run, self._state.next = structs.replace(run, **now), None
         self.unsaved = True
 

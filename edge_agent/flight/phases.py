@@ -50,7 +50,9 @@ IN_FLIGHT = OUTWARD | {Phase.CLIMB, Phase.PAUSED, Phase.RETURNING, Phase.LANDING
 LOOKING = frozenset({Phase.BOOT, Phase.ATTACHING, Phase.LINK_DOWN})  # says nothing about the run itself
 
 LEADS_HOME = "the mission leads home"
+LIFTED = "left the ground although it should not"
 HANDS_OFF = "the pilot's switch takes the agent's hands off"
+AWAY = "landed and disarmed away from home"
 PLANNED = (LEADS_HOME, "attached: on the way home")  # causes of a return that nobody asked for
 
 RETURN_MODES = ("RTL", "SMART_RTL", "AUTO_RTL")
@@ -58,6 +60,7 @@ HOLD_MODES = ("BRAKE", "LOITER")
 
 Work = Literal["none", "running", "done", "mismatch", "failed"]
 Leg = Literal["climb", "route", "transit", "scene", "home"]
+Stands = Literal["home", "rally", "away"]
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -81,6 +84,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     leg: Leg = "climb"  # and what it is a part of
     arrived: bool = False  # over the place of the leg `scene`, at its height
     work: Work = "none"  # how the job of this phase stands
+    stands: Stands = "home"  # where it is: where it took off, at a rally point that was known then, or elsewhere
 
     @property
     def down(self) -> bool:
@@ -112,7 +116,11 @@ class Deadline(NamedTuple):
 
 
 _LOST = Step(Phase.LINK_DOWN, "no heartbeat", lambda s: not s.link)
-_DOWN = Step(Phase.LANDED, "landed and disarmed", lambda s: s.down)
+_DOWN = (
+    Step(Phase.LANDED, AWAY, lambda s: s.down and s.stands == "away"),
+    Step(Phase.LANDED, "landed and disarmed at a rally point", lambda s: s.down and s.stands == "rally"),
+    Step(Phase.LANDED, "landed and disarmed", lambda s: s.down),
+)
 _FALLEN = Step(
     Phase.LOCKOUT, "disarmed in the air", lambda s: not s.armed and s.landed is False and s.alt_m > FALLEN_ALT_M
 )
@@ -122,7 +130,7 @@ _ENDING = (
     Step(Phase.RETURNING, "{why}", lambda s: s.homing),
 )
 _OUTWARD = (
-    _LOST, _DOWN, _FALLEN, _MUTED, *_ENDING,
+    _LOST, *_DOWN, _FALLEN, _MUTED, *_ENDING,
     Step(Phase.PAUSED, "{why}", lambda s: s.paused and s.mode in HOLD_MODES),
     Step(Phase.YIELDED, "{why}", lambda s: not _flies_ours(s)),
 )  # fmt: skip
@@ -180,6 +188,8 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
     Phase.ARMING: (
         _LOST,
         Step(Phase.ABORTING, HANDS_OFF, lambda s: s.armed and s.hands_off),
+        Step(Phase.YIELDED, "{why}", lambda s: s.armed and s.mode != "GUIDED"),
+        Step(Phase.FAILED, "{why}", lambda s: s.mode != "GUIDED"),
         Step(Phase.STARTING, "armed", lambda s: s.armed),
         _WORK_FAILED,
     ),
@@ -192,7 +202,7 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         Step(Phase.ABORTING, "{detail}", lambda s: s.work == "failed"),
     ),
     Phase.CLIMB: (
-        _LOST, _DOWN, _FALLEN, _MUTED, *_ENDING,
+        _LOST, *_DOWN, _FALLEN, _MUTED, *_ENDING,
         Step(Phase.PAUSED, "{why}", lambda s: s.paused and s.mode in HOLD_MODES),
         Step(Phase.YIELDED, "{why}", lambda s: not _flies_ours(s)),
         *_ONWARD,
@@ -210,24 +220,24 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         Step(Phase.TRANSIT, "called to another place", lambda s: s.leg == "transit"),
     ),
     Phase.PAUSED: (
-        _LOST, _DOWN, _FALLEN, _MUTED, *_ENDING,
+        _LOST, *_DOWN, _FALLEN, _MUTED, *_ENDING,
         Step(Phase.ROUTE, "{why}", lambda s: not s.paused and _flies_ours(s) and s.leg in ("climb", "route")),
         Step(Phase.TRANSIT, "{why}", lambda s: not s.paused and _flies_ours(s)),
         Step(Phase.YIELDED, "{why}", lambda s: s.mode not in HOLD_MODES and not (s.mode == "AUTO" and not s.paused)),
     ),
     Phase.RETURNING: (
-        _LOST, _DOWN, _FALLEN, _MUTED,
+        _LOST, *_DOWN, _FALLEN, _MUTED,
         Step(Phase.LANDING, "over home, descending", lambda s: s.landing and s.mode != "LAND"),
         Step(Phase.LANDING, "{why}", lambda s: s.mode == "LAND"),
         Step(Phase.YIELDED, "{why}", lambda s: not s.homing and not _flies_ours(s)),
     ),
     Phase.LANDING: (
-        _LOST, _DOWN, _FALLEN, _MUTED,
+        _LOST, *_DOWN, _FALLEN, _MUTED,
         # At touchdown ArduCopter's mission is over: AUTO at item 0, and still armed.
         Step(Phase.YIELDED, "{why}", lambda s: s.mode != "LAND" and not s.homing and not _flies_ours(s)),
     ),
     Phase.YIELDED: (
-        _LOST, _DOWN, _FALLEN,
+        _LOST, *_DOWN, _FALLEN,
         Step(Phase.LANDING, "{why}", lambda s: s.mode == "LAND" and not s.hands_off),
         Step(Phase.RETURNING, "{why}", lambda s: s.homing and not s.hands_off),
         Step(Phase.ROUTE, "{why}", lambda s: s.resumed and _flies_ours(s) and s.leg in ("climb", "route")),
@@ -236,7 +246,8 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
     Phase.ABORTING: (
         _LOST,
         Step(Phase.FAILED, "disarmed before take-off", lambda s: s.down),
-        Step(Phase.YIELDED, "left the ground although it should not", lambda s: s.up and s.alt_m > LIFTED_ALT_M),
+        Step(Phase.CLIMB, LIFTED, lambda s: s.up and s.alt_m > LIFTED_ALT_M and _flies_ours(s) and not s.hands_off),
+        Step(Phase.YIELDED, LIFTED, lambda s: s.up and s.alt_m > LIFTED_ALT_M),
     ),
     Phase.LANDED: (Step(Phase.GROUND, "ready", lambda s: s.link),),
     Phase.CHECKED: (Step(Phase.GROUND, "ready", lambda s: s.link),),

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from edge_agent import geo
 from edge_agent.flight import mission, scene
 from edge_agent.flight.mission import Item
-from edge_agent.flight.phases import Leg
-from edge_agent.messages import Dispatch
+from edge_agent.flight.phases import Leg, Stands
+from edge_agent.messages import Dispatch, Telemetry
 
 DISPATCH = "dispatch"  # the route of a flight that no route names
 
@@ -36,12 +37,20 @@ class Run(Struct, frozen=True, kw_only=True):
     entered_wall_s: float = 0.0  # when `phase` began
     order: Dispatch | None = None
     arrived_wall_s: float | None = None  # first seen over the place
+    ends: tuple[tuple[float, float], ...] = ()  # home, and the rally points aboard, when it left the ground
     skipped: int = 0  # waypoints of the route that stand before this mission's first
 
     @property
     def at(self) -> int:
         """The first slot, or where it would stand."""
         return self.head or self.last + 1
+
+    def stands(self, t: Telemetry, radius_m: float) -> Stands:
+        """Of the places where its return may lead, the one that it is at."""
+        if not self.ends or t.lat is None or t.lon is None:
+            return "home"
+        near = [geo.distance_m(t.lat, t.lon, *end) <= radius_m for end in self.ends]
+        return "home" if near[0] else "rally" if any(near) else "away"
 
     def leg(self, seq: int) -> Leg:
         """What the current item is a part of."""

@@ -140,13 +140,13 @@ class Solo:
 
     # --- under way ----------------------------------------------------------------------------------------------
 
-    async def follow(self, by: str, show: Callable[[Telemetry | None], None]) -> Ended:
-        """Until the run has ended, or the person leaves it to the autopilot's plan."""
+    async def follow(self, by: str, show: Callable[[Telemetry | None], None], asked: str | None = None) -> Ended:
+        """Until the flight has ended, or the person leaves it to the autopilot's plan; it shall be `asked` then."""
         run = self.pilot.run_id
         if self.pilot.phase == Phase.LOCKOUT:
             return Ended("failed", "a lockout: look at the vehicle, then clear it", run)
         while self.pilot.run_id is not None and self.pilot.phase != Phase.LOCKOUT:
-            t, phase = self.pilot.telemetry, self.pilot.phase
+            t, phase, run = self.pilot.telemetry, self.pilot.phase, self.pilot.run_id
             if t is not None and t.mode == "AUTO" and t.mission_seq is not None and t.landed is False:
                 self._reached = max(self._reached, t.mission_seq)
             show(t)
@@ -159,13 +159,18 @@ class Solo:
             await self._clock.sleep(LOOK_S)
         while not any(event.run == run and event.phase in phases.RUN_ENDS for event in self.events):
             await self._clock.sleep(LOOK_S)  # the end is told once it is saved
-        return self._ended(run)
+        return self._ended(run, asked)
 
-    def _ended(self, run: str | None) -> Ended:
+    def _ended(self, run: str | None, asked: str | None) -> Ended:
         """What the last event says: as planned is to the mission's own end at home, and nobody called it off."""
         last = self.events[-1] if self.events else None
         if last is None:
             return Ended("failed", "nothing happened", run)
+        if asked is not None and run != asked:
+            refused = next(
+                (e.cause for e in self.events if (e.run, e.phase) == (asked, Phase.FAILED)), "the flight ended"
+            )
+            return Ended("ended", f"it was not sent there: {refused}", run)
         if last.phase == Phase.CHECKED:
             return Ended("flew", last.cause, run)
         if last.phase != Phase.LANDED:
@@ -175,6 +180,8 @@ class Solo:
         homeward = next((e for e in self.events if e.phase in HOMEWARD), None)
         if strange is not None:
             return Ended("ended", f"{strange.phase}: {strange.cause}", run)
+        if last.cause == phases.AWAY:
+            return Ended("ended", last.cause, run)
         if homeward is None or homeward.cause not in phases.PLANNED:
             return Ended("ended", homeward.cause if homeward else last.cause, run)
         return Ended("flew", last.cause, run)

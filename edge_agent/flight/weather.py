@@ -41,15 +41,27 @@ class Judge:
         if now - weather.at_s > limits.max_age_s:
             age, oldest = f"{now - weather.at_s:.0f} s", f"{limits.max_age_s:g} s"
             return no("the weather is old", age, oldest, f"look at {weather.source}", advice=optional)
-        known = [found for found in self._measured(weather) if found[1] is not None]
+        known = self._known(weather)
         if not any(name in ("wind", "gust") for name, *_ in known):
             return unknown("the wind is not known", f"look at {weather.source}", advice=optional)
-        bad = [found for found in known if self._exceeds(*found)]
-        if bad:
+        if bad := self._bad(known):
             name, value, limit, unit = bad[0]
             return no(f"{name} is out of limits", f"{value:g} {unit}", f"{limit:g} {unit}", "wait")
         shown = ", ".join(f"{name} {value:g} {unit}" for name, value, _, unit in known)
         return yes("fit to fly", shown, f"wind {limits.max_wind_mps:g} m/s, gust {limits.max_gust_mps:g} m/s")
+
+    def turns_back(self, weather: Weather | None, now: float) -> str | None:
+        """What of a fresh sample is out of its limit, for a drone in the air: what is old or unknown calls nobody."""
+        if weather is None or now - weather.at_s > self._limits.max_age_s:
+            return None
+        bad = self._bad(self._known(weather))
+        return f"{bad[0][0]} {bad[0][1]:g} {bad[0][3]}, limit {bad[0][2]:g}" if bad else None
+
+    def _known(self, weather: Weather) -> list[tuple[str, float, float, str]]:
+        return [(name, value, limit, unit) for name, value, limit, unit in self._measured(weather) if value is not None]
+
+    def _bad(self, known: list[tuple[str, float, float, str]]) -> list[tuple[str, float, float, str]]:
+        return [found for found in known if self._exceeds(*found)]
 
     def _measured(self, w: Weather) -> list[tuple[str, float | None, float, str]]:
         limits = self._limits
@@ -62,8 +74,7 @@ class Judge:
             ("visibility", w.visibility_m, limits.min_visibility_m, "m"),
         ]
 
-    def _exceeds(self, name: str, value: float | None, limit: float, _unit: str) -> bool:
-        assert value is not None  # only what was measured is asked
+    def _exceeds(self, name: str, value: float, limit: float, _unit: str) -> bool:
         low = name in ("cold", "visibility")
         if name in self._over:
             limit = _eased(name, limit)
