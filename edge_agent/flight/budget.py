@@ -60,7 +60,7 @@ class Budget:
         )
         if t.battery_pct >= home_pct or t.battery_pct > down_pct + LANDING_PCT:
             return None
-        return f"battery {t.battery_pct:g} %: home costs {home_pct:.0f} %, and is out of reach"
+        return f"battery {t.battery_pct:g} %: home costs {min(home_pct, 999):.0f} %, and is out of reach"
 
     def take(self, t: Telemetry, now: float) -> str | None:
         """One look in the air; why it must turn back, once the margin has been gone for long enough."""
