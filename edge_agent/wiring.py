@@ -59,6 +59,8 @@ class Wiring:
         for tally in agent.rules.count(tracks):
             await self.on_tally(tally)
         incidents = agent.rules.update(tracks)
+        if any(found.hit for found in incidents):
+            await self._write_looks()
         for found in incidents:
             rule = self._rule(found)
             blur, why = agent.settings.privacy.blur and rule.blur, agent.evidence.refuses()
@@ -70,6 +72,13 @@ class Wiring:
             if not isinstance(rule, config.Count):
                 await asyncio.to_thread(agent.recent.add, incident, rule.cool_down_s)
         await agent.dossiers.take(incidents, agent.rules.shots(), frame, tracks)
+
+    async def _write_looks(self) -> None:
+        """Nobody is told of a hit before the audit log knows who looked."""
+        try:
+            await asyncio.to_thread(self._agent.lists.flush)
+        except DriverError as error:
+            self._agent.health.failed("hot lists", error)
 
     async def on_tally(self, tally: Tally) -> None:
         """A count's interval is over."""

@@ -25,6 +25,7 @@ from edge_agent.messages import Hit, Listed
 from edge_agent.runtime import DriverError
 
 NAME, KEY, LOCK = "hotlist.json", "hotlist.key", "hotlist.lock"
+MOST_NOTED = 10_000  # looks that wait for a log that cannot be written
 MAX_ENTRIES = 100_000  # of all lists: some 30 MB on disk
 
 
@@ -89,10 +90,15 @@ class HotLists:
             return hit
 
     def flush(self) -> None:
-        """Write down who looked."""
+        """Write down who looked; where the log cannot be written, it is kept for the next time."""
         with self._lock:
             noted, self._noted = self._noted, []
-        self._audit.append(noted)
+        try:
+            self._audit.append(noted)
+        except DriverError:
+            with self._lock:
+                self._noted = [*noted, *self._noted][:MOST_NOTED]
+            raise
 
     def status(self) -> dict[str, Any]:
         """Each list's version, entries and the time at which the next of them expires."""

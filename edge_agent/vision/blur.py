@@ -22,14 +22,14 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def private(tracks: Tracks) -> tuple[Region, ...]:
-    """The regions to blur: heads of all people, and where plates are on vehicles; of those not yet sure as well."""
+    """The regions to blur, also of those not yet sure: heads of people and riders, and where plates are on vehicles."""
     found: list[Region] = []
     for track in (*tracks.tracks, *tracks.unsure):
         x1, y1, x2, y2 = track.box
         aside, high = ASIDE * (x2 - x1), HEAD * (y2 - y1)
-        if track.label == "person":
+        if track.label == "person" or is_a(track.label, "two-wheeler"):  # whose rider may not have been seen by itself
             found.append((HEADS, (x1 - aside, y1 - high / 6, x2 + aside, y1 + high)))
-        elif is_a(track.label, "vehicle") or is_a(track.label, "two-wheeler"):
+        if is_a(track.label, "vehicle") or is_a(track.label, "two-wheeler"):
             found.append((track.id, (x1 - aside / 3, y1 + PLATES_FROM * (y2 - y1), x2 + aside / 3, y2)))
     return tuple(found)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,8 +24,7 @@ WANDER = 1.0  # how it changes its velocity: the spectral density of its acceler
 ALIKE_S = 0.5  # boxes of one object tremble together for so long: pictures within it are no new evidence
 FORGET_S = 5.0
 JUMP = 18.4  # chi² of two degrees of freedom, one in 10,000: this is not the same place any more
-
-_SEEN = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]])
+LEAST_M2 = 1e-6
 
 
 @dataclass(slots=True)
@@ -80,12 +80,21 @@ def _begun(find: Find, now: float) -> _State:
     return _State(find.lat, find.lon, now, np.zeros(4), spread, shared, find)
 
 
+@lru_cache(maxsize=8)
+def _motion(dt: float) -> tuple[Floats, Floats]:
+    """How position and velocity go on in `dt`, and what is uncertain about it; all tracks of a frame share it."""
+    move, noise = np.eye(4), np.zeros((4, 4))
+    move[0, 2] = move[1, 3] = dt
+    for axis in (0, 1):
+        noise[axis, axis], noise[axis + 2, axis + 2] = dt**3 / 3, dt
+        noise[axis, axis + 2] = noise[axis + 2, axis] = dt**2 / 2
+    return move, noise * WANDER
+
+
 def _predict(state: _State, now: float) -> float:
     """Move on to a moment; returns the seconds passed."""
     dt = now - state.at_s
-    move = np.eye(4)
-    move[0, 2] = move[1, 3] = dt
-    noise = np.kron(np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]]) * WANDER, np.eye(2))
+    move, noise = _motion(dt)
     state.mean, state.shared = move @ state.mean, move @ state.shared
     state.spread = move @ state.spread @ move.T + noise
     state.at_s = now
@@ -99,15 +108,23 @@ def _correct(state: _State, find: Find, dt: float) -> bool:
     off = seen - state.mean[:2]
     together = state.spread[:2, :2] + trembling
     between = find.shared - state.shared[:2]  # what the shared causes may do to one place and not to the other
-    if float(off @ np.linalg.solve(together + between @ between.T + 1e-6 * np.eye(2), off)) > JUMP:
+    if float(off @ _inverse(together + between @ between.T) @ off) > JUMP:
         return False
-    gain = np.linalg.solve(together + 1e-6 * np.eye(2), state.spread[:2]).T
-    left = np.eye(4) - gain @ _SEEN
+    gain = state.spread[:, :2] @ _inverse(together)
+    left = np.eye(4)
+    left[:, :2] -= gain
     state.mean = state.mean + gain @ off
     state.spread = left @ state.spread @ left.T + gain @ trembling @ gain.T  # Joseph's form: it stays a covariance
     state.shared = left @ state.shared + gain @ find.shared
     state.last = find
     return True
+
+
+def _inverse(matrix: Floats) -> Floats:
+    """Of a covariance (2, 2), a millimetre² added so that there is one."""
+    a, b, _, d = matrix.ravel().tolist()
+    a, d = a + LEAST_M2, d + LEAST_M2
+    return np.array([[d, -b], [-b, a]]) / (a * d - b * b)
 
 
 def _fix(state: _State) -> Fix:

@@ -136,6 +136,20 @@ def test_without_its_key_nothing_is_a_hit_and_whoever_asks_is_told_why(lists: Ho
     assert Audit(tmp_path).tail(1)[0]["what"] == "hot_list.look"
 
 
+def test_looks_that_the_log_could_not_take_are_written_when_it_can(lists: HotLists, tmp_path: Path) -> None:
+    log = tmp_path / "audit.jsonl"
+    log.rename(tmp_path / "aside")
+    log.mkdir()  # what nobody can write to
+    lists.look("京A12345", quality="exact", by="rule:r")
+    with pytest.raises(DriverError):
+        lists.flush()
+    log.rmdir()
+    (tmp_path / "aside").rename(log)
+    lists.flush()
+    assert [one["by"] for one in Audit(tmp_path).find("hot_list.look")] == ["rule:r"]
+    assert Audit(tmp_path).verify().faults == ()
+
+
 def test_a_list_changed_by_another_process_is_noticed_and_both_are_audited(lists: HotLists, tmp_path: Path) -> None:
     before = lists.generation
     HotLists(tmp_path, audit=Audit(tmp_path)).take("stolen", plates=(), by="other")

@@ -62,6 +62,12 @@ def test_heads_and_plates_cannot_be_made_out_and_the_rest_can() -> None:
     assert detail(frame.pixels, HEAD) > 50  # the original is as it was
 
 
+def test_the_head_of_a_rider_who_was_taken_for_his_bicycle_is_hidden() -> None:
+    frame, tracks = moment(0.0, ((1, "two-wheeler", PERSON),))
+    shown = blurred(frame.pixels, others(private(tracks), 1))
+    assert detail(shown, HEAD) < 0.1 * detail(frame.pixels, HEAD)
+
+
 def test_who_is_not_yet_sure_to_be_there_is_hidden_all_the_same() -> None:
     frame, tracks = moment(0.0, BOTH)
     unsure = tuple(structs.replace(track, id=0) for track in tracks.tracks)
