@@ -143,6 +143,10 @@ class Cases:
         with self._lock:
             self._keep({id: Case(plate=plate, expires_s=expires_s)})
 
+    def get(self, id: str) -> Case | None:
+        """How an incident stands; None where it is unknown, or too old."""
+        return self._cases.get(id)
+
     def revise(self, request: CaseRequest, by: str, wall_s: float) -> Revision | Refusal:
         """Take a person's word on an incident, on disk when this returns; raises DriverError."""
         with self._lock:

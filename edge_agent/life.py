@@ -52,6 +52,17 @@ class Life:
         else:
             self._health.set("cases", "running")
 
+    def resumed(self, camera: str, rule: config.Rule, id: str, track: int) -> None:
+        """The object of an incident of before a restart is there still: the patrol is called when it would have been."""
+        case, now = self._cases.get(id), self._clock.monotonic()
+        if case is None or case.state in ("closed", "expired"):
+            return
+        patrol_s = None
+        if rule.patrol_after_s is not None and case.expires_s is not None:
+            fired_s = case.expires_s - rule.expire_after_s
+            patrol_s = now + max(0.0, fired_s + rule.patrol_after_s - self._clock.wall())
+        self._here.setdefault((camera, track), []).append(_Here(id, patrol_s, now, case.plate))
+
     async def seen(self, tracks: Tracks) -> None:
         """Who is there in this frame, who left, and whose plate was read meanwhile."""
         for gone in tracks.ended:

@@ -74,6 +74,8 @@ def check(
         return Checked(file=file.name, incident=None, seq=None, files=0, faults=(str(error),))
     body = {name: value for name, value in found.items() if name not in ("hash", "sig")}
     try:
+        if type(found["seq"]) is not int or not all(isinstance(found[key], str) for key in ("prev", "incident")):
+            raise TypeError("seq, prev or incident")
         if _hash(body) != found["hash"]:
             faults.append("was changed: its hash is another")
         if public_key is not None and found["public_key"] != public_key:

@@ -59,6 +59,8 @@ class Wiring:
         for tally in agent.rules.count(tracks):
             await self.on_tally(tally)
         incidents = agent.rules.update(tracks)
+        for again in agent.rules.resumed():
+            agent.life.resumed(tracks.camera, *again)
         if any(found.hit for found in incidents):
             await self._write_looks()
         for found in incidents:

@@ -290,6 +290,20 @@ def test_what_is_no_manifest_is_said_to_be_none(tmp_path: Path, text: str) -> No
     assert "is no manifest" in manifest.check(file).faults[0]
 
 
+@pytest.mark.parametrize("facts", [{"seq": "x"}, {"seq": None}, {"incident": 7}, {"prev": 1}])
+def test_a_manifest_whose_place_in_the_chain_is_nonsense_is_none(
+    tmp_path: Path, facts: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"incident": "i", "files": [], "seq": 1, "prev": manifest.START, "type": manifest.TYPE} | facts
+    key = keys.make(tmp_path / "k")
+    given["public_key"] = keys.public_text(key)
+    digest = manifest._hash(given)
+    whole = given | {"hash": digest, "sig": keys.sign(key, digest.encode())}
+    (tmp_path / "x.manifest.json").write_text(json.dumps(whole))
+    assert main(["evidence", "verify", str(tmp_path)]) == 1
+    assert "is no manifest" in capsys.readouterr().out
+
+
 def test_a_manifest_that_names_a_file_elsewhere_is_not_followed(tmp_path: Path) -> None:
     key = keys.make(tmp_path / "k")
     body = {"incident": "i", "files": [{"name": "../k", "sha256": "0"}]}

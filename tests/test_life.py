@@ -180,3 +180,20 @@ def test_whatever_happens_states_follow_the_table_and_levels_only_rise(steps: li
             pytest.fail(f"{step} changed what was {case.state}")
         case = following
     assert case.rev <= 8
+
+
+async def test_after_a_restart_the_patrol_is_called_for_who_is_there_still_and_once(
+    world: World, tmp_path: Path
+) -> None:
+    again = World(tmp_path)
+    again.life.resumed("c", RULE, "01J", 7)
+    await again.pass_to(59.0)
+    assert again.steps() == []
+    await again.pass_to(61.0, 62.0)
+    assert again.steps() == [(1, "escalated", "patrol")]
+    third = World(tmp_path)
+    third.time.now = 100.0
+    third.life.resumed("c", RULE, "01J", 7)
+    third.life.resumed("c", RULE, "nobody's", 7)
+    await third.pass_to(101.0)
+    assert third.steps() == []

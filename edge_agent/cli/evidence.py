@@ -185,7 +185,10 @@ def _ask(data_dir: Path, args: argparse.Namespace) -> int:
     if args.verb == "purge":
         ids = _purged(data_dir, args)
         if not ids:
-            print_json({"state": "done", "reason": "purge: 0 originals"}) if args.json else print("nothing to purge")
+            waiting = sum(item.state != "received" and not item.hold for item in _items(data_dir))
+            more = f"; {waiting} wait for the centre's receipt (delete --unconfirmed)" if waiting else ""
+            told = {"state": "done", "reason": f"purge: 0 originals{more}"}
+            print_json(told) if args.json else print(f"nothing to purge{more}")
             return 0
     question = messages.Originals(
         verb="delete" if args.verb == "purge" else args.verb,

@@ -63,6 +63,15 @@ class Rules:
         """These fired before the agent was restarted: their cool-downs hold on, by the wall clock."""
         self._recalled = list(incidents)
 
+    def resumed(self) -> list[tuple[config.Rule, str, int]]:
+        """The incidents of before a restart that go on since the last frame: by which rule, and with which track."""
+        found: list[tuple[config.Rule, str, int]] = []
+        for watch in self._watches:
+            if isinstance(watch, StayWatch) and watch.resumed:
+                found += [(watch.rule, incident, track) for incident, track in watch.resumed]
+                watch.resumed.clear()
+        return found
+
     def _hold_on(self, tracks: Tracks) -> None:
         mine = [one for one in self._recalled if one.camera == tracks.camera]
         self._recalled = [one for one in self._recalled if one.camera != tracks.camera]

@@ -49,6 +49,7 @@ class _Past:
     last_s: float
     spot: Spot
     plate: Plate | None
+    incident: str | None = None  # of before a restart, whose life goes on once it is seen to be there still
 
 
 @dataclass
@@ -76,6 +77,7 @@ class StayWatch(Watch[StayRule]):
     def __init__(self, rule: StayRule, zone: config.Zone) -> None:
         super().__init__(rule, zone)
         self._count = 0
+        self.resumed: list[tuple[str, int]] = []  # incidents of before a restart, and the tracks that they go on with
         self._gap_s, self._near, self._around = _PATIENCE[type(rule)]
         self._radius: float | None = None
         if isinstance(rule, config.Dwell):
@@ -95,7 +97,8 @@ class StayWatch(Watch[StayRule]):
         """As `Watch` says: who stood in one place is known by it."""
         if self._radius is not None:
             spot, nobody = Spot(incident.box, incident.place), (0, fired_s)  # trackers count from 1
-            self._pasts.append(_Past(nobody, group_of(incident.label), fired_s, fired_s, spot, incident.plate))
+            group = group_of(incident.label)
+            self._pasts.append(_Past(nobody, group, fired_s, fired_s, spot, incident.plate, incident.id))
 
     def update(self, tracks: Tracks) -> list[Found]:
         """Whose stay became long enough in this frame."""
@@ -214,6 +217,9 @@ class StayWatch(Watch[StayRule]):
             return False
         past = stay.past
         if past is not None and now - past.fired_s < rule.cool_down_s and not self._another(past, stay):
+            if past.incident is not None:
+                self.resumed.append((past.incident, track.id))
+                stay.past = replace(past, incident=None)
             return False
         stay.done = True
         stay.past = _Past(key, stay.group, now, now, spot_of(track), stay.plate)

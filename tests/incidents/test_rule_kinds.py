@@ -291,6 +291,8 @@ def test_who_still_stands_there_after_a_restart_is_not_told_of_before_the_cool_d
     again.recall([first])
     found = play(rule, parked, start=30.0, until=160, rules=again)
     assert [one.at_s for one in found] == ([first.at_s + 120] if rule is PARKING else [])
+    assert [(id, track) for _, id, track in again.resumed()] == ([(first.id, 1)] if rule is PARKING else [])
+    assert again.resumed() == []
 
 
 def test_after_a_restart_another_car_in_another_place_is_told_of(tmp_path: Path) -> None:
