@@ -18,7 +18,6 @@ NOWHERE = ("--connection", "tcp:127.0.0.1:9")
         ("dispatch 30 181", "lon: Expected `float` <= 180"),
         ("dispatch 30 120 --alt nan", "alt_m: Expected"),
         ("dispatch 30 120 --hover -1", "hover_s: Expected"),
-        ("dispatch 30 120 --say hello", "there are no speakers"),
         ("preflight --connection tcp:127.0.0.1:99999", "is no link; one is tcp:HOST:PORT"),
         ("preflight --connection udpin:0.0.0.0:0", "is no link"),
         ("preflight --connection carrier-pigeon", "is no link"),
@@ -29,6 +28,12 @@ def test_a_command_line_that_cannot_be_is_named(tmp_path, capsys, line, wanted):
     command, *words = line.split()
     assert cli.main([command, *NOWHERE, *words, "--out", str(tmp_path)]) == 2
     assert wanted in capsys.readouterr().err
+
+
+def test_that_nobody_will_say_a_text_is_told_and_keeps_no_drone_on_the_ground(tmp_path, capsys):
+    line = ["dispatch", *NOWHERE, "30", "120", "--say", "hello", "--wait", "1", "--out", str(tmp_path)]
+    assert cli.main(line) == 69  # nobody answers there
+    assert "there are no speakers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wait", ["nan", "-1", "soon"])
