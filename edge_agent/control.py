@@ -135,7 +135,11 @@ class Control:
 
 def ask(data_dir: Path, question: Question, timeout_s: float = 10.0) -> dict[str, Any]:
     """Put one question to the agent that runs in `data_dir`; `DriverError` where none answers."""
-    line = msgspec.json.encode(question) + b"\n"
+    try:
+        line = msgspec.json.encode(question) + b"\n"
+    except UnicodeEncodeError:  # the shell hands over any bytes
+        refused: dict[str, Any] = msgspec.to_builtins(Reply(state="rejected", reason="not understood: not UTF-8"))
+        return refused
     if len(line) > MAX_LINE:
         raise DriverError(f"{TOO_LONG}, this one has {len(line)}")
     with socket.socket(socket.AF_UNIX) as sock:

@@ -79,7 +79,7 @@ class Announcer(Protocol):
     """What the desk asks of the speakers."""
 
     def offer(self, announcement: Announcement) -> Refusal | None: ...
-    def hush(self, reason: str = ...) -> None: ...
+    def hush(self, reason: str = ...) -> tuple[str, ...]: ...
     def targets(self, announcement: Announcement) -> tuple[str, ...]: ...
 
 
@@ -275,8 +275,9 @@ class Desk:
     def _hush(self, by: str) -> Reply:
         if not self._settings.speakers:
             return _rejected("this device has no [[speaker]]")
-        self._announcer.hush(f"hushed by {by}")
-        return Reply(state="done")
+        silenced = self._announcer.hush(f"hushed by {by}")
+        told = f"interrupted: {', '.join(silenced)}" if silenced else "nothing was being said"
+        return Reply(state="done", reason=told)
 
     async def _revise(self, request: Acknowledge | Handled, by: str) -> Reply:
         found = await asyncio.to_thread(self._cases.revise, request, by, self._now()[1])

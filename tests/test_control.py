@@ -134,6 +134,11 @@ async def test_an_endless_line_ends_only_its_own_connection(tmp_path: Path) -> N
         assert (await ask(tmp_path, Recall()))["state"] == "accepted"
 
 
+def test_bytes_of_the_shell_that_are_no_text_are_refused_before_they_are_sent(tmp_path: Path) -> None:
+    answer = control.ask(tmp_path, Fly(route="\udcff\udcfe"))
+    assert (answer["state"], answer["reason"]) == ("rejected", "not understood: not UTF-8")
+
+
 def test_a_request_that_is_too_long_is_refused_before_it_is_sent(tmp_path: Path) -> None:
     with pytest.raises(DriverError, match="this one has"):
         control.ask(tmp_path, Fly(route="r" * control.MAX_LINE))

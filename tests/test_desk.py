@@ -129,6 +129,7 @@ class World:
         self.pilot, self.cases = pilot, Cases(directory / "cases.json")
         self.offered: list[Any] = []
         self.hushed: list[str] = []
+        self.playing: tuple[str, ...] = ()
         self.reported: list[tuple[str, Any, dict[str, Any]]] = []
         self.told: list[tuple[str, Reply]] = []
         self.newest: dict[str, Any] = {}
@@ -138,7 +139,7 @@ class World:
             settings,
             pilot=pilot,
             grounded="this device has no [vehicle]",
-            announcer=SimpleNamespace(offer=self.offer, hush=self.hushed.append, targets=lambda a: a.speakers or NAMES),
+            announcer=SimpleNamespace(offer=self.offer, hush=self.hush, targets=lambda a: a.speakers or NAMES),
             cases=self.cases,
             wishes=Wishes(directory / "desired.json", settings),
             newest=self.newest,
@@ -149,6 +150,10 @@ class World:
             report=self.report,
             tell=self.tell,
         )
+
+    def hush(self, reason: str = "") -> tuple[str, ...]:
+        self.hushed.append(reason)
+        return self.playing
 
     def offer(self, announcement: Any) -> Refusal | None:
         self.offered.append(announcement)
@@ -300,9 +305,12 @@ async def test_the_rules_own_warnings_are_nobodys_command(world: World) -> None:
     assert world.told == []
 
 
-async def test_hush_names_who_wanted_silence(world: World) -> None:
-    assert (await world.ask(Hush())).state == "done"
-    assert world.hushed == ["hushed by operator:li"]
+async def test_hush_names_who_wanted_silence_and_who_fell_silent(world: World) -> None:
+    answer = await world.ask(Hush())
+    assert (answer.state, answer.reason) == ("done", "nothing was being said")
+    world.playing = ("horn", "bell")
+    assert (await world.ask(Hush())).reason == "interrupted: horn, bell"
+    assert world.hushed == ["hushed by operator:li"] * 2
 
 
 # --- incidents, pictures, settings ----------------------------------------------------------------------------------

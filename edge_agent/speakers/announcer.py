@@ -111,12 +111,16 @@ class Announcer:
         """This track is gone."""
         self._ladders.left(track)
 
-    def hush(self, reason: str = "hushed") -> None:
-        """Silence: everything that plays is interrupted, everything that waits is refused, no ladder goes on."""
+    def hush(self, reason: str = "hushed") -> tuple[str, ...]:
+        """Silence: everything that plays is interrupted, everything that waits is refused, no ladder goes on.
+
+        The speakers that were playing.
+        """
         for track in self._ladders.tracks:
             self._ladders.left(track)
         self._hushed.append(reason)
         self._wake.set()
+        return tuple(self._queue.playing)
 
     # --- what runs ------------------------------------------------------------------------------------------------
 

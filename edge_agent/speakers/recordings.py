@@ -22,8 +22,8 @@ _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 def keep(file: Path, store: Path) -> str:
     """Put a file into the store, if it is not there yet; returns its name there. Raises OSError, or ValueError."""
-    if file.is_dir():
-        raise ValueError(f"{file}: is a directory, not a recording")
+    if file.exists() and not file.is_file():
+        raise ValueError(f"{file}: is no file: a recording is wanted")
     if file.stat().st_size > MAX_BYTES:
         raise ValueError(f"{file}: has {file.stat().st_size} bytes; a clip may have {MAX_BYTES}")
     decode(file, 8000)

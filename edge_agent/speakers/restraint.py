@@ -41,7 +41,7 @@ class Restraint:
                 reason=f"nothing of class {cls} is said now",
                 value=f"{local:%H:%M}",
                 limit=span,
-                remedy="change announcements.quiet or quiet_classes; danger and live talk pass",
+                remedy=f"change announcements.quiet or quiet_classes (now {', '.join(self._section.quiet_classes)})",
             )
         said = self._said.get(speaker, deque())
         while said and now - said[0] >= HOUR_S:
