@@ -51,7 +51,7 @@ mutants: setup-dev ## is every condition of the only road to the vehicle tested?
 bench-flight: setup-dev build/bench/mavsdk ## the link's figures beside mavutil and MAVSDK (with ARDUCOPTER=… about 25 minutes)
 	@$(BIN)/python bench/flight.py $(ARGS)
 
-bench-plate-models: setup-dev ## our plate models beside RapidOCR (MEDIA=DIR with labelled pictures; MODELS=DIR PLATE_FREE=DIR for more)
+bench-plate-models: setup-dev build/bench/rapidocr ## our plate models beside RapidOCR (MEDIA=DIR with labelled pictures; MODELS=DIR PLATE_FREE=DIR for more)
 	@$(BIN)/python bench/plate_models.py --media $(MEDIA) $(if $(MODELS),--models $(MODELS)) $(if $(PLATE_FREE),--plate-free $(PLATE_FREE)) $(ARGS)
 
 bench-detectors: setup-dev ## our detectors beside public ones (DATA=DIR with the training sets; MODELS=DIR with ONNX files)
@@ -131,6 +131,9 @@ build/bench/site: bench/requirements.txt | $(UV)
 build/bench/vision: bench/requirements-vision.txt | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --target $@ -r $< && touch $@
 
+build/bench/rapidocr: | $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --target $@ rapidocr==3.10.0
+
 build/bench/mavsdk: | $(UV)
 	@$(UV) pip install --quiet --python $(BIN)/python --target $@ mavsdk==4.1.0
 
@@ -138,7 +141,7 @@ build/bench/mavsdk: | $(UV)
 	@$(UV) sync --quiet --frozen --inexact --extra demo && touch $@
 
 .venv/.dev: pyproject.toml uv.lock | $(UV)
-	@$(UV) sync --quiet --frozen --inexact --extra demo --extra dev && touch .venv/.demo $@
+	@$(UV) sync --quiet --frozen --inexact --extra demo --extra rapidocr --extra dev && touch .venv/.demo $@
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

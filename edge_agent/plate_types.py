@@ -150,9 +150,10 @@ def kind_of(text: str, types: Sequence[Type], color: str | None = None) -> Type 
 def _masked(places: Sequence[Chances], pattern: str, kind: Type) -> tuple[str, list[float]] | None:
     text, chances = "", list[float]()
     for place, sign in zip(places, pattern, strict=True):
+        allowed = kind.allowed(sign)
         character, chance = max(
-            ((one, place.get(one, 0.0)) for one in sorted(kind.allowed(sign))),
-            key=lambda pair: pair[1],
+            ((one, chance) for one, chance in place.items() if one and one in allowed),
+            key=lambda pair: (pair[1], -ord(pair[0])),
             default=("", 0.0),
         )
         if chance < MIN_CHANCE:

@@ -25,7 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--types", action="append", default=[], type=Path, metavar="FILE", help="your own kinds of plates (TOML)"
     )
-    parser.add_argument("--reader", choices=("built-in", "rapidocr"), help="(default: rapidocr)")
+    parser.add_argument(
+        "--reader",
+        choices=("built-in", "rapidocr"),
+        default="built-in",
+        help="(default: %(default)s; rapidocr is installed apart)",
+    )
     parser.add_argument("--min-confidence", type=_unit, default=0.5, metavar="X", help="0..1 (default: 0.5)")
     parser.add_argument("--threads", type=int, default=2, choices=range(1, 65), metavar="N", help="(default: 2)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")
@@ -51,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
         )
         return EX_USAGE
     try:
-        reader = open_plate_reader(args.reader or "rapidocr", args.threads, countries, types)
+        reader = open_plate_reader(args.reader, args.threads, countries, types)
     except DriverError as error:
         print(f"edge-agent plates: {error}", file=sys.stderr)
         return 1

@@ -257,7 +257,7 @@ class Plates(Section, frozen=True):
     """
 
     enabled: bool = False
-    reader: PlateReader = "rapidocr"
+    reader: PlateReader = "built-in"
     countries: Annotated[tuple[Annotated[str, Meta(pattern="^[A-Z]{2}\\Z")], ...], Meta(min_length=1)] = ("CN",)
     types: tuple[Path, ...] = ()
     min_confidence: Unit = 0.6

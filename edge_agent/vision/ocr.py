@@ -41,7 +41,10 @@ class TextReader:
     def __init__(self, threads: int, alphabet: str) -> None:
         spec = importlib.util.find_spec("rapidocr_onnxruntime")  # only its files: the package itself is loud and heavy
         if spec is None or spec.origin is None:
-            raise DriverError("the plate reader needs the Python package rapidocr-onnxruntime, which is not installed")
+            raise DriverError(
+                "the plate reader rapidocr needs a Python package that is not installed: "
+                "pip install 'edge-agent[rapidocr]' (the reader built-in needs none)"
+            )
         models = Path(spec.origin).parent / "models"
         self._find_file, self._read_file = models / "ch_PP-OCRv4_det_infer.onnx", models / "ch_PP-OCRv4_rec_infer.onnx"
         self._find = open_session(self._find_file, threads)

@@ -26,18 +26,24 @@ NOT_ONE_ROW = 2.4  # times as wide as high: a plate that is less has two rows, o
 
 
 class Cut(NamedTuple):
-    """The corners of a plate, and of how many rows it is to be taken."""
+    """The corners of a plate, of how many rows it is to be taken, and how much to leave around, as a share."""
 
     corners: Corners
     two_rows: bool = False
+    margin: float = MARGIN
 
 
 def flatten(pixels: Pixels, cut: Cut, width: int, height: int) -> Pixels:
     """BGR (height, width, 3): one row of characters with a little around it."""
     if cut.two_rows:
         return _side_by_side(pixels, cut.corners, width, height)
-    x, y = width * MARGIN, height * MARGIN
-    return _upright(pixels, cut.corners, _rectangle(x, y, width - x, height - y), (width, height))
+    return _upright(pixels, cut.corners, _within(cut, width, height), (width, height))
+
+
+def placed(cut: Cut, shares: Corners) -> Corners:
+    """Where in the picture a place (n, 2) of the flattened plate lies, told in shares of its width and height."""
+    back = cv2.getPerspectiveTransform(_within(cut, 1.0, 1.0), cut.corners.astype(np.float32))
+    return np.asarray(cv2.perspectiveTransform(shares[None].astype(np.float32), back)[0], dtype=np.float64)
 
 
 def whole(width: int, height: int) -> Corners:
@@ -60,6 +66,11 @@ def _side_by_side(pixels: Pixels, quad: Corners, width: int, height: int) -> Pix
         wide = round(right * width) - round(left * width)
         parts.append(_upright(pixels, there, _rectangle(0, 0, wide, height), (wide, height)))
     return np.hstack(parts)
+
+
+def _within(cut: Cut, width: float, height: float) -> Corners:
+    x, y = width * cut.margin, height * cut.margin
+    return _rectangle(x, y, width - x, height - y)
 
 
 def _upright(pixels: Pixels, quad: Corners, onto: Corners, size: tuple[int, int]) -> Pixels:

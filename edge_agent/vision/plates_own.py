@@ -1,6 +1,7 @@
 """Our own plate models: one finds the corners of Chinese plates, the other says what stands between them.
 
-The reader knows one row of characters: the rows of a plate that has two are laid side by side before it.
+The reader knows one row of characters: the rows of a plate that has two are laid side by side before it. It looks
+twice: the first look says where the corners lie, closer than the finder can, the second reads between those.
 """
 
 from __future__ import annotations
@@ -21,28 +22,36 @@ from edge_agent.vision.camera import Frame
 from edge_agent.vision.heads.form import suppress
 from edge_agent.vision.letterbox import Feeder
 from edge_agent.vision.net import Net
-from edge_agent.vision.plate_cut import Corners, Cut, flatten, is_high, whole
+from edge_agent.vision.plate_cut import Corners, Cut, flatten, is_high, placed, whole
 from edge_agent.vision.plates import moved, quality
 from edge_agent.vision.session import on_trial, open_session, run
+from edge_agent.vision.tiles import Region, cut
 from edge_agent.vision.votes import Calibration, Read
 
 Pixels = npt.NDArray[np.uint8]
 
 FIND_SCORE, IOU = 0.3, 0.5
 OVERLAP = 0.5  # with a surer plate, above which it is a part of that one
-MAX_PLATES = 20  # of one picture
+MAX_PLATES = 20  # of one part of a picture
+LARGE_PX, TILE_PX = 1280, 960  # a picture's side from which it is also looked at in tiles, and their side
 LEAST_PX = 8  # the height of a crop that can say anything
 MAX_SIDE = 1024  # of what a reader takes: more is no crop of a plate
 LENGTHS = (7, 8)  # of Chinese plates
+ROUGHLY = 0.08  # around corners that the finder told, as in training
+STRAY = 0.35  # of the plate's width: a corner that the reader moves further is not believed
 LEAST = 0.001  # chances below it are nobody's
 TWO_ROWS = 1  # the finder's class
 
 
 class Text(NamedTuple):
-    """The chances of the characters at each place, "" among them for no character; and of each colour of the ground."""
+    """The chances of the characters at each place, "" among them for no character; and of each colour of the ground.
+
+    The corners (4, 2), in pixels of the picture, are those that the reader sees.
+    """
 
     places: tuple[dict[str, float], ...]
     colors: dict[str, float]
+    corners: Corners
 
 
 class PlateText:
@@ -63,7 +72,7 @@ class PlateText:
         except msgspec.MsgspecError as error:
             raise DriverError(f"{self._file}: its metadata name no characters and colours: {error}") from None
         match [list(value.shape) for value in (*self._session.get_inputs(), *self._session.get_outputs())]:
-            case [[_, 3, int(high), int(wide)], [_, int(places), int(characters)], [_, int(colors)]] if (
+            case [[_, 3, int(high), int(wide)], [_, int(places), int(characters)], [_, int(colors)], [_, 4, 2]] if (
                 LEAST_PX <= high <= MAX_SIDE
                 and LEAST_PX <= wide <= MAX_SIDE
                 and max(LENGTHS) <= places <= MAX_SIDE
@@ -73,7 +82,8 @@ class PlateText:
             case shapes:
                 raise DriverError(
                     f"{self._file}: is no plate reader: its tensors are {shapes}; it must take (N, 3, H, W) and give "
-                    f"(N, places, {len(self.labels)}) for its labels and (N, {len(self.colors)}) for its colors"
+                    f"(N, places, {len(self.labels)}) for its labels, (N, {len(self.colors)}) for its colors "
+                    "and (N, 4, 2) for corners"
                 )
 
     def read(self, pixels: Pixels, cuts: Sequence[Cut]) -> list[Text]:
@@ -82,26 +92,27 @@ class PlateText:
             return []
         flat = np.stack([flatten(pixels, cut, self.width, self.height) for cut in cuts])
         crops = np.ascontiguousarray(flat.transpose(0, 3, 1, 2).astype(np.float32))
-        characters, colors = run(self._session, self._file, crops)
-        return [self._text(places, grounds) for places, grounds in zip(characters, colors, strict=True)]
+        told = zip(cuts, *run(self._session, self._file, crops), strict=True)
+        return [self._text(places, grounds, placed(cut, corners)) for cut, places, grounds, corners in told]
 
-    def _text(self, places: npt.NDArray[Any], grounds: npt.NDArray[Any]) -> Text:
+    def _text(self, places: npt.NDArray[Any], grounds: npt.NDArray[Any], corners: Corners) -> Text:
         return Text(
             tuple({self.labels[i]: float(row[i]) for i in np.flatnonzero(row > LEAST)} for row in places),
             dict(zip(self.colors, grounds.tolist(), strict=True)),
+            corners,
         )
 
 
 class OwnPlates:
     """Finds and reads Chinese plates (GA 36-2018) of one row and two."""
 
-    calibration = Calibration(0.76, 0.89)  # on 508 real plates, each made worse in three ways: bench/plates.py
+    calibration = Calibration(0.83, 0.69)  # on 508 real plates, each made worse in three ways: bench/plates.py
 
     def __init__(self, threads: int, types: tuple[plate_types.Type, ...] = plate_types.CHINESE) -> None:
         if strangers := sorted({one.country for one in types} - {"CN"}):
             raise DriverError(
                 f"the built-in plate reader knows plates of CN, not of {', '.join(strangers)}; "
-                'set reader = "rapidocr" in [plates] (and install edge-agent[rapidocr])'
+                "take the reader rapidocr (--reader, or `reader` in [plates]; pip install 'edge-agent[rapidocr]')"
             )
         self.types = types
         self._finder = Net(weights.path("plate-detector"), threads, ())
@@ -122,14 +133,22 @@ class OwnPlates:
         return reads[0]._replace(plate=plate, quality=quality(frame.pixels, plate.corners))
 
     def find(self, pixels: Pixels) -> list[Plate]:
-        """All plates of a whole BGR picture, the surest first."""
-        return [read.plate for read in self._find(pixels)]
+        """All plates of a whole BGR picture, the surest first; in a large one also those that are far away."""
+        height, width = pixels.shape[:2]
+        parts = cut(width, height, TILE_PX) if max(height, width) > LARGE_PX else []
+        return [read.plate for read in self._find(pixels, parts)]
 
-    def _find(self, pixels: Pixels) -> list[Read]:
+    def _find(self, pixels: Pixels, parts: Sequence[Region] = ()) -> list[Read]:
+        """What the whole picture shows, and its parts looked at one by one."""
         if min(pixels.shape[:2]) < 16:
             return []
-        reads = [read for read in (self._read(pixels, plate) for plate in self._plates(pixels)) if read]
-        return sorted(reads, key=lambda read: -read.plate.confidence)
+        height, width = pixels.shape[:2]
+        found = [self._plates(pixels, region) for region in ((0, 0, width, height), *parts)]
+        plates = sorted((plate for one in found for plate in one), key=lambda plate: -plate[0])
+        looked_at = (plates[i][1] for i in apart([plate.corners for _, plate in plates]))
+        reads = [read for read in (self._read(pixels, plate) for plate in looked_at) if read]
+        reads.sort(key=lambda read: -read.plate.confidence)
+        return [reads[i] for i in apart([read.plate.corners for read in reads])]
 
     def read_crop(self, pixels: Pixels) -> Read | None:
         """The plate that a picture shows and nothing else, of one row or two."""
@@ -144,22 +163,29 @@ class OwnPlates:
         return read._replace(plate=plate, quality=quality(pixels, plate.corners))
 
     def _read(self, pixels: Pixels, plate: Cut) -> Read | None:
-        """What a plate says; where it may have two rows it is read both ways, and the surer one counts."""
-        ways = [Cut(plate.corners), plate] if plate.two_rows else [plate]
-        reads = [make_plate(t, plate.corners, self.types, self.calibration) for t in self._text.read(pixels, ways)]
+        """What a plate says: of all looks the surest counts; where it may have two rows both ways are looked at."""
+        [first] = self._text.read(pixels, [plate._replace(two_rows=False)])
+        closer = first.corners if _follows(first.corners, plate.corners) else plate.corners
+        cuts = [Cut(closer), *([plate] if plate.two_rows else [])]
+        texts = [first, *self._text.read(pixels, cuts)]
+        corners = [closer, *(cut.corners for cut in cuts)]
+        reads = [make_plate(t, c, self.types, self.calibration) for t, c in zip(texts, corners, strict=True)]
         return max((read for read in reads if read), key=lambda read: read.plate.confidence, default=None)
 
-    def _plates(self, pixels: Pixels) -> list[Cut]:
-        """Where plates are, and whether each may have two rows."""
-        tensor, letterbox = self._feeder.feed(pixels)
+    def _plates(self, pixels: Pixels, region: Region) -> list[tuple[float, Cut]]:
+        """Where plates are in a part of the picture, how sure that is, and whether each may have two rows."""
+        x1, y1, x2, y2 = region
+        tensor, letterbox = self._feeder.feed(pixels[y1:y2, x1:x2])
         found = suppress(self._finder.head.decode(self._finder.run(tensor), FIND_SCORE), IOU)
         if found.corners is None:
             raise DriverError(f"{self._finder.file}: finds no corners")
         order = np.argsort(-found.scores, kind="stable")[:MAX_PLATES]
-        quads, classes = letterbox.to_frame(found.corners[order]), found.classes[order]
-        good = [i for i, quad in enumerate(quads) if np.isfinite(quad).all() and _is_plate(quad)]
-        quads, classes = quads[good], classes[good]
-        return [Cut(quads[i], bool(classes[i] == TWO_ROWS) or is_high(quads[i])) for i in apart(quads)]
+        quads = letterbox.to_frame(found.corners[order]) + np.array([x1, y1])
+        return [
+            (float(score), Cut(quad, bool(kind == TWO_ROWS) or is_high(quad), ROUGHLY))
+            for quad, kind, score in zip(quads, found.classes[order], found.scores[order], strict=True)
+            if np.isfinite(quad).all() and _is_plate(quad)
+        ]
 
 
 def make_plate(
@@ -177,10 +203,13 @@ def make_plate(
     if not decoded:
         return None
     best = max(decoded, key=lambda one: one[0])[1]
+    confidence = calibration.confidence(best.log_chance) * (1 - nothing)
+    if confidence < LEAST:
+        return None
     (x1, y1), (x2, y2) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
     plate = Plate(
         text=best.text,
-        confidence=calibration.confidence(best.log_chance) * (1 - nothing),
+        confidence=confidence,
         box=(x1, y1, x2, y2),
         country=best.type.country,
         type=best.type.id,
@@ -194,8 +223,9 @@ def _points(corners: Corners) -> tuple[tuple[float, float], ...]:
     return tuple((float(x), float(y)) for x, y in corners)
 
 
-def apart(quads: Corners) -> list[int]:
-    """Which quads (n, 4, 2), the surest first, do not lie on a surer one by more than half of the smaller."""
+def apart(told: Sequence[Corners | Sequence[tuple[float, float]]]) -> list[int]:
+    """Which plates, by their four corners, the surest first, do not lie on a surer one by more than half of either."""
+    quads = np.array(told, dtype=np.float64).reshape(-1, 4, 2)
     low, high = quads.min(axis=1), quads.max(axis=1)
     area = (high - low).prod(axis=1)
     kept: list[int] = []
@@ -204,6 +234,12 @@ def apart(quads: Corners) -> list[int]:
         if (common <= OVERLAP * np.minimum(area[i], area[kept])).all():
             kept.append(i)
     return kept
+
+
+def _follows(closer: Corners, rough: Corners) -> bool:
+    """Whether corners are those of a plate, and none is far from where it was told before."""
+    most = STRAY * np.linalg.norm(rough[1] - rough[0])
+    return bool(_is_plate(closer) and (np.linalg.norm(closer - rough, axis=1) <= most).all())
 
 
 def _is_plate(quad: Corners) -> bool:

@@ -21,7 +21,7 @@ from edge_agent.vision.camera.simulated import KERB_ZONE, WATER_ZONE, parked_pla
 from edge_agent.vision.detect import Detector, SimulatedDetector
 from edge_agent.vision.eye import Eye, Shrinker
 from edge_agent.vision.pipeline import STUCK_S, Vision, open_vision
-from edge_agent.vision.plates_ocr import OcrPlates
+from edge_agent.vision.plates_own import OwnPlates
 from edge_agent.vision.votes import Calibration, Read
 
 PIXELS = np.zeros((48, 64, 3), np.uint8)
@@ -234,7 +234,7 @@ async def test_the_whole_config_becomes_parts(tmp_path: Path) -> None:
 
 def test_an_eye_in_lock_step_sees_the_wader_and_reads_the_parked_car() -> None:
     plates = config.Plates(enabled=True, every_s=1.0, enough=2)
-    eye = Eye(SimulatedDetector(config.SimulatedDetector(name="sim")), plates, OcrPlates(threads=2), section("bank"))
+    eye = Eye(SimulatedDetector(config.SimulatedDetector(name="sim")), plates, OwnPlates(threads=2), section("bank"))
     told: list[Tracks] = []
     for n in range(16 * 5):
         pixels, truth = render("river_bank", n / 5, (1280, 720), 1)
@@ -321,7 +321,7 @@ def test_tiles_look_where_a_zone_was_moved_to() -> None:
     assert after[0] < before[0]
 
 
-class CountingReader(OcrPlates):
+class CountingReader(OwnPlates):
     """Reads a fixed plate, without a model."""
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import cv2
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 
 from edge_agent import plate_types
+from edge_agent.runtime import DriverError
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.plate_art import draw_plate
 from edge_agent.vision.ocr import read_ctc
-from edge_agent.vision.plates import ground_color, quality
-from edge_agent.vision.plates_ocr import OcrPlates
+from edge_agent.vision.plates import PlateReader, ground_color, open_plate_reader, quality
 
 CN = plate_types.of_countries(("CN",))
 
@@ -166,13 +167,15 @@ def test_a_larger_sharper_straighter_crop_is_of_better_quality() -> None:
     assert 0 < quality(ground, ((80, 60), (80, 60), (80, 60), (80, 60))) < 0.05
 
 
-@pytest.fixture(scope="module")
-def reader() -> OcrPlates:
-    return OcrPlates(threads=2)
+@pytest.fixture(scope="module", params=["built-in", "rapidocr"])
+def reader(request: pytest.FixtureRequest) -> PlateReader:
+    if request.param == "rapidocr" and importlib.util.find_spec("rapidocr_onnxruntime") is None:
+        pytest.skip("not installed: pip install 'edge-agent[rapidocr]'")
+    return open_plate_reader(request.param, 2, ("CN",))
 
 
 @pytest.mark.parametrize("text", ["京A73K56", "苏E9H557", "川C4E739"])
-def test_a_plate_in_perspective_is_read_and_found_where_it_is(reader: OcrPlates, text: str) -> None:
+def test_a_plate_in_perspective_is_read_and_found_where_it_is(reader: PlateReader, text: str) -> None:
     pixels = np.full((480, 640, 3), 90, dtype=np.uint8)
     corners = np.array([[250, 300], [385, 290], [387, 334], [252, 342]], dtype=np.float32)
     upright = np.array([[0, 0], [440, 0], [440, 140], [0, 140]], dtype=np.float32)
@@ -186,7 +189,13 @@ def test_a_plate_in_perspective_is_read_and_found_where_it_is(reader: OcrPlates,
 
 
 @pytest.mark.parametrize("box", [(0, 0, 640, 480), (600, 440, 900, 700), (10, 10, 12, 12), (-50, -50, -1, -1)])
-def test_where_there_is_no_plate_none_is_read(reader: OcrPlates, box: tuple[float, float, float, float]) -> None:
+def test_where_there_is_no_plate_none_is_read(reader: PlateReader, box: tuple[float, float, float, float]) -> None:
     pixels = np.full((480, 640, 3), 90, dtype=np.uint8)
     cv2.putText(pixels, "TAXI 12345", (100, 200), cv2.FONT_HERSHEY_SIMPLEX, 2, (255, 255, 255), 4)
     assert reader.read(Frame("c", 0, 0.0, 0.0, pixels), box) is None
+
+
+def test_the_reader_that_is_not_installed_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DriverError, match=r"pip install 'edge-agent\[rapidocr\]'"):
+        open_plate_reader("rapidocr", 1, ("CN",))

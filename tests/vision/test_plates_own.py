@@ -18,11 +18,12 @@ from edge_agent.vision.votes import Calibration
 
 CN, PLAIN = plate_types.of_countries(("CN",)), Calibration()
 CORNERS = np.array([[10, 20], [110, 22], [112, 60], [9, 57]], float)
+SHARES = np.array([[0.1, 0.2], [0.9, 0.1], [0.95, 0.8], [0.05, 0.9]])
 LABELS, COLORS = ("", "京", "A", "1"), ("blue", "none")
 
 
 def text(places: list[dict[str, float]], **colors: float) -> Text:
-    return Text(tuple(places) + ({"": 0.99},) * (8 - len(places)), colors)
+    return Text(tuple(places) + ({"": 0.99},) * (8 - len(places)), colors, CORNERS)
 
 
 def spelt(plate: str, chance: float = 0.97) -> list[dict[str, float]]:
@@ -41,7 +42,7 @@ def test_chances_become_a_plate_with_kind_colour_and_corners() -> None:
 def test_eight_characters_are_a_new_energy_plate_and_a_doubtful_eighth_is_left_out() -> None:
     eight = make_plate(text(spelt("粤BD12345"), green=0.9, none=0.0), CORNERS, CN, PLAIN)
     assert eight and (eight.plate.text, eight.plate.type) == ("粤BD12345", "nev_small")
-    doubtful = Text((*spelt("京A12345"), {"": 0.8, "1": 0.2}), {"blue": 0.9, "none": 0.0})
+    doubtful = Text((*spelt("京A12345"), {"": 0.8, "1": 0.2}), {"blue": 0.9, "none": 0.0}, CORNERS)
     seven = make_plate(doubtful, CORNERS, CN, PLAIN)
     assert seven and seven.plate.text == "京A12345"
 
@@ -60,14 +61,20 @@ def reader(
     constants = [
         numpy_helper.from_array(np.full((1, 8, characters), 1 / characters, np.float32), "text"),
         numpy_helper.from_array(np.full((1, 2), 0.5, np.float32), "color"),
+        numpy_helper.from_array(SHARES[None].astype(np.float32), "rim"),
     ]
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["text"], ["characters"]), helper.make_node("Identity", ["color"], ["colors"])],
+        [
+            helper.make_node("Identity", ["text"], ["characters"]),
+            helper.make_node("Identity", ["color"], ["colors"]),
+            helper.make_node("Identity", ["rim"], ["corners"]),
+        ],
         "reader",
         [helper.make_tensor_value_info("crops", TensorProto.FLOAT, taken)],
         [
             helper.make_tensor_value_info("characters", TensorProto.FLOAT, (1, 8, characters)),
             helper.make_tensor_value_info("colors", TensorProto.FLOAT, (1, 2)),
+            helper.make_tensor_value_info("corners", TensorProto.FLOAT, (1, 4, 2)),
         ],
         constants,
     )
@@ -85,6 +92,14 @@ def test_chances_are_named_by_the_metadata(tmp_path: Path) -> None:
     assert len(told.places) == 8
     assert told.places[0] == dict.fromkeys(LABELS, 0.25)
     assert told.colors == {"blue": 0.5, "none": 0.5}
+
+
+def test_corners_that_the_reader_sees_are_told_in_pixels_of_the_picture(tmp_path: Path) -> None:
+    text_of = PlateText(reader(tmp_path / "r.onnx", GOOD), 1)
+    upright = np.array([[100, 40], [300, 40], [300, 100], [100, 100]], float)
+    [told] = text_of.read(np.zeros((200, 400, 3), np.uint8), [Cut(upright, margin=0.1)])
+    # 0.8 of the cut is 200 by 60 pixels, so the whole is 250 by 75 from (75, 32.5)
+    assert np.allclose(told.corners, SHARES * (250, 75) + (75, 32.5), atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -135,5 +150,5 @@ def test_a_part_of_a_plate_is_no_plate_beside_it() -> None:
         plate + np.array((190, 0)),
         plate + np.array((0, 60)),
     )
-    assert apart(np.stack([plate, lower_row, beside, below])) == [0, 2, 3]
-    assert apart(np.zeros((0, 4, 2))) == []
+    assert apart([plate, lower_row, beside, below]) == [0, 2, 3]
+    assert apart([]) == []

@@ -21,7 +21,7 @@ from edge_agent.vision.camera.simulated import (
     parked_plate,
     render,
 )
-from edge_agent.vision.plates_ocr import OcrPlates
+from edge_agent.vision.plates_own import OwnPlates
 
 SIZE = (1280, 720)
 CORNERS = tuple[tuple[float, float], ...]
@@ -59,7 +59,7 @@ def test_a_car_parks_by_the_kerb_and_stays() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_parked_plate_reads_back_exactly_over_time(seed: int, reader: OcrPlates) -> None:
+def test_the_parked_plate_reads_back_exactly_over_time(seed: int, reader: OwnPlates) -> None:
     assert plate_types.kind_of(parked_plate(seed), plate_types.of_countries(("CN",)))
     assert parked_plate(seed)[0] in GLYPHS
     for t in (PARKED_FROM_S, 17.3):
@@ -71,8 +71,8 @@ def test_the_parked_plate_reads_back_exactly_over_time(seed: int, reader: OcrPla
 
 
 @pytest.fixture(scope="module")
-def reader() -> OcrPlates:
-    return OcrPlates(threads=2)
+def reader() -> OwnPlates:
+    return OwnPlates(threads=2)
 
 
 @pytest.mark.parametrize("t_s", [2.0, 10.0, 14.0, 25.0])

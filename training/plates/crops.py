@@ -20,16 +20,21 @@ from training.plates.render import Floats, Pixels, corners_askew, draw_plate, pa
 WIDTH, HEIGHT = 128, 40  # what the reader takes
 SCENE_WIDTH, SCENE_HEIGHT, TWO_ROWS_HEIGHT = 160, 50, 80  # what is cut out by corners before it is made to fit
 NO_PLATE = 0.07  # share of crops without one
-FROM_CORNERS = 0.45  # share of plates cut out by their corners; the others by a box
+WAYS = ("told", "roughly told", "boxed")  # how plates are cut out: by good corners, by a detector's, by a box
+SHARES = (0.3, 0.28, 0.42)
 FEWEST_PX = 60  # the narrowest plate that a person still reads
 
 
 class Crop(NamedTuple):
-    """BGR pixels, what the plate says ("" where there is none), and its kind."""
+    """BGR pixels, what the plate says ("" where there is none), its kind, and its corners where they lie as they were.
+
+    Corners are shares of the crop's width and height (4, 2), from the top left, clockwise.
+    """
 
     pixels: Pixels
     text: str
     kind: Kind | None
+    corners: Floats | None = None
 
 
 def render_crop(
@@ -43,7 +48,8 @@ def render_crop(
     crop = render_cut(rng, pictures, kind, text, gibberish)
     height, width = crop.pixels.shape[:2]
     if crop.kind and crop.kind.rows == 2:
-        return crop._replace(pixels=flatten(crop.pixels, Cut(whole(width, height), True), WIDTH, HEIGHT))
+        flat = flatten(crop.pixels, Cut(whole(width, height), True), WIDTH, HEIGHT)
+        return crop._replace(pixels=flat, corners=None)
     return crop._replace(pixels=_fit(crop.pixels))
 
 
@@ -65,14 +71,15 @@ def render_cut(
         kind = KINDS[rng.choice(len(KINDS), p=WEIGHTS)]
         text = draw_gibberish(rng, kind)
     plate = draw_plate(rng, kind, text)
-    if rng.random() < FROM_CORNERS:
-        size = (SCENE_WIDTH, SCENE_HEIGHT if plate.kind.rows == 1 else TWO_ROWS_HEIGHT)
-        corners = _corners_told(rng, size)
-    else:
+    way = WAYS[rng.choice(len(WAYS), p=SHARES)]
+    if way == "boxed":
         corners, size = _boxed(rng, plate.kind)
+    else:
+        size = (SCENE_WIDTH, SCENE_HEIGHT if plate.kind.rows == 1 else TWO_ROWS_HEIGHT)
+        corners = _corners_told(rng, size, rough=way == "roughly told" and plate.kind.rows == 1)
     scene = background(rng, pictures, *size)
     paste(scene, plate.pixels, corners)
-    return Crop(photograph(rng, scene, FEWEST_PX), plate.text, plate.kind)
+    return Crop(photograph(rng, scene, FEWEST_PX), plate.text, plate.kind, (corners / size).astype(np.float32))
 
 
 def background(rng: np.random.Generator, pictures: Sequence[Known], width: int, height: int) -> Floats:
@@ -88,11 +95,12 @@ def background(rng: np.random.Generator, pictures: Sequence[Known], width: int, 
     return piece.astype(np.float32)
 
 
-def _corners_told(rng: np.random.Generator, size: tuple[int, int]) -> Floats:
-    """Corners as a detector tells them: near the rim of the crop, each a little off."""
-    margin = rng.uniform(-0.01, 0.06, 2)
+def _corners_told(rng: np.random.Generator, size: tuple[int, int], rough: bool) -> Floats:
+    """Corners near the rim of the crop, each a little off; as a detector tells them they want a margin and are more."""
+    margin = rng.uniform(0.02, 0.14, 2) if rough else rng.uniform(-0.01, 0.06, 2)
     unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
-    unit = unit * (1 - 2 * margin) + margin + rng.normal(0, (0.012, 0.04), (4, 2))
+    unit = unit * (1 - 2 * margin) + margin + rng.normal(0, (0.035, 0.08) if rough else (0.012, 0.04), (4, 2))
+    unit = unit + (rng.normal(0, (0.025, 0.04)) if rough else 0)
     return (unit * size).astype(np.float32)
 
 

@@ -82,7 +82,7 @@ def main() -> None:
     if args.what == "reader":
         net: nn.Module = PlateReaderNet()
         net.load_state_dict(state)
-        export(net, (2, 3, HEIGHT, WIDTH), "crops", ["characters", "colors"], args.out, batch=True)
+        export(net, (2, 3, HEIGHT, WIDTH), "crops", ["characters", "colors", "corners"], args.out, batch=True)
         told |= {
             "name": "plate-reader",
             "layout": "plate-reader",

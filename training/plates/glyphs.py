@@ -1,12 +1,14 @@
-"""The shapes of plate characters as coverage masks: letters and digits drawn with strokes, or taken from fonts.
+"""The shapes of plate characters as coverage masks: stamped as the standard's dies have them, drawn, or from fonts.
 
 The strokes are ours, drawn after the proportions of GA 36-2018 (45 by 90 mm, strokes of 10 mm); Chinese characters
 and the other cuts of letters come from the Debian packages fonts-noto-cjk, fonts-wqy-zenhei, fonts-wqy-microhei and
-fonts-dejavu-core.
+fonts-dejavu-core. The dies' own shapes are pictures that training/README.md says where to get; without them plates
+are drawn all the same, with Chinese characters that no plate has.
 """
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -36,6 +38,8 @@ LATIN_FONTS = (
     (NOTO / "NotoSansCJK-Regular.ttc", 2),
     (NOTO / "NotoSansCJK-Bold.ttc", 2),
 )
+STAMPS = Path(os.environ.get("PLATE_STAMPS", "build/plate-stamps"))  # pictures, black on white: 140_A.jpg, 220_up_A.jpg
+STAMP_WEIGHTS = (-17, -11, -6, 1, 6)  # pixels by which a stamped character's strokes are thinned or thickened
 STROKES = 4  # weights in which the drawn letters come, before fonts
 LATIN_STYLES = STROKES + len(LATIN_FONTS)
 LEANS = (1.0, 0.8, 1.25)  # how the left part of a Chinese character shares the width with the right
@@ -122,6 +126,26 @@ def glyph(character: str, style: int, width: int, height: int) -> Mask:
     """Coverage 0..255 of a character that fills `width` by `height` pixels; `style` counts modulo what there is."""
     large = _chinese(character, style % CHINESE_STYLES) if ord(character) > 127 else _latin(character, style)
     return np.asarray(cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def stamped(names: tuple[str, ...], weight: int, width: int, height: int) -> Mask | None:
+    """Coverage of the first of these pictures that is at hand, without its suffix; None where there is none of them."""
+    large = _stamp(names, weight)
+    if large is None:
+        return None
+    return np.asarray(cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+@lru_cache(maxsize=2048)
+def _stamp(names: tuple[str, ...], weight: int) -> Mask | None:
+    file = next((file for name in names if (file := STAMPS / f"{name}.jpg").exists()), None)
+    if file is None:
+        return None
+    grey = np.asarray(Image.open(file).convert("L"), dtype=np.uint8)  # OpenCV opens no such file names on every system
+    mask = cv2.resize(255 - grey, (BOX_WIDTH, BOX_HEIGHT), interpolation=cv2.INTER_CUBIC)
+    by_px = STAMP_WEIGHTS[weight % len(STAMP_WEIGHTS)]
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (abs(by_px), abs(by_px)))
+    return np.asarray((cv2.erode if by_px < 0 else cv2.dilate)(mask, kernel), dtype=np.uint8)
 
 
 @lru_cache(maxsize=1024)

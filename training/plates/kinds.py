@@ -83,8 +83,8 @@ def _two_rows(width: float, height: float) -> tuple[Slot, ...]:
 
 
 KINDS = (
-    Kind("small", "blue", WHITE, 440, 140, _STANDARD, ("paxxxxx",), 34, dot=_AUTHORITY_DOT),
-    Kind("nev_small", "green", BLACK, 480, 140, _NEV, ("paexnnnn", "padnnnnn", "pafnnnnn"), 16),
+    Kind("small", "blue", WHITE, 440, 140, _STANDARD, ("paxxxxx",), 60, dot=_AUTHORITY_DOT),
+    Kind("nev_small", "green", BLACK, 480, 140, _NEV, ("paexnnnn", "padnnnnn", "pafnnnnn"), 22),
     Kind("nev_large", "yellow-green", BLACK, 480, 140, _NEV, ("pannnnne", "pannnnnd"), 5),
     Kind("large", "yellow", BLACK, 440, 140, _STANDARD, ("paxxxxx",), 9, dot=_AUTHORITY_DOT),
     Kind("large_rear", "yellow", BLACK, 440, 220, _two_rows(440, 220), ("paxxxxx",), 8, rows=2, dot=(220, 45)),

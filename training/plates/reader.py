@@ -1,5 +1,7 @@
 """The reader's network: a crop becomes the chances of each character at each of eight places, and of each colour.
 
+It also says where the plate's corners lie in the crop: cut out again by them, a plate reads better.
+
 Each place looks where it wants (a softmax over the feature map, from the features and their position), so askew
 plates need no rectifying; of a plate of two rows it gets the rows side by side. The network scales its own input:
 crops come as BGR 0..255.
@@ -46,7 +48,10 @@ class Residual(nn.Module):
 
 
 class PlateReaderNet(nn.Module):
-    """(N, 3, 40, 128) BGR 0..255 -> chances (N, 8, classes) of characters and (N, colours) of the ground."""
+    """(N, 3, 40, 128) BGR 0..255 -> chances (N, 8, classes) of characters and (N, colours) of the ground, and corners.
+
+    Corners (N, 4, 2) are shares of the crop's width and height, from the top left, clockwise.
+    """
 
     def __init__(self, channels: tuple[int, int, int] = (24, 48, 96)) -> None:
         super().__init__()
@@ -63,8 +68,13 @@ class PlateReaderNet(nn.Module):
         self.place = nn.Parameter(torch.randn(LONGEST, c) * 0.02)
         self.character = nn.Sequential(nn.Dropout(0.1), nn.Linear(c, len(CLASSES)))
         self.ground = nn.Sequential(nn.Linear(a + c, 48), nn.ReLU(inplace=True), nn.Linear(48, len(GROUNDS)))
+        cells = HEIGHT // 8 * (WIDTH // 4)
+        self.rim = nn.Sequential(
+            conv(c, 16, 1), nn.Flatten(), nn.Linear(16 * cells, 64), nn.ReLU(inplace=True), nn.Linear(64, 8)
+        )
+        self.register_buffer("square", torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]))
 
-    def logits(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+    def logits(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Unscaled scores, for training."""
         mean = crops.mean(dim=(1, 2, 3), keepdim=True)
         spread = ((crops - mean) ** 2).mean(dim=(1, 2, 3), keepdim=True).sqrt()
@@ -75,8 +85,9 @@ class PlateReaderNet(nn.Module):
         looks = (self.where(context) + self.prior).flatten(2).softmax(dim=2)  # (N, places, cells)
         seen = looks @ (features + context).flatten(2).transpose(1, 2)  # (N, places, channels)
         whole = torch.cat([early.mean(dim=(2, 3)), features.mean(dim=(2, 3))], dim=1)
-        return self.character(seen + self.place), self.ground(whole)
+        corners = self.square + self.rim(context).float().unflatten(1, (4, 2)) * 0.1
+        return self.character(seen + self.place), self.ground(whole), corners
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        text, color = self.logits(crops)
-        return text.softmax(dim=2), color.softmax(dim=1)
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        text, color, corners = self.logits(crops)
+        return text.softmax(dim=2), color.softmax(dim=1), corners

@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from training.plates.glyphs import CHINESE_STYLES, LATIN_STYLES, STROKES, glyph
+from training.plates.glyphs import CHINESE_STYLES, LATIN_STYLES, STAMP_WEIGHTS, STROKES, glyph, stamped
 from training.plates.kinds import GROUNDS, KINDS, RED, WEIGHTS, Kind, draw_text
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
+STAMPED = 0.75  # of plates, where pictures of the dies' characters are at hand
 PX_PER_MM = 0.5  # of the flat drawing: more than any crop that is read
 
 
@@ -38,7 +39,8 @@ def draw_plate(rng: np.random.Generator, kind: Kind | None = None, text: str | N
     red = np.zeros((height, width), np.uint8)
     latin = int(rng.integers(STROKES)) if rng.random() < 0.65 else int(rng.integers(STROKES, LATIN_STYLES))
     chinese = int(rng.integers(CHINESE_STYLES))
-    squat = rng.uniform((0.84, 0.72), (1.02, 1.02))  # stamped Chinese characters seldom fill their box
+    weight = int(rng.integers(len(STAMP_WEIGHTS))) if rng.random() < STAMPED else None
+    squat = rng.uniform((0.84, 0.76), (1.02, 1.02))  # stamped Chinese characters seldom fill their box
     lower = rng.uniform(0.3, 0.8)
     for place, (character, slot) in enumerate(zip(text, kind.slots, strict=True)):
         x, y, w, h = (side * PX_PER_MM for side in slot)
@@ -49,7 +51,8 @@ def draw_plate(rng: np.random.Generator, kind: Kind | None = None, text: str | N
             w, h = w * squat[0], h * squat[1]
         x, y, w, h = max(0, round(x)), max(0, round(y)), max(2, round(w)), max(3, round(h))
         is_red = character in kind.red or (place < kind.red.count("^"))
-        (red if is_red else ink)[y : y + h, x : x + w] = glyph(character, style, w, h)
+        mask = None if weight is None else stamped(_dies(kind, place, character), weight, w, h)
+        (red if is_red else ink)[y : y + h, x : x + w] = glyph(character, style, w, h) if mask is None else mask
     if kind.dot is not None and rng.random() < 0.95:
         centre = (round(kind.dot[0] * PX_PER_MM), round(kind.dot[1] * PX_PER_MM))
         cv2.circle(ink, centre, max(2, round(5 * PX_PER_MM)), 255, -1, cv2.LINE_AA)
@@ -64,6 +67,14 @@ def draw_plate(rng: np.random.Generator, kind: Kind | None = None, text: str | N
         pixels = pixels + (tone - pixels) * (red.astype(np.float32) / 255)[..., None]
     _wear(rng, pixels)
     return Flat(np.clip(pixels, 0, 255).astype(np.float32), text, kind)
+
+
+def _dies(kind: Kind, place: int, character: str) -> tuple[str, ...]:
+    """Names of the dies that stamp a character: those of plates of two rows and of green ones are cut otherwise."""
+    plain = f"140_{character}"
+    if kind.rows == 2:
+        return (f"220_{character}", f"220_{'up' if place < 2 else 'down'}_{character}", plain)
+    return (f"green_{character}", plain) if kind.name.startswith("nev") else (plain,)
 
 
 def _ground(rng: np.random.Generator, kind: Kind, width: int, height: int) -> Floats:

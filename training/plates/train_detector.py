@@ -22,11 +22,12 @@ from training.plates.detector import STRIDES, PlateDetectorNet
 from training.plates.measure import found_plates, photographs, precision_recall
 from training.plates.pictures import load_pictures
 from training.plates.scenes import SIDE, Scene, render_scene
-from training.plates.train_reader import follow
+from training.plates.train_reader import follow, relit
 from training.run import Run
 
 REACHES = ((0.0, 56.0), (40.0, 144.0), (104.0, 1e9))  # plate widths in pixels that each stride is taught
 VALIDATION_SEED, VALIDATION_SCENES = 999_983, 64
+POOL = 1_500  # renderings at hand at a time: to draw one costs more than to learn from it
 
 
 class Wanted(NamedTuple):
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument("--known", type=Path, help="the plates that they show, as training.plates.known found them")
     parser.add_argument("--photographs", type=Path, help="real plates, measured on only")
     parser.add_argument("--start", type=Path, help="a checkpoint to go on from")
+    parser.add_argument("--uses", type=int, default=4, help="how often each rendering is shown, about")
     parser.add_argument("--every", type=int, default=150, help="steps between measurements")
     args = parser.parse_args()
 
@@ -120,6 +122,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(net.parameters(), lr=args.rate, weight_decay=0.01)
     shown = [render_scene(np.random.default_rng([VALIDATION_SEED, i]), pictures) for i in range(VALIDATION_SCENES)]
     real = photographs(args.photographs) if args.photographs else []
+    pool, drawn, rng = list[Scene](), 0, np.random.default_rng(args.seed)
     began = time.monotonic()
     losses: list[tuple[float, float]] = []
     for step in range(args.steps):
@@ -128,8 +131,13 @@ def main() -> None:
             break
         for group in optimizer.param_groups:
             group["lr"] = args.rate * min(1, (step + 1) / 100) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
-        first = step * args.batch
-        scenes = [render_scene(np.random.default_rng([args.seed, first + i]), pictures) for i in range(args.batch)]
+        for number in range(drawn, drawn + (args.batch // args.uses if pool else args.batch * 32)):
+            pool[number % POOL : number % POOL + 1] = [
+                render_scene(np.random.default_rng([args.seed, number]), pictures)
+            ]
+            drawn = number + 1
+        chosen = [pool[i] for i in rng.choice(len(pool), args.batch, replace=False)]
+        scenes = [scene._replace(pixels=relit(rng, scene.pixels)) for scene in chosen]
         wanted = Wanted(*(torch.stack(part) for part in zip(*map(targets, scenes), strict=True)))
         net.train()
         with torch.autocast("cpu", torch.bfloat16):

@@ -98,7 +98,11 @@ def _strokes(strokes: tuple[Stroke, ...]) -> Pixels:
 
 
 def _letter(character: str) -> Pixels:
-    """A letter or digit of OpenCV's stroke font, stretched to fill the cell."""
+    """A letter or digit of OpenCV's stroke font, stretched to fill the cell; a plate's J has no bar at its head."""
+    if character == "J":
+        cell = _letter("U")
+        cell[: _CHAR_HEIGHT * 3 // 5, : _CHAR_WIDTH // 2] = 0
+        return cell
     big = np.zeros((220, 220), dtype=np.uint8)
     cv2.putText(big, character, (40, 180), cv2.FONT_HERSHEY_SIMPLEX, 5.0, 255, 2 * _STROKE, cv2.LINE_AA)
     x, y, w, h = cv2.boundingRect(big)
