@@ -66,6 +66,11 @@ def test_of_a_device_that_tells_nothing_nothing_is_said_to_be_good_that_could_no
         ("software.retention", about("software", keep_days=10.0, keep_days_least=30.0), "failure"),
         ("software.retention", about("software", keep_days=90.0, keep_days_most=30.0), "failure"),
         ("software.retention", about("software", keep_days=30.0, keep_days_least=30.0), "ok"),
+        (
+            "software.retention",
+            about("software", keep_days=7.0, keep_days_longest=90.0, keep_days_most=30.0),
+            "failure",
+        ),
         ("software.parts", about("software", running=True, parts_failed={"pilot": "failed: x"}), "failure"),
         ("software.unit_score", about("software", unit_score=6.2), "warning"),
         ("software.ssh", about("software", ssh_passwords=True), "failure"),

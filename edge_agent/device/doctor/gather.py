@@ -96,7 +96,10 @@ def _configured(found: Software, settings: config.Agent) -> None:
         sections += [(one.name, one) for one in named]
     found.simulated = tuple(name for name, one in sections if one is not None and "Simulated" in type(one).__name__)
     found.secrets_open, found.default_logins = _secrets(settings)
-    found.keep_days, found.hold = settings.evidence.keep_days, settings.evidence.hold
+    section = settings.evidence
+    kinds = (section.keep_days, section.keep_clips_days, section.keep_manifests_days, section.keep_originals_days)
+    days = [one for one in kinds if one is not None]
+    found.keep_days, found.keep_days_longest, found.hold = min(days), max(days), section.hold
     found.keep_days_least, found.keep_days_most = settings.site.keep_days_min, settings.site.keep_days_max
     today = datetime.now(UTC).date().isoformat()
     found.operators = len(settings.operators)

@@ -121,14 +121,15 @@ def retention(s: Software) -> Verdict:
     if s.keep_days_least is not None and s.keep_days < s.keep_days_least:
         return fail(
             f"kept for {s.keep_days:g} days, the site's rule wants {s.keep_days_least:g}",
-            f"evidence.keep_days = {s.keep_days_least:g}",
+            f"evidence.keep_days = {s.keep_days_least:g}, and no less of any kind",
         )
-    if s.keep_days_most is not None and s.keep_days > s.keep_days_most:
+    longest = s.keep_days if s.keep_days_longest is None else s.keep_days_longest
+    if s.keep_days_most is not None and longest > s.keep_days_most:
         return fail(
-            f"kept for {s.keep_days:g} days, the site's rule allows {s.keep_days_most:g}",
-            f"evidence.keep_days = {s.keep_days_most:g}",
+            f"kept for {longest:g} days, the site's rule allows {s.keep_days_most:g}",
+            f"evidence.keep_days = {s.keep_days_most:g}, and no more of any kind",
         )
-    return ok(f"kept for {s.keep_days:g} days, as the site's rule says")
+    return ok(f"kept for {s.keep_days:g}{'' if longest == s.keep_days else f' to {longest:g}'} days, as the site says")
 
 
 def running(s: Software) -> Verdict:
