@@ -45,12 +45,16 @@ def main(args: argparse.Namespace) -> int:
     except DriverError as error:
         print(f"edge-agent wipe: {error}", file=sys.stderr)
         return EX_UNAVAILABLE
+    stays = _secrets(args.root, file)
     if args.json:
-        print_json({"certificate": str(out), "files": told["count"], "bytes": told["bytes"]})
+        found_all = {"certificate": str(out), "files": told["count"], "bytes": told["bytes"]}
+        print_json({**found_all, "stays": [str(path) for path in stays]})
     else:
         print(f"{told['count']} files, {told['bytes']} bytes are deleted; the certificate of deletion is {out}")
         if file.is_file():
             print(f"{file} stays: it holds no secret")
+        for path in stays:
+            print(f"{path} stays: a secret of the site, not of this device; remove it where the device leaves the site")
         if device:
             print(f"revoke the device at the CA: edge-agent centre ca revoke {device}")
     return 0
@@ -62,6 +66,12 @@ def _list(args: argparse.Namespace, data_dir: Path, found: list[Path]) -> int:
     else:
         print("\n".join(map(str, found)) or f"{data_dir}: there is nothing to delete")
     return 0
+
+
+def _secrets(root: Path, file: Path) -> list[Path]:
+    """What lies closed to others beside the configuration, or is handed over by the unit: passwords of cameras."""
+    there = [*file.parent.glob("*"), *(root / "etc").glob("credstore*/edge-agent.*")]
+    return sorted(path for path in there if path.is_file() and path != file and not path.stat().st_mode & 0o077)
 
 
 def _named(data_dir: Path) -> str:

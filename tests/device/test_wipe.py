@@ -85,3 +85,16 @@ def test_a_dry_run_lists_and_nobody_there_to_ask_means_no(data_dir: Path, capsys
     assert str(data_dir / "events.db") in json.loads(capsys.readouterr().out)["files"]
     assert main(["wipe", "--data-dir", str(data_dir)]) == 1
     assert (data_dir / "events.db").exists()
+
+
+def test_secrets_of_the_site_are_not_the_device_s_and_are_named(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "site" / "agent.toml"
+    config.parent.mkdir()
+    config.write_text(f'data_dir = "{data_dir}"\n[site]\ndevice = "D-1"\n')
+    (config.parent / "camera.login").write_text("admin:hunter2")
+    (config.parent / "camera.login").chmod(0o600)
+    out = ("--out", str(tmp_path / "c.json"), "--root", str(tmp_path))
+    assert main(["wipe", "-c", str(config), "--yes", "--json", *out]) == 0
+    assert json.loads(capsys.readouterr().out)["stays"] == [str(config.parent / "camera.login")]
