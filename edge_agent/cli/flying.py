@@ -104,9 +104,7 @@ async def _fly(args: argparse.Namespace, order: Dispatch | None, solo: Solo, scr
     if _goes_on(order, solo):
         screen.say(f"the flight {solo.pilot.run_id} goes on: it is {solo.pilot.phase}; following it")
     elif isinstance(answer := _begin(args, order, solo, by), Refusal):
-        solo.left = solo.pilot.run_id  # another flight, which goes on
-        code = screen.refused(solo, [answer], by)
-        return code if solo.left is None else EX_LEFT
+        return screen.refused(solo, [answer], by)
     else:
         asked = answer
     return screen.ended(await solo.follow(by, screen.flying, asked))
