@@ -61,9 +61,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "centre": ("centre", "a small centre: stores what devices report, then acknowledges"),
 }
 
+EX_NOPERM = 77
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code (2: wrong command line, 78: wrong configuration, 130: interrupted)."""
+    """Run one command; returns its exit code.
+
+    Of all commands: 2: wrong command line, 77: not for this user, 78: wrong configuration, 130: interrupted.
+    """
     parser = argparse.ArgumentParser(
         prog="edge-agent",
         description="Flies scheduled patrols, sees on the device, speaks through loudspeakers, reports over MQTT.",
@@ -89,4 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # Ctrl-C is no fault either; the shell's prompt gets a line of its own
         print(file=sys.stderr)
         return 130
+    except PermissionError as error:  # what a device keeps is its service's alone, or root's
+        if error.filename is None:
+            raise
+        print(f"{error.filename}: permission denied; as its owner or root: sudo edge-agent {name} …", file=sys.stderr)
+        return EX_NOPERM
     return code

@@ -113,7 +113,9 @@ class Identity:
             return certificates.load(file.read_bytes())
         except FileNotFoundError:
             return []
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise DriverError(f"{file}: cannot be read: {error.strerror}; as root: sudo edge-agent enrol …") from None
+        except ValueError as error:
             raise DriverError(f"{file}: is no certificate: {error}; enrol anew with a claim") from None
 
 

@@ -63,3 +63,14 @@ def test_a_file_that_is_not_there_or_cannot_be_written_is_named_without_a_number
         assert main(words) == code
         told = capsys.readouterr().err
         assert str(tmp_path) in told and "Errno" not in told and len(told.splitlines()) == 1
+
+
+def test_what_is_the_service_s_alone_is_said_in_a_line_to_whom_forgot_sudo(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def closed(_: object) -> int:
+        raise PermissionError(13, "Permission denied", "/var/lib/edge-agent/events.db")
+
+    monkeypatch.setattr("edge_agent.cli.doctor.main", closed)
+    assert main(["doctor"]) == 77
+    assert capsys.readouterr().err.startswith("/var/lib/edge-agent/events.db: permission denied; ")
