@@ -73,6 +73,10 @@ def speaker(more: str = "", kind: str = "simulated", name: str = "horn") -> str:
         (SCHEDULED.format('sun = "dusk"', "x"), "announcements.scheduled[a].sun: the sun of what place?"),
         (SCHEDULED.format('cron = "0 18 * * *"', "🙂"), "announcements.scheduled[a].say[0].text: "),
         (SCHEDULED.format('speakers = ["bell"]', "x"), "announcements.scheduled[a].speakers: no speaker"),
+        (
+            '[[zone]]\nname = "y"\ncamera = "c"\npolygon = [[0, 0], [1, 0], [1, 1]]\nspoken = {en = "河岸"}\n',
+            "zone[y].spoken.en: '河' cannot be read by the voice of lang 'en'",
+        ),
         ('[announcements]\nquiet = ["22-06"]', "announcements.quiet[0]: Expected `str` matching regex"),
         ("[announcements]\nmax_volume_pct = 500", "announcements.max_volume_pct: Expected `float` <= 100.0"),
     ],
