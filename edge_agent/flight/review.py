@@ -179,18 +179,24 @@ def _terrain(route: Route, home: tuple[float, float], given: Given) -> tuple[Ove
 
 
 def _samples(route: Route, home: tuple[float, float]) -> Iterator[tuple[str, Place]]:
-    places = [stop.place for stop in routes.stops(route)]
-    back_m = max(places[-1].alt_m, energy.RTL_ALT_M)
-    stops = [
-        ("home", Place(*home, places[0].alt_m)),
-        *((f"waypoint {number}", place) for number, place in enumerate(places)),
-        ("home", Place(*home, back_m)),
-    ]
-    for (a, here), (b, there) in pairwise(stops):
+    for name, here, there in _legs(route, home):
         count = max(1, math.ceil(geo.distance_m(here.lat, here.lon, there.lat, there.lon) / SAMPLE_M))
         for k in range(count + 1):
             share = k / count
-            yield (
-                f"leg from {a} to {b}",
-                Place(*(x + (y - x) * share for x, y in zip(here, there, strict=True))),
-            )
+            yield name, Place(*(x + (y - x) * share for x, y in zip(here, there, strict=True)))
+
+
+def _legs(route: Route, home: tuple[float, float]) -> Iterator[tuple[str, Place, Place]]:
+    """What is flown, and what the autopilot's return would fly from each place."""
+    places = [stop.place for stop in routes.stops(route)]
+    stops = [
+        ("home", Place(*home, places[0].alt_m)),
+        *((f"waypoint {number}", place) for number, place in enumerate(places)),
+        ("home", Place(*home, max(places[-1].alt_m, energy.RTL_ALT_M))),
+    ]
+    for (a, here), (b, there) in pairwise(stops):
+        yield f"leg from {a} to {b}", here, there
+    for number, place in enumerate(places[:-1]):
+        end, _ = way_back(route.rally, home, (place.lat, place.lon))
+        back_m = max(place.alt_m, energy.RTL_ALT_M)
+        yield f"return from waypoint {number}", place._replace(alt_m=back_m), Place(*end, back_m)

@@ -81,6 +81,18 @@ def test_heights_over_the_ground_are_looked_at_between_waypoints_too(top_m, reas
         assert found.faults[0].where == "leg from home to waypoint 0"
 
 
+def test_a_hill_in_the_straight_way_home_is_named_though_the_route_goes_around_it():
+    class Knoll:
+        def height_m(self, lat: float, lon: float) -> float:
+            north_m, east_m = geo.to_local(lat, lon, *HOME)
+            return 100 + (50 if abs(north_m - 200) < 40 and abs(east_m - 150) < 40 else 0)
+
+    found = look(route((0, 300), (400, 300), (0, 300)), ground=Knoll())
+    assert [fault.where for fault in found.faults] == ["return from waypoint 1"]
+    assert look(route((0, 300), (400, 300), (0, 300), rally=(Rally(lat=at(400, 400)[0], lon=at(400, 400)[1]),)),
+                ground=Knoll()).ok  # fmt: skip
+
+
 def test_ground_that_is_not_known_is_said_to_be_unknown():
     class Nowhere:
         def height_m(self, lat: float, lon: float) -> float | None:
