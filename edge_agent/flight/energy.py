@@ -99,9 +99,9 @@ def ground_speed_mps(frame: Airframe, bearing_deg: float, speed_mps: float, wind
     against, across = wind.speed_mps * math.cos(angle), wind.speed_mps * math.sin(angle)
     most = frame.max_air_mps**2 - across**2
     ahead = math.sqrt(most) - against if most > 0 else 0.0
-    over = min(speed_mps, ahead)
-    if over < MIN_GROUND_MPS:
+    if ahead < MIN_GROUND_MPS:
         return 0.0, frame.max_air_mps
+    over = min(speed_mps, ahead)
     return over, math.hypot(over + against, across)
 
 

@@ -51,6 +51,10 @@ def test_a_leg_that_the_wind_forbids_costs_more_than_any_battery_holds():
     assert energy.leg(FRAME, at(0, 0), at(500, 0), 8.0, Wind(16.0, 90.0)).wh == math.inf
 
 
+def test_a_slow_route_is_slow_in_any_wind_and_not_forbidden_by_it():
+    assert energy.ground_speed_mps(FRAME, 0.0, 0.1, Wind(3.0, 0.0)) == pytest.approx((0.1, 3.1))
+
+
 def test_an_unknown_direction_is_ahead_on_the_way_out_and_on_the_way_home():
     unknown = Wind(8.0)
     out = energy.leg(FRAME, at(0, 0), at(500, 0), 8.0, unknown)
