@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -76,7 +76,7 @@ def read_ical(text: str) -> dict[str, object]:
             keys["rrule"] = value
             continue
         if value.upper().endswith("Z"):
-            raise ValueError(f"{name} in UTC: give a local time with TZID")
+            zones, value = ["UTC"], value.upper().replace("Z", "")
         if zones and keys.setdefault("time_zone", zones[0].removeprefix("tzid=")) != zones[0].removeprefix("tzid="):
             raise ValueError("one TZID is wanted for all")
         days = [datetime.fromisoformat(one).isoformat(timespec="minutes") for one in value.split(",")]
@@ -101,7 +101,7 @@ def rule_fault(text: str, dtstart: str) -> str | None:
     try:
         if fault := _text_fault(text):
             return f"rrule: {fault}, got {text!r}"
-        if _no_such_day(text, start) or next(_local(text, dtstart, start), None) is None:
+        if _no_such_day(text, start) or next(_local(text, dtstart, start, UTC), None) is None:
             return f"rrule: is not due once within {AHEAD.days // 365} years of {dtstart!r}, got {text!r}"
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         return f"rrule: {error}, got {text!r} from {dtstart!r}"
@@ -142,7 +142,7 @@ def _rrule(schedule: config.Schedule, zone: ZoneInfo, after_utc: datetime) -> It
     assert schedule.rrule is not None and schedule.dtstart is not None  # config.load saw to it
     # A local time up to a gap's length before `after` may still be due after it.
     since = after_utc.astimezone(zone).replace(tzinfo=None, fold=0) - timedelta(hours=3)
-    for local in _local(schedule.rrule, schedule.dtstart, since):
+    for local in _local(schedule.rrule, schedule.dtstart, since, zone):
         planned = localise(local, zone)
         moved = planned.astimezone(zone).replace(tzinfo=None, fold=0) != local
         yield _noted(schedule, planned, local, zone, moved)
@@ -163,7 +163,7 @@ def _sunny(
     """Each local day that the rule names (every day without one), at the sun's event, within the clamps."""
     assert schedule.sun is not None and place is not None  # config.load saw to it
     since = after_utc.astimezone(zone).replace(tzinfo=None, fold=0) - timedelta(days=2)
-    for day in _days(schedule, since):
+    for day in _days(schedule, since, zone):
         solar = day.date() + (day.date() - sun.noon_utc(day.date(), place[1]).astimezone(zone).date())
         event = sun.event_utc(schedule.sun, solar, *place)
         if event is None:
@@ -183,16 +183,19 @@ def _sunny(
         yield Occurrence(schedule, planned, planned.astimezone(zone).replace(tzinfo=None, fold=0), ", ".join(notes))
 
 
-def _days(schedule: config.Schedule, since: datetime) -> Iterator[datetime]:
+def _days(schedule: config.Schedule, since: datetime, zone: ZoneInfo) -> Iterator[datetime]:
     if schedule.rrule is not None and schedule.dtstart is not None:
-        yield from _local(schedule.rrule, schedule.dtstart, since)
+        yield from _local(schedule.rrule, schedule.dtstart, since, zone)
         return
     for n in range(AHEAD.days):
         yield since + timedelta(days=n)
 
 
 class _Rule(NamedTuple):
-    """A rule without its end; `end` is the last instant that may be due, where there is one."""
+    """A rule without its end; `end` is the last instant that may be due, where there is one.
+
+    It is local, or with a zone: RFC 5545, 3.3.10, wants UNTIL in UTC where DTSTART has a TZID.
+    """
 
     endless: rrule
     start: datetime
@@ -201,11 +204,14 @@ class _Rule(NamedTuple):
     end: datetime | None
 
 
-def _local(text: str, dtstart: str, since: datetime) -> Iterator[datetime]:
+def _local(text: str, dtstart: str, since: datetime, zone: tzinfo) -> Iterator[datetime]:
     """Local times from `since` on, for `AHEAD` at most."""
     rule = _rule(text, dtstart)
     start, until = _near(rule, since), max(since, rule.start) + AHEAD
-    walk = rule.endless.replace(dtstart=start, until=min(until, rule.end or until))
+    end = rule.end or until
+    if end.tzinfo is not None:
+        end = end.astimezone(zone).replace(tzinfo=None, fold=0)
+    walk = rule.endless.replace(dtstart=start, until=min(until, end))
     return (local for local in walk if local >= since)
 
 
@@ -219,8 +225,6 @@ def _rule(text: str, dtstart: str) -> _Rule:
     end = None
     if "UNTIL" in parts:
         end = parser.parse(parts["UNTIL"])
-        if end.tzinfo is not None:
-            raise ValueError("UNTIL is a local time here, without Z")
     elif "COUNT" in parts:
         counted = deque(islice(endless.replace(until=start + LONGEST), int(parts["COUNT"])), maxlen=1)
         end = counted[0] if counted else start

@@ -10,7 +10,7 @@ from dateutil.rrule import rrulestr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.calendar import localise, next_occurrences, rule_fault
+from edge_agent.calendar import localise, next_occurrences, read_ical, rule_fault
 from edge_agent.config import ConfigError, Schedule, load
 
 BERLIN, NEW_YORK, LORD_HOWE = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), ZoneInfo("Australia/Lord_Howe")
@@ -129,6 +129,25 @@ def test_a_rule_that_is_entered_late_is_due_when_a_walk_from_its_start_says(text
 
 
 @pytest.mark.parametrize(
+    ("until", "days"),
+    [("20261026T013000Z", 2), ("20261026T012959Z", 1), ("20261026T023000", 2), ("20261026T022959", 1)],
+)
+def test_until_in_utc_is_an_instant_and_without_z_a_local_time(until, days):
+    schedule = rrule(f"FREQ=DAILY;UNTIL={until}", "2026-10-25T02:30")  # RFC 5545, 3.3.10
+    found = next_occurrences(schedule, ZoneInfo("Europe/Berlin"), datetime(2026, 10, 24, tzinfo=UTC))
+    assert len(list(found)) == days
+    assert rule_fault(str(schedule.rrule), "2026-10-25T02:30") is None
+
+
+def test_an_icalendar_start_in_utc_is_in_the_zone_utc():
+    assert read_ical("DTSTART:20260101T063000Z\nRRULE:FREQ=DAILY") == {
+        "time_zone": "UTC", "dtstart": "2026-01-01T06:30", "rrule": "FREQ=DAILY",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="one TZID"):
+        read_ical("DTSTART;TZID=Asia/Shanghai:20260101T063000\nEXDATE:20260102T063000Z")
+
+
+@pytest.mark.parametrize(
     ("text", "dtstart", "says"),
     [
         ("FREQ=MINUTELY", "2025-01-01T00:00", "rrule: FREQ=MINUTELY is none of YEARLY, MONTHLY"),
@@ -137,7 +156,6 @@ def test_a_rule_that_is_entered_late_is_due_when_a_walk_from_its_start_says(text
         ("FREQ=DAILY;INTERVAL=0", "2020-01-01T00:00", "INTERVAL=0 is not within 1 to 10000"),
         ("FREQ=HOURLY;COUNT=1000000", "2020-01-01T00:00", "COUNT=1000000 is not within 1 to 10000"),
         ("FREQ=DAILY;COUNT=2;UNTIL=20270101T000000", "2020-01-01T00:00", "COUNT or UNTIL"),
-        ("FREQ=DAILY;UNTIL=20270101T000000Z", "2020-01-01T00:00", "without Z"),
         ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", "2020-01-01T00:00", "not due once within 10 years"),
         ("FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30", "2020-01-01T00:00", "not due once within 10 years"),
         ("FREQ=HOURLY;BYSETPOS=5", "2020-01-01T00:00", "BYSETPOS=5 picks among the days of a week"),
