@@ -169,6 +169,7 @@ def test_relative_paths_resolve_against_the_file(tmp_path: Path) -> None:
             "plates.countries: no plates of ZZ",
         ),
         ("plain = true", 'plain = true\n[plates]\ntypes = ["no.toml"]', "plates.types: "),
+        ("plain = true", 'plain = true\n[plates]\nenabled = true\ncountries = ["GB"]', "plates.reader: the built-in"),
         (
             'say = [{text = "请离开水边"}, {text = "Leave the water.", lang = "en"}]',
             "",

@@ -440,6 +440,10 @@ def _plates_faults(plates: Plates) -> list[str]:
     except ValueError as error:
         return [f"plates.types: {fault}" for fault in str(error).splitlines()]
     there = ", ".join(sorted(known))
+    strangers = sorted({*plates.countries} & known - {"CN"})
+    if plates.enabled and plates.reader == "built-in" and strangers:
+        what = "the built-in reader knows plates of CN alone"
+        return [f'plates.reader: {what}, not of {", ".join(strangers)}; set it to "rapidocr" (edge-agent[rapidocr])']
     return [
         f"plates.countries: no plates of {country} are known (there is: {there}); describe them in a file of `types`"
         for country in plates.countries
