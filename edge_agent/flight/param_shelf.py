@@ -58,9 +58,7 @@ def keep(data_dir: Path, report: Report, stem: str) -> Path:
             if report.state == "done":
                 file.with_name(UNDER_WAY).unlink(missing_ok=True)
     except OSError as error:
-        raise DriverError(
-            f"{error.filename or file}: {error.strerror}; the parameters are set, the report is not kept"
-        ) from None
+        raise DriverError(f"{file}: {error.strerror}; what was to be set is set, its report is not kept") from None
     return file
 
 
