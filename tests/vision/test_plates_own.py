@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent import plate_types, weights
 from edge_agent.runtime import DriverError
+from edge_agent.vision.camera.plate_art import draw_plate
 from edge_agent.vision.plate_cut import Cut
 from edge_agent.vision.plates_own import OwnPlates, PlateText, Text, apart, make_plate
 from edge_agent.vision.votes import Calibration
@@ -141,6 +143,18 @@ def test_the_models_that_come_along_say_what_they_are() -> None:
     assert plates.find(np.full((200, 300, 3), 128, np.uint8)) == []
     assert plates.find(np.zeros((1, 1, 3), np.uint8)) == []
     assert plates.read_crop(np.zeros((1, 1, 3), np.uint8)) is None
+
+
+@pytest.mark.parametrize("plate", ["京A73K56", "苏E9H557", "川C4E739", "浙B2N481"])
+def test_a_plate_askew_in_a_wide_crop_is_read_because_each_look_is_closer(plate: str) -> None:
+    flat = cv2.resize(cv2.GaussianBlur(draw_plate(plate), (0, 0), 1.5), (220, 70), interpolation=cv2.INTER_AREA)
+    there = np.array([[66, 31], [285, 11], [285, 80], [66, 100]], np.float32)
+    rim = np.array([[0, 0], [219, 0], [219, 69], [0, 69]], np.float32)
+    crop = np.full((112, 352, 3), 90, np.uint8)
+    turned = cv2.getPerspectiveTransform(rim, there)
+    cv2.warpPerspective(flat, turned, (352, 112), dst=crop, borderMode=cv2.BORDER_TRANSPARENT)
+    read = OwnPlates(1).read_crop(crop)
+    assert read and read.plate.text == plate
 
 
 def test_a_part_of_a_plate_is_no_plate_beside_it() -> None:
