@@ -71,12 +71,16 @@ async def discover(
 ) -> list[Device]:
     """Ask, and gather what answers within `seconds`; raises OSError where there is no network."""
     found: dict[tuple[str, str, str], Device] = {}
+    failed: list[Exception] = []
 
     class Ask(asyncio.DatagramProtocol):
         def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
             match = read_match(data, str(addr[0]))
             for device in [match] if match else read_answer(data, str(addr[0])):
                 found[device.host, device.found_by, device.name] = device
+
+        def error_received(self, exc: Exception) -> None:
+            failed.append(exc)
 
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(Ask, family=socket.AF_INET)
@@ -89,6 +93,8 @@ async def discover(
             await asyncio.sleep(seconds / 2)
     finally:
         transport.close()
+    if failed and not found:
+        raise failed[0]
     return sorted(found.values())
 
 

@@ -108,3 +108,9 @@ async def test_what_answers_is_found() -> None:
     found = await discover(0.4, ws=here, mdns=here)
     transport.close()
     assert [device.found_by for device in found] == ["onvif", "_axis-video._tcp"]
+
+
+async def test_where_nothing_can_be_sent_it_is_an_error_and_not_an_empty_network() -> None:
+    nowhere = ("255.255.255.255", 9)  # a broadcast, which this socket may not send
+    with pytest.raises(PermissionError):
+        await discover(0.02, ws=nowhere, mdns=nowhere)
