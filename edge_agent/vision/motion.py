@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.messages import Box
-from edge_agent.vision.boxes import Floats
+from edge_agent.vision.boxes import Floats, clip
 
 Mode = Literal["auto", "static", "moving", "off"]
 Grey = npt.NDArray[np.uint8]
@@ -146,8 +146,9 @@ def _around(boxes: Sequence[Box], scale: float) -> list[Box]:
 
 def _without(mask: Any, boxes: Sequence[Box]) -> Any:
     """The mask with nothing in the boxes."""
-    for x1, y1, x2, y2 in boxes:
-        cv2.rectangle(mask, (int(x1), int(y1)), (int(x2), int(y2)), 0, cv2.FILLED)
+    inside = clip(np.array(boxes, dtype=np.float64).reshape(-1, 4), mask.shape[1], mask.shape[0])
+    for x1, y1, x2, y2 in inside.astype(int).tolist():
+        cv2.rectangle(mask, (x1, y1), (x2, y2), 0, cv2.FILLED)
     return mask
 
 

@@ -130,3 +130,10 @@ def test_a_flat_picture_tells_of_no_motion() -> None:
     grey = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
     seen = run(Motion("moving"), [grey] * 5)
     assert all(one.affine is None and one.look for one in seen)
+
+
+def test_what_is_known_may_lie_far_beyond_the_picture() -> None:
+    motion, beyond = Motion("auto"), [(-1e12, -50.0, 1e12, 90.0), (1e9, 1e9, 2e9, 2e9)]
+    for n, picture in enumerate(still(4)):
+        motion.see(picture, n / 10, 1.0, beyond)
+    assert not motion.moving
