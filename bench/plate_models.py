@@ -110,8 +110,8 @@ def plate_pictures(truth: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]
     ]
 
 
-def found_by(file: Path, media: Path, truth: dict[str, Any]) -> dict[str, float] | None:
-    """AP50, the mean error of corners in widths of the plate, and the network's median time; None without corners."""
+def found_by(file: Path, media: Path, truth: dict[str, Any]) -> dict[str, float]:
+    """AP50, the mean error of corners in widths of the plate (no number without any), and the network's median time."""
     net = Net(file, 1, ())
     feeder = Feeder(net.width, net.height, net.form, net.dtype)
     scores: list[float] = []
@@ -148,7 +148,7 @@ def found_by(file: Path, media: Path, truth: dict[str, Any]) -> dict[str, float]
                 errors.append(float(off / np.linalg.norm(true[1] - true[0])))
     return {
         "ap50": average_precision(scores, hits, total),
-        "corners": float(np.mean(errors)),
+        "corners": float(np.mean(errors)) if errors else math.nan,
         "ms": median(took_s) * 1e3,
     }
 
@@ -241,8 +241,8 @@ def main() -> None:
             figures = found_by(file, args.media, truth)
         except DriverError:
             continue
-        if figures is None:
-            continue  # finds no corners: no plate model
+        if math.isnan(figures["corners"]):
+            continue  # finds no corners of plates: no plate model
         found["detectors"][file.stem] = {**figures, "mb": file.stat().st_size / 1e6}
         print(file.stem, found["detectors"][file.stem], flush=True)
     args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -271,8 +271,8 @@ def part(found: dict[str, Any]) -> str:
         )
     lines += ["", "| detector | AP50 | corners off, of the plate's width | ms | MB |", "|---|---|---|---|---|"]
     for name, one in found["detectors"].items():
-        off = f"{100 * one['corners']:.1f} %" if one["corners"] == one["corners"] else "–"
-        lines.append(f"| {name} | {one['ap50']:.3f} | {off} | {one['ms']:.1f} | {one['mb']:.1f} |")
+        off = 100 * one["corners"]
+        lines.append(f"| {name} | {one['ap50']:.3f} | {off:.1f} % | {one['ms']:.1f} | {one['mb']:.1f} |")
     return "\n".join(lines)
 
 
