@@ -168,7 +168,7 @@ class Mixer:
                     self._cut_out.append(np.dstack([part, inside.astype(np.uint8) * 255])[3:-3, 3:-3])
 
     def _populate(self, canvas: np.ndarray, rows: np.ndarray, place: tuple[int, int, int, int]) -> np.ndarray:
-        """Up to six of those cut out, 10 to 40 pixels tall and as if seen from above, on ground without people."""
+        """Up to six of those cut out, 14 to 28 pixels tall and as if seen from above, on ground without people."""
         rng, (left, top, right, bottom) = self.rng, place
         for _ in range(int(rng.integers(1, 7))):
             person = self._cut_out[rng.integers(len(self._cut_out))]
