@@ -35,7 +35,7 @@ def main() -> None:
     settings = tomllib.loads(args.config.read_text())
     net = Nano().eval()
     learnt = torch.load(args.weights)
-    if args.began:  # what came before is not forgotten (Wortsman et al., 2022, "Robust fine-tuning of zero-shot models")
+    if args.began:  # so that less is forgotten (Wortsman et al., 2022, "Robust fine-tuning ...")
         began = torch.load(args.began)
         learnt = {key: began[key].lerp(value, args.share) for key, value in learnt.items()}
     net.load_state_dict(learnt)
