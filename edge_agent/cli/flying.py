@@ -127,7 +127,7 @@ async def _recall(solo: Solo, screen: Screen, by: str) -> int:
     if solo.pilot.phase == Phase.FOREIGN:
         others = [check.refusal() for check in solo.pilot.checks() if check.gate == "alone" and check.blocks]
         if others:  # it can be asked; one that hangs is not heard
-            screen.refused(solo, others, by)
+            screen.tell(others, solo.pilot.phase)
             return EX_TEMPFAIL
         solo.pilot.adopt(by)
         await solo.attach(ATTACH_S, screen.waiting)
@@ -240,13 +240,17 @@ class Screen:
             self._clear()
             print(_readable(event), flush=True)
 
-    def refused(self, solo: Solo, refusals: list[Refusal], by: str) -> int:
-        """Why nothing flies; it is written down."""
+    def tell(self, refusals: list[Refusal], phase: str) -> None:
+        """Why not."""
         if self._json:
-            print_json({"phase": "refused", "previous": solo.pilot.phase, "refusals": refusals})
+            print_json({"phase": "refused", "previous": phase, "refusals": refusals})
         for refusal in refusals:
             self.say(f"refused: {refusal}")
-        assert solo.route is not None  # of whatever can be refused
+
+    def refused(self, solo: Solo, refusals: list[Refusal], by: str) -> int:
+        """Why nothing flies; it is written down."""
+        self.tell(refusals, solo.pilot.phase)
+        assert solo.route is not None  # what takes off has one
         self.run = solo.pilot.refuse(solo.route.id, by, str(refusals[0]), solo.route)
         return EX_REFUSED
 

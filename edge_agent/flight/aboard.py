@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from edge_agent import geo
 from edge_agent.flight import phases, scene, transfer
@@ -48,9 +48,11 @@ class Aboard:
         """Put aboard by us and read back; what the autopilot said of it until now was about that."""
         self.ours, self.plan = True, tuple(items)
         self.fence, self.rally = fence or self.fence, tuple(rally) or self.rally
-        self._looked -= {FENCE} if fence else set()
-        self._looked -= {RALLY} if rally else set()
         self._read, self._read_s = None, now
+
+    def replaced(self, kinds: Collection[int]) -> None:
+        """Fence or rally points are about to be: whatever becomes of the flight, they are read once it is over."""
+        self._looked -= set(kinds)
 
     def written(self, at_s: float) -> None:
         """We wrote to it then."""

@@ -427,11 +427,14 @@ class Commander:
         if run is not None and to is Phase.PAUSED:  # a pause that a restart found began before that
             self.entered_s = now - max(0.0, wall - run.entered_wall_s)
         self._begun = False
+        self._homeward.enter()
         if to in WITHDRAWN:
             self.link.withdraw()
         if to in phases.IN_FLIGHT and run is not None and not run.ends and (home := self._home()) is not None:
             self.logbook.amend(ends=(home, *self.aboard.rally))
         match to:
+            case Phase.UPLOADING if self._launch is not None:
+                self.aboard.replaced(self._launch.kinds)
             case Phase.LINK_DOWN:
                 self.link.forget()
                 self.aboard.forget()
@@ -477,12 +480,8 @@ class Commander:
         run, wanted = self.logbook.run, self._orders.current.mode if self._orders.current else None
         if run is not None and self.phase in phases.IN_FLIGHT and (moved := self._homeward.moved(run, self._home())):
             self.logbook.remark(moved, wall, t)
-        if (
-            t is not None
-            and self.phase is Phase.RETURNING
-            and wanted != "LAND"
-            and (why := self.budget.out_of_reach(t))
-        ):
+        returns = self.phase is Phase.RETURNING and wanted != "LAND"
+        if t is not None and returns and (why := self._homeward.beyond(t, now)):
             self._want("land", "pilot", why, {Phase.RETURNING}, now)
         if t is None or self.phase not in phases.OUTWARD | {Phase.CLIMB, Phase.PAUSED, Phase.YIELDED}:
             return

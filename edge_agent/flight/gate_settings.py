@@ -15,6 +15,7 @@ from edge_agent.flight import handsoff, sky
 from edge_agent.flight import route as routes
 from edge_agent.flight.facts import Facts
 from edge_agent.flight.params import safety_value
+from edge_agent.flight.run import DISPATCH
 from edge_agent.flight.verdict import Verdict, no, unknown, yes
 from edge_agent.sun import height_deg
 
@@ -69,7 +70,7 @@ def fence(facts: Facts) -> Verdict:
 
 def beyond_fence(facts: Facts) -> Verdict | None:
     """Why the plan's places would breach the cylinder of FENCE_RADIUS, FENCE_ALT_MAX and FENCE_ALT_MIN; it is around
-    home, and switched on together with the polygons that a route brings along.
+    home, and switched on together with the polygons that a route brings along; a dispatch brings none.
     """
     t, plan = facts.t, facts.plan
     kinds, action = (safety_value(facts.params, key) for key in ("fence_type", "fence_action"))
@@ -77,7 +78,8 @@ def beyond_fence(facts: Facts) -> Verdict | None:
     on = status is not None and status.onboard_control_sensors_enabled & mavlink.MAV_SYS_STATUS_GEOFENCE
     if plan.route is None or not kinds or not action or t.home_lat is None or t.home_lon is None:
         return None
-    if not on and not plan.route.fence and not safety_value(facts.params, "fence_autoenable"):
+    brings = plan.route.fence and plan.route.id != DISPATCH
+    if not on and not brings and not safety_value(facts.params, "fence_autoenable"):
         return None
     places = [stop.place for stop in routes.stops(plan.route)]
     heights = [place.alt_m for place in places]

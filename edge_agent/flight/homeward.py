@@ -15,7 +15,7 @@ from edge_agent.flight.phases import Phase
 from edge_agent.flight.run import Run
 from edge_agent.messages import Refusal, Telemetry
 
-LOW_S = 3.0  # the battery must be low for so long: one wrong sample is no reason
+LOW_S = 3.0  # the battery must be low, or home out of reach, for so long: one wrong sample is no reason
 STUCK_S, STUCK_M = 45.0, 5.0  # nearer by so much, or it does not get on: a wind that it cannot fly against
 WEATHER_S = 20.0  # out of its limits for so long
 SLACK_S = 15.0  # the hover's own end comes first
@@ -34,12 +34,17 @@ class Homeward:
         self._patience_s = DISARM_AFTER_S
         self._bad_s: float | None = None
         self._home: tuple[float, float] | None = None  # as last looked at
+        self._beyond_s: float | None = None
         self._got_on: tuple[int, float, float] | None = None  # to which item, how near, and when
 
     def forget(self) -> None:
         """Another flight begins."""
-        self._low_s = self._grounded_s = self._disarming = self._bad_s = self._got_on = None
+        self._low_s = self._grounded_s = self._disarming = self._bad_s = self._beyond_s = self._got_on = None
         self._patience_s = DISARM_AFTER_S
+
+    def enter(self) -> None:
+        """Another phase begins: who held it, or flew it elsewhere, in the one before has not kept it from its way."""
+        self._got_on = self._beyond_s = None
 
     def call_off(self) -> None:
         """What began to take off shall stay: disarm it at once. One that was found armed is left its time first."""
@@ -61,6 +66,12 @@ class Homeward:
         if on_scene_s is not None and on_scene_s > limits.max_on_scene_s + SLACK_S:
             return f"over one place for {on_scene_s:.0f} s, limit {limits.max_on_scene_s:g} s"
         return None
+
+    def beyond(self, t: Telemetry, now: float) -> str | None:
+        """Why it must land where it is, once that has held for a while: nothing takes a landing back."""
+        why = self._budget.out_of_reach(t)
+        self._beyond_s = None if why is None else now if self._beyond_s is None else self._beyond_s
+        return why if self._beyond_s is not None and now - self._beyond_s >= LOW_S else None
 
     def weathered(self, bad: str | None, now: float) -> str | None:
         """Why the weather calls it home: `bad` is what of it is out of its limit."""

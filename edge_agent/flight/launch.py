@@ -56,6 +56,11 @@ class Launch:
         self._uploads = 0
         self._started = False
 
+    @property
+    def kinds(self) -> list[int]:
+        """What of mission, fence and rally points is replaced."""
+        return [kind for kind, _ in self._parts]
+
     def begin(self, phase: Phase, now: float) -> None:
         """A phase was entered."""
         self._job, self._job_s, self.detail = None, now, ""

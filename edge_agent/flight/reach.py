@@ -59,7 +59,7 @@ def aloft(facts: Facts) -> Refusal | None:
     if (beyond := beyond_fence(facts)) is not None:
         return _no("fence", beyond.reason, beyond.value, beyond.limit, beyond.remedy)
     home, here = energy.Place(t.home_lat, t.home_lon, 0.0), energy.Place(t.lat, t.lon, t.alt_m)
-    flown = energy.plan(plan.airframe, home, routes.stops(plan.route), plan.wind, start=here)
+    flown = energy.plan(plan.airframe, home, routes.stops(plan.route), plan.wind, plan.way, start=here)
     need_pct = energy.pct(plan.airframe, flown.need_wh, plan.ratio) + energy.reserve_pct(plan.airframe, plan.ratio)
     need_pct = max(need_pct, plan.limits.return_battery_pct + 1)  # at that it comes home anyway
     if t.battery_pct >= need_pct:

@@ -223,6 +223,18 @@ def test_a_place_outside_the_fence_aboard_is_refused_on_the_ground_and_aloft(wor
     assert world.autopilot.state.fence  # it stays aboard
 
 
+def test_a_fence_that_a_dry_run_put_aboard_holds_for_the_next_dispatch(make_world, monkeypatch):
+    monkeypatch.setattr("tests.flight.conftest.PATROL", fence((-100, -100), (-100, 100), (100, 100), (100, -100)))
+    world = make_world()
+    world.until("ground")
+    world.until(lambda: not world.commander.blocked(None, world.now))
+    assert isinstance(world.commander.fly("patrol", "op", world.now, world.wall, rehearse=True), str)
+    world.until(lambda: world.commander.phase == "ground" and not world.commander.blocked(None, world.now))
+    refusal = world.commander.dispatch(order(150, 0), "op", world.now, world.wall)
+    assert isinstance(refusal, Refusal)
+    assert "outside inclusion polygon" in refusal.reason
+
+
 ORDERS = st.lists(
     st.tuples(
         st.sampled_from(["dispatch", "extend", "pause", "resume", "recall", "land", "fly", "pilot", "kill", "cut"]),

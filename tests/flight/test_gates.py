@@ -9,11 +9,12 @@ from msgspec import structs
 from pymavlink.dialects.v20 import ardupilotmega as mavlink
 
 from edge_agent import config, geo
-from edge_agent.flight import gate_rules, gates, route
+from edge_agent.flight import gate_rules, gates, reach, route
+from edge_agent.flight.energy import Return
 from edge_agent.flight.facts import Around, Facts, Plan
 from edge_agent.flight.mavlink import Other
 from edge_agent.flight.verdict import Verdict
-from edge_agent.messages import Telemetry
+from edge_agent.messages import Dispatch, Telemetry
 from edge_agent.plans.model import Fence, FencePolygon
 from tests.flight.conftest import LAT, LON, PATROL, waypoint
 
@@ -270,6 +271,7 @@ def test_a_ground_station_id_that_is_ours_would_mask_the_loss_of_the_real_one():
         ({"FENCE_RADIUS": 70.0}, PATROL, SENSORS & ~FENCE, False),
         ({"FENCE_RADIUS": 70.0, "FENCE_AUTOENABLE": 3.0}, PATROL, SENSORS & ~FENCE, True),
         ({"FENCE_RADIUS": 70.0}, structs.replace(PATROL, fence=YARD), SENSORS & ~FENCE, True),  # it is switched on then
+        ({"FENCE_RADIUS": 70.0}, structs.replace(PATROL, fence=YARD, id="dispatch"), SENSORS & ~FENCE, False),
         ({"FENCE_ALT_MAX": 20.0}, PATROL, SENSORS, True),
         ({"FENCE_ALT_MAX": 20.5}, PATROL, SENSORS, False),
         ({"FENCE_ALT_MIN": 20.0, "FENCE_TYPE": 15.0}, PATROL, SENSORS, True),
@@ -279,6 +281,15 @@ def test_a_ground_station_id_that_is_ours_would_mask_the_loss_of_the_real_one():
 def test_a_place_beyond_the_autopilots_own_cylinder_is_refused_before_it_flies_there(params, route, enabled, refused):
     found = failing(status(enabled), facts={"params": PARAMS | params}, plan={"route": route})
     assert found == (["gate.fence"] if refused else [])
+
+
+def test_a_flight_is_called_nowhere_from_where_the_autopilots_own_return_takes_too_much():
+    order = Dispatch(lat=waypoint(500, 0).lat, lon=LON, alt_m=30, hover_s=10)
+    flies = structs.replace(GOOD, armed=True, landed=False, mode="AUTO", alt_m=30.0)
+    for way, gate in ((Return(), None), (Return(speed_mps=0.8), "gate.energy")):
+        plan = PLAN._replace(route=route.errand(order, PLAN.limits), way=way)
+        refusal = reach.aloft(READY._replace(telemetry=flies, plan=plan))
+        assert (refusal.gate if refusal else None) == gate
 
 
 @pytest.mark.parametrize(("present", "enabled"), [(SENSORS & ~FENCE, SENSORS & ~FENCE), (SENSORS, SENSORS & ~FENCE)])

@@ -52,6 +52,35 @@ def test_one_that_waits_at_a_waypoint_because_it_is_told_to_is_not_called_home(m
     assert [event.cause for event in world.events if event.phase == "returning"] == [phases.LEADS_HOME]
 
 
+def test_where_a_pilot_flew_it_meanwhile_is_no_way_that_leads_nowhere(world):
+    world.fly()
+    world.until("route")
+    world.wait(5)
+    world.autopilot.set_mode("LOITER", "pilot")
+    world.until("yielded")
+    world.autopilot.state.body.north_m -= 20.0  # farther from where it was going
+    world.wait(60)
+    assert world.commander.resume("op", world.now) is None
+    world.until(lambda: world.commander.logbook.run is None)
+    assert [event.cause for event in world.events if event.phase == "returning"] == [phases.LEADS_HOME]
+
+
+def test_one_wrong_sample_of_the_battery_lands_nobody_away_from_home(world, monkeypatch):
+    for failsafe in ("LOW", "CRITICAL"):
+        monkeypatch.setattr(f"edge_agent.flight.simulator.BATTERY_{failsafe}_PCT", -1.0)
+    world.fly()
+    world.until("route")
+    world.wait(5)
+    assert world.commander.recall("op", world.now, world.wall) is None
+    world.until("returning")
+    body = world.autopilot.state.body
+    charge_pct, body.battery_pct = body.battery_pct, 0.0
+    world.until(lambda: world.commander.telemetry().battery_pct == 0, within_s=3)
+    body.battery_pct = charge_pct
+    world.until(lambda: world.commander.logbook.run is None)
+    assert world.is_home()
+
+
 def test_a_home_that_somebody_moves_in_the_air_is_told_of_and_is_not_the_one_that_was_planned(world):
     world.fly()
     world.until("route")
