@@ -69,6 +69,7 @@ class Announcer:
         self._ladders = Ladders()
         self._records: deque[Spoken] = deque(maxlen=MAX_RECORDS)
         self._hushed: list[str] = []
+        self._hushed_s = float("-inf")
         self._limits: dict[str, asyncio.Timeout] = {}
         self._wake = asyncio.Event()
 
@@ -119,6 +120,7 @@ class Announcer:
         for track in self._ladders.tracks:
             self._ladders.left(track)
         self._hushed.append(reason)
+        self._hushed_s = self._clock.monotonic()
         self._wake.set()
         return tuple(self._queue.playing)
 
@@ -269,7 +271,8 @@ class Announcer:
     def _tried_elsewhere(self, record: Spoken, announcement: Announcement) -> Spoken:
         """A warning that is not proven as far as it is asked for goes to the speaker's `fallback`.
 
-        Of a live voice nothing is asked: it has no chirp to be heard by, and nobody else could say it.
+        Of a live voice nothing is asked: it has no chirp to be heard by, and nobody else could say it. What was hushed
+        is said nowhere, also where the speaker failed to be stopped.
         """
         if announcement.source is not None:
             return record
@@ -278,7 +281,7 @@ class Announcer:
         short = record.outcome in ("failed", "refused") or (
             record.outcome == "delivered" and PROOFS.index(record.proof) < PROOFS.index(section.proof)
         )
-        if not short or section.fallback is None:
+        if not short or section.fallback is None or announcement.at_s <= self._hushed_s:
             return record
         now = self._clock.monotonic()
         again = replace(

@@ -95,7 +95,7 @@ class Net:
         self.head, self.why = found.head, found.why
         self.shapes = {name: tuple(tensor.shape) for name, tensor in model.outputs.items()}
         self.form = self.sidecar.input.over(self.head.input)._replace(nhwc=nhwc)
-        self.labels = self._labels(self.sidecar.labels or labels, own)
+        self.labels = self._labels(labels, own)
 
     def run(self, picture: Tensor) -> list[Tensor]:
         """All outputs for a picture's tensor; raises DriverError naming the file."""
@@ -145,17 +145,24 @@ class Net:
         return {name: np.array(known[name], dtype=SIZES[kind]) for name, kind in rest.items()}
 
     def _labels(self, told: tuple[str, ...], own: tuple[str, ...] | None) -> tuple[str, ...]:
-        """Names of the classes: told by hand, else the model's own, else what the family or COCO says."""
+        """Names of the classes: the sidecar's, else the model's own, else told, else what the family or COCO says."""
         classes = self.head.classes
         usual = {2: ("plate", "plate"), 1: ("plate",), 0: ("plate",)} if "plate" in self.head.family else {}
         fixed = {"lpd-yunet": ("plate",), "yunet": ("face",), "ssd": COCO_91[1:]}.get(self.head.family)
-        labels = own or told or fixed or usual.get(classes) or {0: COCO, 80: COCO, 91: COCO_91}.get(classes, ())
+        labels = (
+            self.sidecar.labels
+            or own
+            or told
+            or fixed
+            or usual.get(classes)
+            or {0: COCO, 80: COCO, 91: COCO_91}.get(classes, ())
+        )
         if not labels:
             raise DriverError(
                 f"{self.file}: has {classes} classes and does not name them; give their names in `labels`"
             )
         if classes and len(labels) != classes:
-            who = "its metadata" if own else "`labels`"
+            who = "its metadata" if own and not self.sidecar.labels else "`labels`"
             raise DriverError(f"{self.file}: has {classes} classes, but {who} name {len(labels)}")
         return labels
 

@@ -60,9 +60,10 @@ class PlateText:
 
     def __init__(self, file: Path, threads: int) -> None:
         with on_trial(file) as options:
-            self._file, self._session = file, open_session(file, threads)
+            self._file, self._session = file, open_session(file, threads, plain=True)
             self._know()
             run(self._session, file, np.zeros((1, 3, self.height, self.width), np.float32), None, options)
+            self._session = open_session(file, threads)
 
     def _know(self) -> None:
         """What its metadata and tensors say; raises DriverError where they are no reader's."""

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import itertools
 import json
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import pytest
 from edge_agent import config
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 from edge_agent.vision.camera import Frame, open_camera
+from edge_agent.vision.camera.rtsp import read_stream
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 PYTHON = "/usr/bin/python3"
@@ -28,10 +32,16 @@ if not Path(PYTHON).exists() or subprocess.run([PYTHON, "-c", BINDINGS], capture
 
 @contextlib.contextmanager
 def serving(*args: str, port: int = 0) -> Iterator[int]:
+    with served(*args, port=port) as (_, port):
+        yield port
+
+
+@contextlib.contextmanager
+def served(*args: str, port: int = 0) -> Iterator[tuple[subprocess.Popen[str], int]]:
     server = subprocess.Popen([PYTHON, str(SERVER), str(port), *args], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout
-        yield int(server.stdout.readline())
+        yield server, int(server.stdout.readline())
     finally:
         server.kill()
         server.wait()
@@ -80,6 +90,18 @@ async def test_a_camera_whose_server_is_killed_comes_back_with_it() -> None:
     await asyncio.gather(running, return_exceptions=True)
     assert all(a.at_s < b.at_s for a, b in itertools.pairwise(frames))
     assert frames[0].pixels.shape == (240, 320, 3)
+
+
+def test_a_stream_that_stops_is_not_said_never_to_have_answered() -> None:
+    with served() as (server, port):
+        shots = read_stream(section(port, connect_s=4.0, stall_s=1.0), Counter())
+        began_s = time.monotonic()
+        while next(shots) and time.monotonic() - began_s < 4.1:
+            pass
+        server.send_signal(signal.SIGSTOP)
+        with pytest.raises(DriverError) as stopped:
+            list(shots)
+    assert "no answer within" not in str(stopped.value)
 
 
 async def test_a_guarded_stream_opens_with_the_credentials_and_names_nobody(tmp_path: Path) -> None:

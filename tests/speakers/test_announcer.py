@@ -341,7 +341,7 @@ async def test_a_speaker_that_has_said_enough_is_left_out_and_the_group_goes_on(
 
 
 async def test_in_quiet_hours_only_the_grave_is_said(tmp_path: Path) -> None:
-    desk = restrained(tmp_path, rules=config.Announcements(quiet=("00:00-23:59",)))
+    desk = restrained(tmp_path, rules=config.Announcements(quiet=("00:00-12:00", "12:00-00:00")))
     async with running(desk.announcer.run):
         assert "quiet hours" in str(desk.offer("1", "rule", "a"))
         assert desk.offer("2", "danger", "a") is None
@@ -362,6 +362,28 @@ async def test_what_stays_unproven_goes_to_the_next_speaker(tmp_path: Path) -> N
     assert [by_speaker[name].next for name in "zab"] == ["a", "b", None]
     assert [by_speaker[name].asked for name in "zab"] == ["none", "heard", "heard"]
     assert [shortfall(by_speaker[name]) is None for name in "zab"] == [True, True, False]
+
+
+@pytest.mark.parametrize("fault", ["hangs", "fails"])
+async def test_what_was_hushed_is_said_by_no_other_speaker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(announcer, "STOP_S", 0.1)
+    speaker = Faulty("z", fault)
+    desk = restrained(tmp_path, speaker, sections={"z": config.AnySpeaker(name="z", fallback="a")})
+    play = speaker.play
+
+    async def hushed_meanwhile(clip: Clip, announcement: str, /, ready: Ready | None = None) -> Delivery:
+        desk.announcer.hush()
+        return await play(clip, announcement, ready)
+
+    monkeypatch.setattr(speaker, "play", hushed_meanwhile)
+    async with running(desk.announcer.run):
+        desk.offer("1", "danger", "z")
+        assert await desk.records(1) == [("1", "z", "failed")]
+        assert desk.spoken[0].next is None
+        desk.offer("2", "danger", "b")
+        assert await desk.records(2) == [("1", "z", "failed"), ("2", "b", "delivered")]
 
 
 async def test_the_drone_speaks_only_where_the_flight_allows(tmp_path: Path) -> None:

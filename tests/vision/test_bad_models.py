@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_agent.runtime import DriverError
 from edge_agent.vision import session
 from edge_agent.vision.net import Net
+from edge_agent.vision.plates_own import PlateText
 
 
 def write(file: Path, nodes: list[Any], constants: list[Any]) -> Path:
@@ -69,6 +70,16 @@ def greedy(file: Path, *, folded: bool) -> Path:
     return write(file, [*nodes, helper.make_node("Relu", ["zeros"], ["out"])], [shape])
 
 
+def folding(file: Path) -> Path:
+    """Four thousand sums of a million constants each: worked out in advance, nothing could stop them."""
+    long = 1_000_000
+    nodes = [helper.make_node("ConstantOfShape", [f"s{side}"], [side]) for side in ("a", "b")]
+    nodes += [helper.make_node("Gemm", ["a", "b", f"c{n}"], [f"c{n + 1}"]) for n in range(4000)]
+    nodes += [helper.make_node("Add", ["images", "c4000"], ["out"])]
+    shapes = {"sa": np.array([1, long]), "sb": np.array([long, 1]), "c0": np.zeros((1, 1), np.float32)}
+    return write(file, nodes, [numpy_helper.from_array(value, name) for name, value in shapes.items()])
+
+
 def test_a_model_that_loops_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "TRIED_S", 0.5)
     with pytest.raises(DriverError, match=r"loop\.onnx.* more than 0\.5 s"):
@@ -78,16 +89,12 @@ def test_a_model_that_loops_is_stopped(tmp_path: Path, monkeypatch: pytest.Monke
 def test_work_that_an_optimizer_would_do_while_loading_is_stopped_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four thousand sums of a million constants each: worked out in advance, nothing could stop them."""
     monkeypatch.setattr(session, "TRIED_S", 0.5)
-    long = 1_000_000
-    nodes = [helper.make_node("ConstantOfShape", [f"s{side}"], [side]) for side in ("a", "b")]
-    nodes += [helper.make_node("Gemm", ["a", "b", f"c{n}"], [f"c{n + 1}"]) for n in range(4000)]
-    nodes += [helper.make_node("Add", ["images", "c4000"], ["out"])]
-    shapes = {"sa": np.array([1, long]), "sb": np.array([long, 1]), "c0": np.zeros((1, 1), np.float32)}
-    constants = [numpy_helper.from_array(value, name) for name, value in shapes.items()]
+    model = folding(tmp_path / "fold.onnx")
     with pytest.raises(DriverError, match=r"fold\.onnx.* more than 0\.5 s"):
-        Net(write(tmp_path / "fold.onnx", nodes, constants), 1)
+        Net(model, 1)
+    with pytest.raises(DriverError, match=r"fold\.onnx: its metadata"):  # told before anything is worked out
+        PlateText(model, 1)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "words", "a list"])

@@ -30,7 +30,7 @@ def test_a_model_is_named_with_what_told_it(make_model: Any, capsys: pytest.Capt
 def test_a_sidecar_overrules_and_its_faults_name_file_and_key(
     make_model: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = make_model(np.zeros((1, CELLS, 7)))
+    model = make_model(np.zeros((1, CELLS, 7)), metadata={"names": "['0', '1']"})
     sidecar = Path(f"{model}.toml")
     sidecar.write_text('format = "yolov6"\nlabels = ["a", "b"]\n[input]\ncolor = "bgr"\nstd = [1, 1, 1]\n')
     assert main(["models", "check", "--json", str(model)]) == 0

@@ -90,6 +90,26 @@ def test_damage_in_the_middle_costs_only_itself(tmp_path: Path) -> None:
     assert all(a.at_s < b.at_s for a, b in pairwise(frames))
 
 
+def test_a_part_of_another_codec_is_not_lost_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for codec in ("mpeg2video", "libx264"):
+        with av.open(str(tmp_path / f"{codec}.ts"), "w", format="mpegts") as out:
+            stream = out.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+            for number in range(80):
+                frame = av.VideoFrame.from_ndarray(np.full((240, 320, 3), 3 * number, np.uint8), format="bgr24")
+                frame.pts = number
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        drops = Counter[str]()
+        assert len(list(read_frames(tmp_path / f"{codec}.ts", drops=drops))) == 80 and not drops
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join((tmp_path / f"{codec}.ts").read_bytes() for codec in ("mpeg2video", "libx264")))
+    with caplog.at_level(logging.WARNING):
+        frames = list(read_frames(both, drops=drops))
+    assert len(frames) < 90 and len(frames) + drops["broken"] >= 158
+    assert "of another codec" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

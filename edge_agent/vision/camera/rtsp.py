@@ -42,6 +42,7 @@ def read_stream(section: config.RtspCamera, drops: Counter[str]) -> Generator[Sh
         raise DriverError(f"camera {section.name}: {error}") from None
     try:
         with av.open(address, options=options, timeout=(section.connect_s, section.stall_s)) as stream_in:
+            opened = True
             if not stream_in.streams.video:
                 raise DriverError(f"{section.url}: has no video")
             stream = stream_in.streams.video[0]

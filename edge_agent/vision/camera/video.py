@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 PICTURES_FPS = 5.0  # of a directory, unless said otherwise
 BEHIND_S = 1.0  # so late, it is the decoder that cannot keep up: time is shifted instead of dropping everything
 FIRST_FRAME_S, NEXT_FRAME_S = 20.0, 10.0  # for which the disk and the decoder may take
+SILENT = 50  # packets in a row without a picture: more than any decoder holds back
 CUT_SHORT_S = 0.5  # by which an end may come before the duration: sound may be longer than the picture
 
 Pixels = npt.NDArray[np.uint8]
@@ -172,23 +173,35 @@ def _video(file: Path, drops: Counter[str]) -> Iterator[tuple[float, Pixels]]:
 def _decoded(
     file: Path, container: av.container.InputContainer, stream: av.video.stream.VideoStream, drops: Counter[str]
 ) -> Iterator[av.VideoFrame]:
-    """All frames that can be had: a packet that does not decode costs itself, a broken container the rest."""
+    """All frames that can be had: a packet that does not decode costs itself, a broken container the rest.
+
+    A decoder may also pass over what is of another codec than the beginning, without a word: then that is said here.
+    """
     packets, said = container.demux(stream), False
+    owed = silent = most = 0  # frames that packets have not given; packets in a row without one, and the most of them
     while True:
         try:
             packet = next(packets, None)
             if packet is None:
-                return
+                break
             if packet.is_corrupt:  # a part of it is not there, though decoders may conceal that
                 drops["broken"] += 1
-            yield from packet.decode()
+            frames = packet.decode()
         except av.FFmpegError as error:
             if isinstance(error, av.EOFError):
-                return
+                break
             drops["broken"] += 1
             if not said:
                 log.warning("%s: a part cannot be decoded: %s", file, error.strerror)
             said = True
+            continue
+        owed += bool(packet.size) - len(frames)
+        silent = 0 if frames else silent + 1
+        most = max(most, silent)
+        yield from frames
+    if min(most, owed) > SILENT:
+        drops["broken"] += owed
+        log.warning("%s: %d packets give no picture: is a part of it of another codec?", file, owed)
 
 
 def _missing(
