@@ -1,5 +1,6 @@
 """config: every fault is named with file, key, value and limit; what is right can be dumped and loaded again."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,16 @@ def test_a_config_with_nothing_to_run_is_refused(tmp_path: Path) -> None:
     assert refuse('data_dir = "s"\n[site]\ndevice = "x"', tmp_path) == [
         "the file: neither a [vehicle] nor a [[camera]]: there is nothing to run"
     ]
+
+
+def test_a_reader_of_plates_that_is_not_installed_is_told_before_a_camera_goes_blind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    [fault] = refuse(GOOD + '[plates]\nenabled = true\nreader = "rapidocr"\n', tmp_path)
+    assert "plates.reader" in fault
+    assert "pip install 'edge-agent[rapidocr]'" in fault
+    config.parse(GOOD + '[plates]\nreader = "rapidocr"\n', tmp_path / "agent.toml")  # nobody reads: nothing is lacking
 
 
 def test_camera_only_and_vehicle_only_are_right(tmp_path: Path) -> None:

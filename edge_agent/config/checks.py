@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from datetime import date, datetime
+from importlib import util
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -434,7 +435,7 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
 
 
 def _plates_faults(plates: Plates) -> list[str]:
-    """Files of kinds of plates that are none, and countries that no table knows."""
+    """Files of kinds of plates that are none, countries that no table knows, a reader that is not installed."""
     try:
         known = {one.country for one in known_types(plates.types)}
     except ValueError as error:
@@ -444,6 +445,8 @@ def _plates_faults(plates: Plates) -> list[str]:
     if plates.enabled and plates.reader == "built-in" and strangers:
         what = "the built-in reader knows plates of CN alone"
         return [f'plates.reader: {what}, not of {", ".join(strangers)}; set it to "rapidocr" (edge-agent[rapidocr])']
+    if plates.enabled and plates.reader == "rapidocr" and util.find_spec("rapidocr_onnxruntime") is None:
+        return ["plates.reader: rapidocr is not installed: pip install 'edge-agent[rapidocr]', or take \"built-in\""]
     return [
         f"plates.countries: no plates of {country} are known (there is: {there}); describe them in a file of `types`"
         for country in plates.countries

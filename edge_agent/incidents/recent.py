@@ -41,6 +41,7 @@ class Recent:
         self._fired = [*held, _Fired(incident, now + cool_down_s)][-MOST:]
         temporary = self._file.with_name(f".{self._file.name}.part")
         try:
+            temporary.touch(mode=0o600)  # plates and places
             temporary.write_bytes(msgspec.json.encode(self._fired))
             temporary.replace(self._file)
         except OSError as error:

@@ -41,6 +41,7 @@ ROUGHLY = 0.08  # around corners that the finder told, as in training
 STRAY = 0.35  # of the plate's width: a corner that the reader moves further is not believed
 LEAST = 0.001  # chances below it are nobody's
 LOOKS = 3  # at a plate, each between the corners that the one before saw
+NOTHING = 0.9  # the chance of no plate from which one look is enough: most of what is found on a vehicle is none
 TWO_ROWS = 1  # the finder's class
 
 
@@ -165,12 +166,17 @@ class OwnPlates:
         return read._replace(plate=plate, quality=quality(pixels, plate.corners))
 
     def _read(self, pixels: Pixels, plate: Cut) -> Read | None:
-        """What a plate says: of all looks the surest counts; where it may have two rows both ways are looked at."""
+        """What a plate says: of all looks the surest counts; where it may have two rows both ways are looked at.
+
+        A look that sees no plate is the last.
+        """
         texts, corners, cut = list[Text](), list[Corners](), plate._replace(two_rows=False)
         for _ in range(LOOKS):
             [text] = self._text.read(pixels, [cut])
             closer = text.corners if _follows(text.corners, plate.corners) else cut.corners
             texts, corners, cut = [*texts, text], [*corners, closer], Cut(closer)
+            if text.colors.get("none", 0.0) > NOTHING:
+                break
         if plate.two_rows:
             texts, corners = [*texts, *self._text.read(pixels, [plate])], [*corners, plate.corners]
         reads = [make_plate(t, c, self.types, self.calibration) for t, c in zip(texts, corners, strict=True)]

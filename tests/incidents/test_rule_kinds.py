@@ -313,6 +313,7 @@ def test_what_fired_lately_is_read_again_as_long_as_its_cool_down_lasts(tmp_path
     file = tmp_path / "recent.json"
     Recent(file).add(first, 120.0)
     assert Recent(file).incidents() == (first,)
+    assert file.stat().st_mode & 0o077 == 0  # plates and places
     later = structs.replace(first, id="b", wall_s=first.wall_s + 121)
     Recent(file).add(later, 120.0)
     assert Recent(file).incidents() == (later,)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -15,7 +17,7 @@ from edge_agent import plate_types, weights
 from edge_agent.runtime import DriverError
 from edge_agent.vision.camera.plate_art import draw_plate
 from edge_agent.vision.plate_cut import Cut
-from edge_agent.vision.plates_own import OwnPlates, PlateText, Text, apart, make_plate
+from edge_agent.vision.plates_own import LOOKS, OwnPlates, PlateText, Text, apart, make_plate
 from edge_agent.vision.votes import Calibration
 
 CN, PLAIN = plate_types.of_countries(("CN",)), Calibration()
@@ -155,6 +157,19 @@ def test_a_plate_askew_in_a_wide_crop_is_read_because_each_look_is_closer(plate:
     cv2.warpPerspective(flat, turned, (352, 112), dst=crop, borderMode=cv2.BORDER_TRANSPARENT)
     read = OwnPlates(1).read_crop(crop)
     assert read and read.plate.text == plate
+
+
+@pytest.mark.parametrize(("nothing", "looks"), [(0.95, 1), (0.3, LOOKS)])
+def test_a_look_that_sees_no_plate_is_the_last(monkeypatch: pytest.MonkeyPatch, nothing: float, looks: int) -> None:
+    seen: list[Cut] = []
+
+    def read(_: PlateText, pixels: npt.NDArray[np.uint8], cuts: Sequence[Cut]) -> list[Text]:
+        seen.extend(cuts)
+        return [text(spelt("京A12345"), blue=1 - nothing, none=nothing) for _ in cuts]
+
+    monkeypatch.setattr(PlateText, "read", read)
+    OwnPlates(1).read_crop(np.full((40, 128, 3), 90, np.uint8))
+    assert len(seen) == looks
 
 
 def test_a_part_of_a_plate_is_no_plate_beside_it() -> None:
