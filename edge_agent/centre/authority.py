@@ -203,9 +203,10 @@ class Authority:
     def refuses(self, shown: x509.Certificate) -> Refusal | None:
         """Why nothing is done for the holder of this certificate."""
         row = self._db.execute(
-            "SELECT revoked_at FROM certificate WHERE serial = ?", (f"{shown.serial_number:x}",)
+            "SELECT revoked_at, der FROM certificate WHERE serial = ?", (f"{shown.serial_number:x}",)
         ).fetchone()
-        if row is None:
+        # Byte for byte: whoever has a key of ours, the one that is being given up, could sign anything by that number.
+        if row is None or row[1] != shown.public_bytes(Encoding.DER):
             return Refusal(gate="certificate", reason="this CA did not issue it", value=f"{shown.serial_number:x}")
         if row[0] is not None:
             return Refusal(gate="certificate", reason="it is revoked", remedy="enrol anew with a new claim")
@@ -292,6 +293,14 @@ class Authority:
         ).fetchall()  # fmt: skip
         held = {device: x509.load_der_x509_certificate(der) for device, der, _ in rows}
         return [device for device, one in held.items() if certificates.chain_fault(one, [self.root], now)]
+
+    def open_claims(self, now: datetime) -> list[str]:
+        """The devices for which a claim is good and not used yet; which key it pins, its label alone knows."""
+        rows: list[Any] = self._db.execute(
+            "SELECT DISTINCT device FROM claim WHERE spent_at IS NULL AND not_after > ? ORDER BY device",
+            (now.timestamp(),),
+        ).fetchall()
+        return [str(device) for (device,) in rows]
 
     def refusals(self, limit: int = 100) -> list[dict[str, Any]]:
         """Who was sent away, and why; clones among them. The newest first."""

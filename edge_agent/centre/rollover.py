@@ -8,6 +8,10 @@ is written as a whole, and it alone decides: a kill before it leaves the old CA,
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -62,17 +66,18 @@ def ring(folder: Path) -> Ring:
 def roll(folder: Path, now: datetime) -> None:
     """Change to a new key; DriverError where a change is under way already, or the disk fails."""
     try:
-        old = ring(folder)
-        if len(old.pairs) > 1:
-            raise DriverError(f"{folder}: changes its key already; `edge-agent centre ca roll --finish` ends that")
-        (root, old_key), key = old.pairs[0], certificates.new_key()
-        new = certificates.self_signed(key, certificates.name(root.subject)[0], now, ROOT_DAYS)
-        cross = certificates.cross_signed((root, old_key), new, now)
-        write_durably(folder / OLD_KEY, certificates.key_pem(old_key))
-        write_durably(folder / NEXT_KEY, certificates.key_pem(key))
-        write_durably(folder / CROSS, certificates.pem([cross]), mode=0o644)
-        write_durably(folder / ROOTS, certificates.pem([new, root]), mode=0o644)
-        ring(folder)
+        with _alone(folder):
+            old = ring(folder)
+            if len(old.pairs) > 1:
+                raise DriverError(f"{folder}: changes its key already; `edge-agent centre ca roll --finish` ends that")
+            (root, old_key), key = old.pairs[0], certificates.new_key()
+            new = certificates.self_signed(key, certificates.name(root.subject)[0], now, ROOT_DAYS)
+            cross = certificates.cross_signed((root, old_key), new, now)
+            write_durably(folder / OLD_KEY, certificates.key_pem(old_key))
+            write_durably(folder / NEXT_KEY, certificates.key_pem(key))
+            write_durably(folder / CROSS, certificates.pem([cross]), mode=0o644)
+            write_durably(folder / ROOTS, certificates.pem([new, root]), mode=0o644)
+            ring(folder)
     except (OSError, ValueError) as error:
         raise DriverError(f"{folder}: the CA's key cannot be changed: {error}; it stays as it is") from None
 
@@ -80,13 +85,27 @@ def roll(folder: Path, now: datetime) -> None:
 def finish(folder: Path) -> bool:
     """Give up the old key; whether there was one. DriverError."""
     try:
-        found = ring(folder)
-        write_durably(folder / ROOTS, certificates.pem(found.roots[:1]), mode=0o644)
-        for name in (CROSS, OLD_KEY, NEXT_KEY):
-            (folder / name).unlink(missing_ok=True)
+        with _alone(folder):
+            found = ring(folder)
+            write_durably(folder / ROOTS, certificates.pem(found.roots[:1]), mode=0o644)
+            for name in (CROSS, OLD_KEY, NEXT_KEY):
+                (folder / name).unlink(missing_ok=True)
     except (OSError, ValueError) as error:
         raise DriverError(f"{folder}: the old key cannot be given up: {error}") from None
     return len(found.pairs) > 1
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None, None, None]:
+    """One person at a time changes the key: two at once would leave the certificate of one and the key of the other."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise DriverError(f"{folder}: somebody else changes its key at this moment; wait for that") from None
+    finally:
+        os.close(fd)
 
 
 def _fits(key_file: Path, root: x509.Certificate) -> bool:

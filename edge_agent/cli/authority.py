@@ -26,7 +26,7 @@ now, in this order:
   1. give the broker ca.crt (it holds both certificates), a new `ca server` certificate and a new `ca crl`
   2. restart `centre ca run`: from here on all is issued by the new key
   3. devices take it in at their renewal, within 40 days; at once: edge-agent enrol --renew --force
-  4. edge-agent centre ca roll --finish, and the broker's files once more"""
+  4. edge-agent centre ca roll --finish, then 1 and 2 once more: until then the old key is still believed"""
 ANY = "0.0.0.0"  # noqa: S104  # devices come from outside
 
 
@@ -152,13 +152,17 @@ def _roll(args: argparse.Namespace, ca: Authority, now: datetime) -> int:
     """Begin to change the key, or end it."""
     from edge_agent.centre import authority, rollover
 
-    behind = ca.left_behind(now)
+    behind, unused = ca.left_behind(now), ca.open_claims(now)
+    labels = f"{len(unused)} claims are not used yet ({', '.join(unused)}): labels from before the new key are"
     if args.finish and behind and not args.force:
         lines = [f"not yet: these hold certificates by the old key alone, and renew by themselves: {', '.join(behind)}"]
         told: dict[str, Any] = {"state": "refused", "left_behind": behind}
     elif args.finish:
         state = "finished" if rollover.finish(args.dir) else "nothing was to finish"
         told, lines = {"state": state, "left_behind": behind}, [state, *(f"left behind: {one}" for one in behind)]
+        if told["state"] == "finished":
+            lines += [f"{labels} good for nothing now: issue those anew"] if unused else []
+            lines.append("now: restart `centre ca run`; give the broker ca.crt, a new `ca server`, a new `ca crl`")
     else:
         rollover.roll(args.dir, now)
         new = authority.Authority(args.dir)
@@ -170,8 +174,9 @@ def _roll(args: argparse.Namespace, ca: Authority, now: datetime) -> int:
             f"the CA's new SHA-256 is {told['sha256']}; {len(told['left_behind'])} devices follow by renewing",
             NEXT,
         ]
+        lines += [f"{labels} good until --finish"] if unused else []
     if args.json:
-        print_json(told)
+        print_json({**told, "open_claims": unused})
     else:
         print("\n".join(lines))
     return 1 if told["state"] == "refused" else 0

@@ -77,7 +77,8 @@ async def run(args: argparse.Namespace, settings: config.Agent, wishes: list[Wis
         if args.verb != "diff":
             _refuse_values(plan, await _ranges(bench), args.accept)
         earlier = param_shelf.unfinished(settings.data_dir)
-        _say(args, _told(plan, earlier), [*_lines(plan), *_unfinished(earlier)])
+        said = _unfinished(earlier, await bench.serial()) if earlier is not None else []
+        _say(args, _told(plan, earlier), [*_lines(plan), *said])
         return EX_DIFFERS if args.verb == "diff" and plan.changes else 0
 
 
@@ -101,9 +102,9 @@ def _compare(wishes: list[Wish], aboard: dict[str, float]) -> Plan:
 
 async def _apply(args: argparse.Namespace, settings: config.Agent, bench: Workbench, wishes: list[Wish]) -> int:
     """What acts from a start on goes first, then the autopilot is started anew, then the rest; then all is re-read."""
-    earlier, restart = param_shelf.unfinished(settings.data_dir), ""
-    if earlier is not None and earlier.restart:
-        restart = await _restart(args, bench, earlier.restart)
+    earlier, serial = param_shelf.unfinished(settings.data_dir), await bench.serial()
+    waits = earlier.restart if earlier is not None and earlier.of(serial) else ()
+    restart = await _restart(args, bench, waits) if waits else ""
     aboard = await bench.read_all(_progress)
     plan, ranges = _compare(wishes, aboard), await _ranges(bench)
     _refuse_values(plan, ranges, args.accept)
@@ -114,12 +115,12 @@ async def _apply(args: argparse.Namespace, settings: config.Agent, bench: Workbe
     for _ in range(PASSES):
         first = [change for change in plan.changes if ranges.reboots(change.name)]
         rest = [change for change in plan.changes if change not in first]
-        names = [change.name for change in first]
+        waits = tuple(dict.fromkeys((*(waits if restart else ()), *(change.name for change in first))))
         if plan.changes:
-            param_shelf.begin(settings.data_dir, UnderWay(rfc3339(now.timestamp()), str(backup), tuple(names)))
+            param_shelf.begin(settings.data_dir, UnderWay(rfc3339(now.timestamp()), str(backup), waits, serial))
         await _set(bench, first, done, failed)
         if first and not failed:
-            restart = await _restart(args, bench, names)
+            restart = await _restart(args, bench, waits)
         await _set(bench, rest, done, failed)
         if not plan.changes:
             break
@@ -141,7 +142,7 @@ async def _apply(args: argparse.Namespace, settings: config.Agent, bench: Workbe
     lines = [*(f"not set: {why}" for why in failed.values()), *(_lines(plan) if plan.changes or not done else [])]
     if done:
         lines.append(f"{len(done)} set and read back; what was there before: {backup}")
-    lines += [*_unfinished(earlier), f"signed report: {kept}", *([restart] if restart else [])]
+    lines += [*_unfinished(earlier, serial), f"signed report: {kept}", *([restart] if restart else [])]
     _say(args, found | {"restart": restart or None, **_told(plan, earlier)}, lines)
     return 0 if state == "done" else EX_REFUSED
 
@@ -270,10 +271,12 @@ def _told(plan: Plan, earlier: UnderWay | None) -> dict[str, Any]:
     return {"changes": changes, "same": plan.same, "left_out": list(plan.left_out), "unfinished": unfinished}
 
 
-def _unfinished(earlier: UnderWay | None) -> list[str]:
-    """An apply that was cut off before this command: `apply` ends it either way."""
+def _unfinished(earlier: UnderWay | None, autopilot: str) -> list[str]:
+    """An apply that was cut off before this command: `apply` ends it either way, where it was on this autopilot."""
     if earlier is None:
         return []
+    if not earlier.of(autopilot):
+        return [f"the apply of {earlier.time} on another autopilot ({earlier.autopilot}) did not come to its end"]
     waits = f"; not started anew since for {', '.join(earlier.restart)}" if earlier.restart else ""
     return [f"the apply of {earlier.time} did not come to its end{waits}; aboard before it: {earlier.backup}"]
 

@@ -20,6 +20,11 @@ class UnderWay(msgspec.Struct, frozen=True):
     time: str
     backup: str  # what was aboard before it
     restart: tuple[str, ...]  # may be set, and act only from a start that has not been yet
+    autopilot: str = ""  # its own number, as far as it told one
+
+    def of(self, autopilot: str) -> bool:
+        """Whether it was this autopilot, as far as is known: a bench sees many, and a vehicle gets a new one."""
+        return not self.autopilot or not autopilot or self.autopilot == autopilot
 
 
 def begin(data_dir: Path, under_way: UnderWay) -> None:

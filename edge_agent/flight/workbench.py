@@ -13,6 +13,7 @@ from edge_agent import config
 from edge_agent.flight import helm, params, safety
 from edge_agent.flight.claim import claim
 from edge_agent.flight.command import Command
+from edge_agent.flight.frames import Message
 from edge_agent.flight.mavlink import Link
 from edge_agent.flight.signing_key import open_signing
 from edge_agent.flight.vehicle import Vehicle, open_vehicle
@@ -51,14 +52,25 @@ class Workbench:
 
     async def firmware(self) -> tuple[int, int, int] | None:
         """The version of the autopilot, as 4, 6, 0; None where it does not tell."""
+        if (said := await self._version()) is None:
+            return None
+        number = said.flight_sw_version
+        return number >> 24 & 0xFF, number >> 16 & 0xFF, number >> 8 & 0xFF
+
+    async def serial(self) -> str:
+        """The autopilot's own number (AUTOPILOT_VERSION.uid2, else uid) in hex; empty where it does not tell."""
+        if (said := await self._version()) is None:
+            return ""
+        return bytes(said.uid2).hex().strip("0") or f"{said.uid:x}".strip("0")
+
+    async def _version(self) -> Message | None:
         number, now = mavlink.MAVLINK_MSG_ID_AUTOPILOT_VERSION, self._clock.monotonic()
         asked = self.link.ask(number, now)
         while (said := self.link.said.get(number)) is None:
             if asked.state in ("refused", "silent") or self._clock.monotonic() > now + VERSION_S:
                 return None
             await self.turn()
-        number = said[1].flight_sw_version
-        return number >> 24 & 0xFF, number >> 16 & 0xFF, number >> 8 & 0xFF
+        return said[1]
 
     async def reboot(self) -> Refusal | str | None:
         """Start the autopilot anew and hear it again: None when it is back, else why it was not asked or does not obey.

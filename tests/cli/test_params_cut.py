@@ -27,15 +27,20 @@ class Autopilot:
     """What it keeps and what it acts by: a mount's type acts from the next start on, and at 0 hides its group."""
 
     link = SimpleNamespace(copter=True, system_id=1)
+    number = "a1"
 
     def __init__(self, step: Callable[[], None]) -> None:
         self.kept, self.acts_by, self._step = dict(BEFORE), dict(BEFORE), step
+        self.restarts = 0
 
     async def hear(self) -> None:
         """It is there."""
 
     def refusal(self, *_: object) -> None:
         """It stands on the ground."""
+
+    async def serial(self) -> str:
+        return self.number
 
     async def firmware(self) -> tuple[int, int, int]:
         return 4, 6, 0
@@ -53,7 +58,7 @@ class Autopilot:
 
     async def reboot(self) -> None:
         self._step()
-        self.acts_by = dict(self.kept)
+        self.acts_by, self.restarts = dict(self.kept), self.restarts + 1
         self._step()
 
 
@@ -62,6 +67,7 @@ class Bench:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps_left: int | None = None
+        self.json = True
         self.autopilot = Autopilot(self.step)
         self.settings = config.Agent(site=config.Site(device="d"), data_dir=folder / "data")
         (folder / "data").mkdir(parents=True)
@@ -81,7 +87,9 @@ class Bench:
             self.steps_left -= 1
 
     def params(self, verb: str, file: Path) -> int:
-        args = Namespace(verb=verb, files=[file], backup=None, accept=[], dry_run=False, no_reboot=False, json=True)
+        args = Namespace(
+            verb=verb, files=[file], backup=None, accept=[], dry_run=False, no_reboot=False, json=self.json
+        )
         return asyncio.run(tuning.run(args, self.settings, tuning.read(args)))
 
     def killed_after(self, steps: int) -> bool:
@@ -148,6 +156,35 @@ def test_cut_off_at_any_step_the_backup_of_before_undoes_it(
         assert one.autopilot.kept | listed == one.autopilot.kept, f"killed after {steps} steps"
         assert one.autopilot.acts_by == one.autopilot.kept
         steps += 1
+    capsys.readouterr()
+
+
+def test_what_another_autopilot_was_left_with_is_told_and_nothing_of_it_is_done_here(
+    bench: Callable[[str], Bench], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = bench("first")
+    under_way = param_shelf.UnderWay("2026-11-22T00:00:00Z", "first.param", ("MNT1_TYPE",), "a1")
+    param_shelf.begin(one.settings.data_dir, under_way)
+    one.autopilot.number = "b2"
+    one.file.write_text("RTL_ALT 3000\n")
+    one.json = False
+    assert one.params("apply", one.file) == 0
+    said = capsys.readouterr().out
+    assert one.autopilot.restarts == 0 and "on another autopilot (a1)" in said and "first.param" not in said
+
+
+def test_a_restart_that_is_left_to_a_person_is_not_forgotten_by_a_later_pass(
+    bench: Callable[[str], Bench], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = bench("later")
+    param_shelf.begin(one.settings.data_dir, param_shelf.UnderWay("2026-11-22T00:00:00Z", "x", ("SERIAL1_BAUD",)))
+    one.file.write_text("RTL_ALT 3000\n")
+    one.steps_left = 10  # cut off while it is set
+    with pytest.raises(Killed):
+        one.params("apply", one.file)
+    begun = param_shelf.unfinished(one.settings.data_dir)
+    assert begun is not None and begun.backup != "x", "it was written anew"
+    assert begun.restart == ("SERIAL1_BAUD",)
     capsys.readouterr()
 
 

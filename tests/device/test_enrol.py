@@ -16,6 +16,7 @@ import apsw
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from edge_agent import certificates
 from edge_agent.centre import authority, rollover
@@ -243,11 +244,13 @@ def test_a_ca_changes_its_key_and_devices_follow_at_their_renewal(
         assert isinstance(between.enrol(between.claim("R-4"), devices["R-4"]), Enrolled)
         assert all(devices[name].fault("B1", between.at) is None for name in devices)
     assert between.ca.left_behind(between.at) == ["R-2"]
+    between.claim("R-5")  # not used
     between.ca.close()
     capsys.readouterr()
     assert main(["centre", "ca", "roll", "--finish", "--dir", str(folder)]) == 1
     assert "R-2" in capsys.readouterr().out
     assert main(["centre", "ca", "roll", "--finish", "--force", "--dir", str(folder)]) == 0
+    assert "1 claims are not used yet (R-5)" in capsys.readouterr().out
     after = Site(folder, before.port)
     with after.serving():
         for name in ("R-1", "R-3", "R-4"):
@@ -299,6 +302,37 @@ def test_nobody_but_the_ca_vouches_for_the_next_ca(site: Site, identity: Identit
     forged = certificates.self_signed(key, "a CA", site.at, 10)  # with a key that the CA has certified, as a device's
     stranger = certificates.self_signed(certificates.new_key(), "a CA", site.at, 10)
     assert certificates.vouched([forged, held, stranger, site.ca.root], [site.ca.root]) == [site.ca.root]
+
+
+def test_who_stole_the_old_key_gets_no_certificate_by_the_new_one_with_a_number_that_he_saw(tmp_path: Path) -> None:
+    now, key = datetime.now(UTC), certificates.new_key()
+    rollover.make(tmp_path, "a CA", now)
+    stolen = rollover.ring(tmp_path).pairs[0]
+    ca = authority.Authority(tmp_path)
+    genuine = ca.enrol(
+        "D-1", ca.new_claim("D-1", "B1", now), certificates.request(certificates.new_key(), "", "B1"), now
+    )
+    ca.close()
+    assert isinstance(genuine, x509.Certificate)
+    rollover.roll(tmp_path, now)
+    made = certificates.issue(stolen, key.public_key(), genuine.subject, now, 60)
+    forged = (
+        x509.CertificateBuilder(made.issuer, made.subject, key.public_key(), genuine.serial_number)
+        .not_valid_before(made.not_valid_before_utc)
+        .not_valid_after(made.not_valid_after_utc)
+        .sign(stolen[1], SHA256())
+    )
+    ca = authority.Authority(tmp_path)
+    found = ca.renew(forged, certificates.request(key, "D-1", "B1"), now)
+    assert isinstance(found, Refusal) and "did not issue it" in str(found)
+    ca.close()
+
+
+def test_two_who_change_the_key_at_once_leave_one_ca(tmp_path: Path) -> None:
+    rollover.make(tmp_path, "a CA", datetime.now(UTC))
+    with rollover._alone(tmp_path), pytest.raises(DriverError, match="somebody else changes its key"):
+        rollover.roll(tmp_path, datetime.now(UTC))
+    assert len(rollover.ring(tmp_path).roots) == 1
 
 
 def test_while_there_are_two_keys_each_signs_a_list_of_the_revoked(tmp_path: Path) -> None:
