@@ -277,8 +277,8 @@ class Agent:
         for camera, fault in self.places.faults.items():  # it sees all the same; only where is not known
             self.health.set(f"camera.{camera}.view", f"failed: {fault}")
         self.tiled = {camera.name for camera in self.settings.cameras if camera.tiles is not None}
-        seal_to = self.settings.privacy.seal_to
-        self.clips = Clips(self.data_dir, self.settings.clips, on_clip=self.wiring.on_clip, seal_to=seal_to, **common)
+        section, privacy = self.settings.clips, self.settings.privacy
+        self.clips = Clips(self.data_dir, section, privacy=privacy, on_clip=self.wiring.on_clip, **common)
         self.parts += [("clips", self.clips.run), ("originals", self.witness.run), ("hot lists", self._keep_lists)]
         self.parts.append(("sets", self.dossiers.run))
         self.vision = vision = open_vision(

@@ -82,9 +82,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _unit(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+        raise argparse.ArgumentTypeError(f"a number from 0 to 1 is wanted, got {text!r}")
     return value
 
 

@@ -77,9 +77,9 @@ class Clips:
         clock: Clock,
         health: Health,
         on_clip: Callable[[Wanted, Video | str], Awaitable[None]],
-        seal_to: str | None = None,
+        privacy: config.Privacy,
     ) -> None:
-        self._dir, self._section, self._seal_to = data_dir, section, seal_to
+        self._dir, self._section, self._privacy = data_dir, section, privacy
         self._clock, self._health, self._on_clip = clock, health, on_clip
         self._recorders: dict[str, _Recorder] = {}
         self._wanted: list[Wanted] = []
@@ -192,14 +192,14 @@ class Clips:
         if not pictures:
             raise DriverError(f"clip {wanted.id}: no pictures of {wanted.camera} are kept of that time")
         name, subject = f"{wanted.id}.mp4", wanted.subject
-        if wanted.blur:
+        if wanted.blur and self._privacy.max_mib > 0:
             await asyncio.to_thread(self._keep_original, self._dir / "originals" / name, pictures)
         return await asyncio.to_thread(
             write_video, self._dir / "clips" / name, pictures, blur=wanted.blur, subject=subject
         )
 
     def _keep_original(self, file: Path, pictures: Sequence[Coded]) -> None:
-        if self._seal_to is None:
+        if self._privacy.seal_to is None:
             write_video(file, pictures, blur=False)
         else:
-            seal_video(file.with_name(file.name + SUFFIX), pictures, self._seal_to)
+            seal_video(file.with_name(file.name + SUFFIX), pictures, self._privacy.seal_to)

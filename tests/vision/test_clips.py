@@ -140,11 +140,18 @@ def test_pictures_that_are_no_video_are_left_out() -> None:
 class World:
     """Clips of one camera, fed by hand."""
 
-    def __init__(self, directory: Path, **section: float) -> None:
+    def __init__(self, directory: Path, privacy: config.Privacy | None = None, **section: float) -> None:
         self.found: list[tuple[Wanted, Video | str]] = []
         clock = SystemClock()
         self.health = Health(clock)
-        self.clips = Clips(directory, config.Clips(**section), clock=clock, health=self.health, on_clip=self.on_clip)
+        self.clips = Clips(
+            directory,
+            config.Clips(**section),
+            privacy=privacy or config.Privacy(),
+            clock=clock,
+            health=self.health,
+            on_clip=self.on_clip,
+        )
 
     async def on_clip(self, wanted: Wanted, found: Video | str) -> None:
         self.found.append((wanted, found))
@@ -196,6 +203,15 @@ async def test_a_clip_around_an_incident_goes_from_before_to_after(tmp_path: Pat
     assert (video.began_s, video.lasts_s) == (1002.0, 2.0)
     assert Path(video.path) == tmp_path / "clips" / f"{wanted.id}.mp4"
     assert (tmp_path / "originals" / f"{wanted.id}.mp4").is_file()
+
+
+async def test_where_no_originals_are_kept_none_is_written(tmp_path: Path) -> None:
+    world = World(tmp_path, config.Privacy(max_mib=0))
+    await world.feed(3.0)
+    world.clips.around(incident(2.0), RULE, blur=True)
+    await world.until_found()
+    assert isinstance(world.found[0][1], Video)
+    assert not (tmp_path / "originals").exists()
 
 
 async def test_an_agent_that_stops_cuts_what_there_is(tmp_path: Path) -> None:
