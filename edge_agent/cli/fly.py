@@ -15,13 +15,19 @@ from edge_agent.cli.check import print_json
 from edge_agent.files import left_to_owner_of
 from edge_agent.runtime import DriverError
 
-EX_REFUSED, EX_USAGE, EX_OTHERWISE, EX_LEFT = 1, 2, 3, 4
+EX_REFUSED, EX_USAGE, EX_OTHERWISE, EX_LEFT, EX_LOST = 1, 2, 3, 4, 5
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_INTERRUPTED = 69, 75, 130
+
+READY_S = 180.0
+BARE = object()  # `--wait` without seconds
 
 EPILOG = """\
 With --connection there is no daemon: this command is the agent until the flight has ended. Its record and plot are
 named at the end. Ctrl-C asks once what to do (continue, return, leave flying); where there is no terminal to ask,
 SIGINT returns home, and SIGTERM or SIGHUP leaves the drone to the autopilot's plan, which ends at home.
+
+Without --connection the agent that runs here flies: with --wait this command follows the flight to its end, and
+Ctrl-C ends the waiting alone; without it, 0 says that the flight was accepted.
 
 exit codes:
    0  landed and disarmed as planned (dry run, preflight: every gate passes)
@@ -29,10 +35,11 @@ exit codes:
    2  wrong command line
    3  it flew, and ended otherwise: recalled, yielded, a failsafe, a lockout
    4  it was left flying on the autopilot's plan
+   5  with --wait: the agent died or lost the flight meanwhile; what became of it is not known
   69  no autopilot, or no agent, answers there
   75  another agent flies this vehicle, or uses this data directory
   78  the configuration or the route file is wrong
- 130  interrupted before anything was begun
+ 130  interrupted before anything was begun; with --wait: the waiting was interrupted, the flight goes on
 """
 
 
@@ -71,8 +78,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line: a transition each, or a gate each")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where record, plot and state go (with --connection)")
     parser.add_argument("--system-id", type=int, default=None, metavar="N", help="of the vehicle (default: 1)")
-    parser.add_argument("--wait", type=_seconds, default=180.0, metavar="S", help="for the vehicle to be ready (180)")
-    if command in ("fly", "dispatch"):
+    ready = f"S seconds for the vehicle to be ready ({READY_S:g})"
+    if command not in ("fly", "dispatch"):
+        parser.add_argument("--wait", type=_seconds, metavar="S", help=ready)
+    else:
+        parser.add_argument(
+            "--wait", type=_seconds, nargs="?", const=BARE, metavar="S",
+            help="until the flight has ended; shows phase, height, distance to go, battery and margin. "
+            f"With --connection it always does, and waits {ready}",
+        )  # fmt: skip
         parser.add_argument("--clear-lockout", action="store_true", help="somebody has looked at the vehicle")
         parser.add_argument("--dry-run", action="store_true", help="gates, upload and verification, but never arm")
 
@@ -81,6 +95,8 @@ def main(args: argparse.Namespace) -> int:
     """The exit codes stand in `--help`."""
     if args.connection is None:
         return _ask(args)
+    if args.wait in (None, BARE):
+        args.wait = READY_S
     settings = route = order = None
     try:
         settings = settings_for(args)
@@ -107,9 +123,12 @@ def main(args: argparse.Namespace) -> int:
 
 def _seconds(text: str) -> float:
     """Of a wait: `inf` is for ever."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not value >= 0:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds; a bare --wait goes behind the rest")
     return value
 
 
@@ -119,31 +138,36 @@ class UsageError(Exception):
 
 def _ask(args: argparse.Namespace) -> int:
     """Through the agent that runs here."""
+    if args.command in ("fly", "dispatch") and args.wait not in (None, BARE):
+        return _usage(args, "--wait takes seconds with --connection alone; a running agent's flight is seen to its end")
     match args.command:
         case "fly":
             order = messages.Fly(route=args.route, from_breakpoint=args.from_breakpoint, dry_run=args.dry_run)
-            return _rehearse(args, order) if args.dry_run else ask.put(args, order)
+            return _put(args, order)
         case "dispatch":
             try:
                 errand = _order(args)
             except UsageError as error:
                 return _usage(args, str(error))
-            return _rehearse(args, errand) if args.dry_run else ask.put(args, errand)
+            return _put(args, errand)
         case "recall":
             return ask.put(args, messages.Recall())
         case _:
             return _preflight(args)
 
 
-def _rehearse(args: argparse.Namespace, order: messages.Fly | messages.Dispatch) -> int:
-    """A dry run by the agent that runs here, shown to its end."""
+def _put(args: argparse.Namespace, order: messages.Fly | messages.Dispatch) -> int:
+    """Put it to the agent that runs here; a dry run, and what is waited for, is shown to its end."""
+    if not args.dry_run and args.wait is None:
+        return ask.put(args, order)
     from edge_agent.cli import following
 
     try:
         data_dir = ask.find_data_dir(args)
         answer = control.ask(data_dir, order)
         if answer["state"] == "accepted":
-            return following.rehearsed(data_dir, answer["run"], args.json)
+            follow = following.rehearsed if args.dry_run else following.flown
+            return follow(data_dir, answer["run"], args.json)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG

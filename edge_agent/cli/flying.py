@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Container
 from datetime import datetime
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from edge_agent.cli.fly import (
 from edge_agent.flight.claim import TakenError
 from edge_agent.flight.gates import Check
 from edge_agent.flight.phases import RUN_ENDS, Phase
+from edge_agent.flight.recorder import Recorder
 from edge_agent.flight.route import errand
 from edge_agent.flight.solo import Ended, Solo, Wish
 from edge_agent.messages import Dispatch, FlightEvent, Refusal, Telemetry
@@ -59,7 +61,7 @@ async def run(
     link.cancel()
     await asyncio.wait([link])
     code = work.result()
-    screen.close(solo, code)
+    screen.close(solo.recorder, code, solo.left)
     return code
 
 
@@ -140,12 +142,22 @@ async def _recall(solo: Solo, screen: Screen, by: str) -> int:
     return screen.ended(ended._replace(how="flew") if landed else ended)
 
 
+class Figures(msgspec.Struct, frozen=True):
+    """Of a running agent's status, what is shown of a flight."""
+
+    alt_m: float | None = None
+    to_go_m: float | None = None
+    speed_mps: float | None = None
+    battery_pct: float | None = None
+    margin_pct: float | None = None
+
+
 class Screen:
     """What a person sees, or with `--json` a program; results go to stdout, the way there to stderr."""
 
-    def __init__(self, json: bool) -> None:
-        self._json = json
-        self._live = sys.stderr.isatty()
+    def __init__(self, json: bool, ends: Container[str] = RUN_ENDS) -> None:
+        self._json, self._ends = json, ends
+        self.live = sys.stderr.isatty()
         self._told_s = float("-inf")
         self._asking = False
         self.run: str | None = None  # what was refused
@@ -165,7 +177,7 @@ class Screen:
             self.say({Wish.RETURN: "returning home", Wish.LEAVE: "leaving it to the autopilot's plan"}[kind])
 
         def interrupted() -> None:
-            if self._asking or not (sys.stdin.isatty() and self._live) or solo.pilot.run_id is None:
+            if self._asking or not (sys.stdin.isatty() and self.live) or solo.pilot.run_id is None:
                 self._answered(loop)
                 wish(Wish.RETURN)
                 return
@@ -215,7 +227,7 @@ class Screen:
         if missing:
             self._line("waiting: " + "; ".join(f"{check.gate}: {check.reason}" for check in missing[:3]))
 
-    def flying(self, t: Telemetry | None) -> None:
+    def flying(self, t: Telemetry | Figures | None) -> None:
         """Phase, height, distance to go, battery and margin."""
         if t is None or self._phase is None:
             return
@@ -232,7 +244,7 @@ class Screen:
     def event(self, event: FlightEvent) -> None:
         """A transition; the last waits for the record to be closed."""
         self._phase = event.phase
-        if event.phase in RUN_ENDS:
+        if event.phase in self._ends:
             self._last = event
         elif self._json:
             print_json(event)
@@ -263,13 +275,13 @@ class Screen:
         self._why = ended.cause
         return CODES[ended.how]
 
-    def close(self, solo: Solo, code: int) -> None:
+    def close(self, recorder: Recorder, code: int, left: str | None = None) -> None:
         """The last transition, and where record and plot are."""
         event = self._last
-        run = event.run if event else solo.left or self.run
+        run = event.run if event else left or self.run
         files = {
             name: str(file) if run and file.is_file() else None
-            for name, file in (("record", solo.recorder.file(run or "-")), ("plot", solo.recorder.plot(run or "-")))
+            for name, file in (("record", recorder.file(run or "-")), ("plot", recorder.plot(run or "-")))
         }
         if event is not None and self._json:
             print_json({**msgspec.to_builtins(event), "exit": code, **files})
@@ -287,7 +299,7 @@ class Screen:
         if self._asking:
             return
         now = time.monotonic()
-        if self._live:
+        if self.live:
             columns = os.get_terminal_size(sys.stderr.fileno()).columns
             print(f"\r\033[K{text[: columns - 1]}", end="", file=sys.stderr, flush=True)
         elif now - self._told_s >= SPARSE_S:
@@ -295,7 +307,7 @@ class Screen:
             print(text, file=sys.stderr, flush=True)
 
     def _clear(self) -> None:
-        if self._live and not self._asking:
+        if self.live and not self._asking:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from edge_agent import config
 from edge_agent.flight import phases
 from edge_agent.flight.claim import TakenError
 from edge_agent.flight.gates import Check
+from edge_agent.flight.logbook import PREEMPTED
 from edge_agent.flight.phases import Phase
 from edge_agent.flight.pilot import Pilot
 from edge_agent.flight.recorder import Recorder
@@ -159,29 +160,28 @@ class Solo:
             await self._clock.sleep(LOOK_S)
         while not any(event.run == run and event.phase in phases.RUN_ENDS for event in self.events):
             await self._clock.sleep(LOOK_S)  # the end is told once it is saved
-        return self._ended(run, asked)
+        return judged(self.events, run, asked)
 
-    def _ended(self, run: str | None, asked: str | None) -> Ended:
-        """What the last event says: as planned is to the mission's own end at home, and nobody called it off."""
-        last = self.events[-1] if self.events else None
-        if last is None:
-            return Ended("failed", "nothing happened", run)
-        if asked is not None and run != asked:
-            refused = next(
-                (e.cause for e in self.events if (e.run, e.phase) == (asked, Phase.FAILED)), "the flight ended"
-            )
-            return Ended("ended", f"it was not sent there: {refused}", run)
-        if last.phase == Phase.CHECKED:
-            return Ended("flew", last.cause, run)
-        if last.phase != Phase.LANDED:
-            refusals = (last.refusal,) if last.refusal else ()
-            return Ended("ended" if last.phase == Phase.LOCKOUT else "failed", last.cause, run, refusals)
-        strange = next((e for e in self.events if e.phase in (Phase.YIELDED, Phase.ABORTING)), None)
-        homeward = next((e for e in self.events if e.phase in HOMEWARD), None)
-        if strange is not None:
-            return Ended("ended", f"{strange.phase}: {strange.cause}", run)
-        if last.cause == phases.AWAY:
-            return Ended("ended", last.cause, run)
-        if homeward is None or homeward.cause not in phases.PLANNED:
-            return Ended("ended", homeward.cause if homeward else last.cause, run)
+
+def judged(events: Sequence[FlightEvent], run: str | None, asked: str | None = None) -> Ended:
+    """What the last event says: as planned is to the mission's own end at home, and nobody called it off."""
+    last = events[-1] if events else None
+    if last is None:
+        return Ended("failed", "nothing happened", run)
+    if asked is not None and run != asked:
+        refused = next((e.cause for e in events if (e.run, e.phase) == (asked, Phase.FAILED)), "the flight ended")
+        return Ended("ended", f"it was not sent there: {refused}", run)
+    if last.phase == Phase.CHECKED:
         return Ended("flew", last.cause, run)
+    if last.phase != Phase.LANDED:
+        refusals = (last.refusal,) if last.refusal else ()
+        return Ended("ended" if last.phase in (Phase.LOCKOUT, PREEMPTED) else "failed", last.cause, run, refusals)
+    strange = next((e for e in events if e.phase in (Phase.YIELDED, Phase.ABORTING)), None)
+    homeward = next((e for e in events if e.phase in HOMEWARD), None)
+    if strange is not None:
+        return Ended("ended", f"{strange.phase}: {strange.cause}", run)
+    if last.cause == phases.AWAY:
+        return Ended("ended", last.cause, run)
+    if homeward is None or homeward.cause not in phases.PLANNED:
+        return Ended("ended", homeward.cause if homeward else last.cause, run)
+    return Ended("flew", last.cause, run)

@@ -42,6 +42,31 @@ def test_nobody_waits_for_a_time_that_is_none(wait):
         cli.main(["preflight", *NOWHERE, f"--wait={wait}"])
 
 
+@pytest.mark.parametrize("line", ["fly r --wait 30", "dispatch 30 120 --wait 30"])
+def test_a_running_agents_flight_is_waited_for_to_its_end_not_for_seconds(tmp_path, capsys, line):
+    assert cli.main([*line.split(), "--data-dir", str(tmp_path)]) == 2
+    assert "--wait takes seconds with --connection alone" in capsys.readouterr().err
+
+
+def test_a_bare_wait_before_the_route_is_told_where_it_goes(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["fly", "--wait", "river"])
+    assert "'river' is no number of seconds; a bare --wait goes behind the rest" in capsys.readouterr().err
+
+
+def test_a_bare_wait_changes_nothing_without_a_daemon(tmp_path, monkeypatch):
+    asked = []
+
+    async def run(args, *_):
+        asked.append(args.wait)
+        return 0
+
+    monkeypatch.setattr("edge_agent.cli.flying.run", run)
+    for wait in ([], ["--wait"], ["--wait", "1"]):
+        assert cli.main(["dispatch", *NOWHERE, "30", "120", "--out", str(tmp_path), *wait]) == 0
+    assert asked == [180.0, 180.0, 1.0]
+
+
 def test_a_file_that_is_no_route_is_refused_with_its_faults_and_leaves_a_record(tmp_path: Path, capsys):
     file = tmp_path / "cut.plan"
     file.write_text('{"fileType": "Plan", "mission": {"items": [')

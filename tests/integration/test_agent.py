@@ -130,10 +130,23 @@ def test_a_model_that_is_no_model_is_named_and_the_flight_goes_on(tmp_path: Path
         assert "bad.onnx" in parts["detector.d"]
         assert "none.mp4" in parts["camera.gate"]
         running.wait(lambda: running.status()["flight"]["phase"] == "ground")
-        running.wait(lambda: running.ask("fly", "r")[1]["state"] == "accepted")
-        running.wait(lambda: running.status()["flight"]["phase"] in ("climb", "route", "returning"), 60)
-        running.ask("recall")  # refused if it is home already
-        running.wait(lambda: running.status()["flight"]["phase"] == "ground", 120)
+        words = ["fly", "r", "--wait", "--json", "-c", str(running.config)]
+        flown = subprocess.CompletedProcess[str](words, 1, "", "")
+
+        def flies() -> bool:
+            nonlocal flown
+            flown = subprocess.run(
+                [sys.executable, "-m", "edge_agent", *words], capture_output=True, text=True, check=False, timeout=150
+            )
+            return json.loads(flown.stdout.splitlines()[0]).get("state") != "rejected"
+
+        running.wait(flies)  # refused until every gate passes; then it is followed to its end
+        told = [json.loads(line) for line in flown.stdout.splitlines()]
+        assert flown.returncode == 0, (told, flown.stderr)
+        phases = [one["phase"] for one in told]
+        assert (phases[0], phases[-1], told[-1]["exit"]) == ("gating", "landed", 0)
+        assert {"climb", "returning"} < set(phases)
+        assert Path(told[-1]["plot"]).is_file()
         assert running.stop() == 0
 
 
