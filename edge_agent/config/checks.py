@@ -7,6 +7,7 @@ from datetime import date, datetime
 from importlib import util
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -87,8 +88,10 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             if profile.detector is not None:
                 known(f"camera[{camera.name}].profile[{number}].detector", profile.detector, detectors, "detector")
     for camera in config.cameras:
-        if isinstance(camera, RtspCamera) and camera.credentials is not None:
-            faults += _secret_faults(f"camera[{camera.name}].credentials", camera.credentials)
+        if isinstance(camera, RtspCamera):
+            faults += [f"camera[{camera.name}].url: {fault}" for fault in _address_faults(camera.url)]
+            if camera.credentials is not None:
+                faults += _secret_faults(f"camera[{camera.name}].credentials", camera.credentials)
     simulated = {d.name for d in config.detectors if isinstance(d, SimulatedDetector)}
     for camera in config.cameras:
         if camera.detector in simulated and not isinstance(camera, SimulatedCamera):
@@ -412,6 +415,9 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
             if ambient.quiet_dbfs >= ambient.loud_dbfs:
                 limits = f"{ambient.quiet_dbfs:g} is not below loud_dbfs {ambient.loud_dbfs:g}"
                 faults.append(f"{where}.ambient.quiet_dbfs: {limits}")
+        for key in ("url", "uri", "proxy"):
+            if (address := getattr(speaker, key, None)) is not None:
+                faults += [f"{where}.{key}: {fault}" for fault in _address_faults(address)]
         if isinstance(speaker, SipSpeaker) and speaker.register and speaker.proxy is None:
             faults.append(f"{where}.proxy: required with `register`: where to?")
         if isinstance(speaker, DjiSpeaker) and (speaker.ca_file is None) != speaker.plain:
@@ -432,6 +438,19 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
         if ca_file is not None and not ca_file.is_file():
             faults.append(f"{where}.ca_file: no such file: {ca_file}")
     return faults
+
+
+def _address_faults(address: str) -> list[str]:
+    """Why nothing can be reached at `SCHEME://HOST[:PORT]…`, `sip:NAME@HOST[:PORT]` or `HOST[:PORT]`."""
+    try:
+        parts = urlsplit(address if "://" in address else f"//{address.rpartition('@')[2]}")
+        port = parts.port
+        (parts.hostname or "").encode("idna")
+    except UnicodeError:
+        return [f"{address}: a part of the host's name is empty, or longer than 63 letters"]
+    except ValueError as error:
+        return [f"{address}: {error}"]
+    return [f"{address}: there is no port 0"] if port == 0 else []
 
 
 def _plates_faults(plates: Plates) -> list[str]:

@@ -98,8 +98,11 @@ class Session:
     async def connect(cls, speaker: OnvifSpeaker, section: config.OnvifSpeaker) -> Session:
         """To the device of the URL."""
         parts = urlsplit(section.url)
-        async with asyncio.timeout(TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 554)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 554)
+        except UnicodeError as error:  # a host that cannot be a name
+            raise speaker.refused(str(error)) from None
         short_of_breath(writer)
         return cls(speaker, section, reader, writer)
 
@@ -187,7 +190,7 @@ class Session:
                         self.reports.append(data)
                 else:
                     self._answers.put_nowait(await self._answer(first))
-        except (OSError, EOFError, ValueError):
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
             pass
         finally:
             self.over = True

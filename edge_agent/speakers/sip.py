@@ -104,7 +104,7 @@ class SipSpeaker(Paced):
         """What the network says is told as this speaker's fault."""
         try:
             yield
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name
             raise self.error(reason(error)) from None
 
     def error(self, why: str) -> DriverError:

@@ -18,7 +18,7 @@ from speakers import fake_devices as fakes
 from edge_agent import config
 from edge_agent.cli import main
 from edge_agent.messages import Announcement, Phrase, Spoken
-from edge_agent.runtime import Health, SystemClock
+from edge_agent.runtime import DriverError, Health, SystemClock
 from edge_agent.speakers import axis, http, open_speaker, paced, recordings, rtpstream
 from edge_agent.speakers.announcer import Announcer
 from edge_agent.speakers.voice import Voice
@@ -210,6 +210,19 @@ def test_a_text_of_10000_characters_is_refused_with_its_length(
     assert main(["say", "危" * 10_000, "--data-dir", str(tmp_path)]) == 1
     told = "rejected: text: has 10000 characters, and 500 are the most; make it a --clip\n"
     assert capsys.readouterr().out == told
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        config.OnvifSpeaker(name="horn", url="rtsp://10.0.0..5/live"),
+        config.SipSpeaker(name="horn", uri="sip:horn@10.0.0..5"),
+        config.AxisSpeaker(name="horn", url="http://10.0.0..5"),
+    ],
+)
+async def test_an_address_with_a_dot_too_many_is_the_fault_of_that_speaker_alone(section: config.Speaker) -> None:
+    with pytest.raises(DriverError, match=r"speaker horn: .*10\.0\.0\.\.5.*label empty"):
+        await open_speaker(section, Path(), CLOCK).health()
 
 
 async def test_emoji_are_left_out_and_alone_are_refused(site: Site) -> None:
