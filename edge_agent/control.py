@@ -98,8 +98,8 @@ class Control:
             while line := await reader.readline():
                 writer.write(msgspec.json.encode(await self._answer(line, _peer(writer))) + b"\n")
                 await writer.drain()
-        except ConnectionError:
-            pass  # the asker left
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # the asker left, or we stop; asyncio 3.11 logs a traceback for a conversation that ends as cancelled
         except ValueError:  # StreamReader.readline: the line is longer than its limit
             writer.write(msgspec.json.encode(Reply(state="rejected", reason=TOO_LONG)) + b"\n")
         finally:

@@ -156,3 +156,18 @@ async def test_who_asks_for_originals_is_told_of_by_the_kernel(tmp_path: Path) -
         assert (answer["state"], answer["reason"]) == ("done", "hold ('a.jpg',) by local")
         full = await asyncio.to_thread(control.ask, tmp_path, Originals(verb="delete", ids=("a.jpg",), dry_run=True))
         assert (full["state"], full["reason"]) == ("failed", "the disk is full")
+
+
+def test_stopping_while_somebody_is_connected_leaves_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def stop_during_a_conversation() -> None:
+        stack = contextlib.AsyncExitStack()
+        await stack.enter_async_context(serving(tmp_path, []))
+        reader, writer = await asyncio.open_unix_connection(tmp_path / control.SOCKET)
+        writer.write(b'{"name":"status"}\n')
+        assert b"EA-1" in await reader.readline()
+        await stack.aclose()
+
+    asyncio.run(stop_during_a_conversation())
+    assert not caplog.records

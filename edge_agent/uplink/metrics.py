@@ -87,6 +87,8 @@ class Exporter:
                 await writer.drain()
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever asked has left, or asks for nothing that HTTP knows
+        except asyncio.CancelledError:
+            pass  # we stop; asyncio 3.11 logs a traceback for a connection that ends as cancelled
         finally:
             writer.close()
 
