@@ -107,10 +107,14 @@ class Audit:
                 break
         return found[-count:] if count else []
 
-    def find(self, *what: str) -> Iterator[dict[str, Any]]:
-        """The records of these kinds, the oldest first; `verify` says whether they may be believed."""
-        for file in [*_old(self._dir), self._dir / NAME]:
-            yield from (record for record in _records(file) if record and record.get("what") in what)
+    def find(self, *what: str, public_key: str | None = None) -> Iterator[dict[str, Any]]:
+        """The records of these kinds that the device's key signed, the oldest first; `verify` names the others."""
+        found = (record for file in [*_old(self._dir), self._dir / NAME] for record in _records(file))
+        for record in found:
+            if record is not None and record.get("what") in what:
+                public_key = public_key or keys.public_text(keys.load(self._dir / "device.key"))
+                if _fault(record, public_key) is None:
+                    yield record
 
     def verify(self, public_key: str | None = None) -> Verdict:
         """Read the whole log: every link, every signature by the device's key, and whether its end is there."""

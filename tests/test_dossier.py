@@ -181,6 +181,20 @@ async def test_verify_misses_the_last_set_and_knows_what_was_deleted_by_the_rule
     assert main(verify) == 0
 
 
+async def test_a_deletion_that_this_device_did_not_sign_excuses_nothing(
+    parked: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = await parked.closed()
+    file = tmp_path / "sets" / f"{found['incident']}.manifest.json"
+    file.unlink()
+    (tmp_path / "sets" / ".head").unlink()
+    forged = {"what": "evidence.deleted", "by": "retention", "facts": {"file": file.name}, "seq": 9, "prev": "0" * 64}
+    with (tmp_path / "audit.jsonl").open("a") as log:
+        log.write(json.dumps(forged | {"hash": "0" * 64, "sig": "AAAA"}) + "\n" + '{"what": "set.signed"}\n')
+    assert main(["evidence", "verify", "--data-dir", str(tmp_path)]) == 1
+    assert "no record tells of its deletion" in capsys.readouterr().out
+
+
 async def test_the_manifest_signs_the_hash_of_each_original(parked: World, tmp_path: Path) -> None:
     found = await parked.closed()
     hashes = {one["name"]: one["original_sha256"] for one in found["files"] if "original_sha256" in one}

@@ -144,7 +144,7 @@ def _check(
 
     each = (sorted((*p.glob(f"*{manifest.SUFFIX}"), *p.glob("*.manifest"))) if p.is_dir() else [p] for p in given)
     files = [file for found in each for file in found]
-    signed, deleted, gone = _logged(home) if home is not None else ({}, frozenset[str](), frozenset[int]())
+    signed, deleted, gone = _logged(home, public) if home is not None else ({}, frozenset[str](), frozenset[int]())
     checked = [manifest.check(file, public, folders, deleted) for file in files]
     whole = [manifest.read(file) for file, one in zip(files, checked, strict=True) if not one.faults]
     chain = manifest.chain_faults(whole, gone) if any(path.is_dir() for path in given) else []
@@ -166,15 +166,16 @@ def _check(
     return 0 if ok else 1
 
 
-def _logged(data_dir: Path) -> tuple[dict[int, tuple[str, str]], frozenset[str], frozenset[int]]:
+def _logged(data_dir: Path, public: str | None) -> tuple[dict[int, tuple[str, str]], frozenset[str], frozenset[int]]:
     """What the audit log names: manifests that were signed, files that were deleted, and which manifests these were."""
     from edge_agent import manifest
     from edge_agent.audit import Audit
 
     log = Audit(data_dir)
-    records = [record["facts"] for record in log.find("set.signed")]
+    records = [record["facts"] for record in log.find("set.signed", public_key=public)]
     signed = {int(facts["number"]): (str(facts["incident"]), str(facts["hash"])) for facts in records}
-    deleted = frozenset(str(record["facts"]["file"]) for record in log.find("evidence.deleted"))
+    dropped = log.find("evidence.deleted", public_key=public)
+    deleted = frozenset(str(record["facts"]["file"]) for record in dropped)
     gone = frozenset(n for n, (incident, _) in signed.items() if f"{incident}{manifest.SUFFIX}" in deleted)
     return signed, deleted, gone
 
