@@ -129,7 +129,7 @@ def _parts(
     yield "status.json", _status(settings)
     yield "faults.jsonl", _faults(settings)
     for record in _newest(data_dir / "runs", "*.jsonl", args.flights):
-        yield f"flights/{record.name}", _text(record)
+        yield f"flights/{_shown(record.name)}", _text(record)
     for name in ("audit.jsonl", "desired.json", "cases.json"):
         if (data_dir / name).is_file() and not (data_dir / name).is_symlink():
             yield f"records/{name}", _text(data_dir / name)
@@ -219,8 +219,13 @@ def _listing(folder: Path) -> str:
         except OSError:
             continue
         when = datetime.fromtimestamp(info.st_mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        lines.append(f"{info.st_mode:06o} {info.st_size:12} {when} {path.relative_to(folder)}")
+        lines.append(f"{info.st_mode:06o} {info.st_size:12} {when} {_shown(str(path.relative_to(folder)))}")
     return "\n".join(lines) + "\n"
+
+
+def _shown(name: str) -> str:
+    """In one line, and in Unicode: a card that rots has names of any bytes, and so has whoever is no friend."""
+    return repr(name)[1:-1]
 
 
 def _text(file: Path) -> str:

@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
             return EX_NO
         now, device = datetime.now(UTC), device or _named(data_dir)
         out = args.out or Path(f"edge-agent-wipe-{device or 'device'}-{now:%Y%m%dT%H%M%SZ}.json")
-        told = wipe.wipe(data_dir, found, out, device=device, board=board.serial(args.root), now=now)
+        told = wipe.wipe(data_dir, out, device=device, board=board.serial(args.root), now=now)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
         return config.EX_CONFIG

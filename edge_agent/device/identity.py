@@ -23,6 +23,7 @@ from edge_agent.messages import Refusal
 from edge_agent.runtime import DriverError
 
 FOLDER = "identity"  # below data_dir
+WIPING = ".wipe.json"  # in data_dir, while that is wiped
 
 
 class Home(Struct, frozen=True, kw_only=True):
@@ -45,8 +46,8 @@ class Identity:
         self.ca_file, self.home_file = folder / "ca.crt", folder / "home.json"
 
     @contextmanager
-    def locked(self) -> Generator[None, None, None]:
-        """One technician at a time; the kernel lets go of the lock whatever happens."""
+    def locked(self, *, wiping: bool = False) -> Generator[None, None, None]:
+        """One technician at a time, and none while all is wiped; the kernel lets go of the lock whatever happens."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -54,6 +55,8 @@ class Identity:
             raise DriverError(f"{self.folder}: cannot be written: {error.strerror}; free or mount the disk") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not wiping and (self.folder.parent / WIPING).exists():
+                raise DriverError(f"{self.folder.parent}: is being wiped; `edge-agent wipe` finishes that")
             yield
         except BlockingIOError:
             raise DriverError(f"{self.folder}: somebody else is enrolling this device now; wait for them") from None

@@ -19,11 +19,12 @@ from typing import Any
 
 from edge_agent import keys
 from edge_agent.canonical import canonical_json
+from edge_agent.device.identity import FOLDER, WIPING, Identity
 from edge_agent.files import write_durably
 from edge_agent.runtime import DriverError
 
-MARKS = ("events.db", "identity", "device.key", "audit.jsonl", ".wipe.json", "lock")
-JOURNAL, KEY, LOCK = ".wipe.json", "device.key", "lock"
+MARKS = ("events.db", "identity", "device.key", "audit.jsonl", WIPING, "lock")
+KEY, LOCK = "device.key", "lock"
 METHOD = (
     "unlinked, directory synced; flash storage may keep unreferenced copies until its cells are erased:"
     " where that matters, destroy the card or issue blkdiscard --secure"
@@ -35,35 +36,32 @@ def plan(data_dir: Path) -> list[Path]:
     if data_dir.is_dir() and any(data_dir.iterdir()) and not any((data_dir / mark).exists() for mark in MARKS):
         raise DriverError(f"{data_dir}: is no agent's data directory: none of {', '.join(MARKS)} is in it; look again")
     last = {data_dir / KEY}
-    skip = {data_dir / JOURNAL, data_dir / LOCK}
+    skip = {data_dir / WIPING, data_dir / LOCK}
     found = [path for path in sorted(data_dir.rglob("*")) if path.is_symlink() or not path.is_dir()]
     return [path for path in found if path not in last | skip] + [path for path in last if path.exists()]
 
 
-def wipe(data_dir: Path, files: list[Path], out: Path, *, device: str, board: str, now: datetime) -> dict[str, Any]:
-    """Delete these and write the certificate of deletion to `out`; DriverError, and the next run goes on from there."""
+def wipe(data_dir: Path, out: Path, *, device: str, board: str, now: datetime) -> dict[str, Any]:
+    """Delete all and write the certificate of deletion to `out`; DriverError, and the next run goes on from there."""
     if data_dir.resolve() in out.resolve().parents:
         raise DriverError(f"{out}: lies in what is wiped; give --out a place outside {data_dir}")
     lock = _alone(data_dir)
     try:
-        journal = data_dir / JOURNAL
-        if not journal.exists():
-            listed = [_entry(data_dir, path) for path in files]
-            begun = {"device": device, "board": board, "begun": f"{now:%Y-%m-%dT%H:%M:%SZ}", "files": listed}
-            write_durably(journal, json.dumps(begun).encode())
-        begun = json.loads(journal.read_bytes())
-        key = keys.device_key(data_dir)
-        for path in files:
-            if path != data_dir / KEY:
+        with Identity(data_dir / FOLDER).locked(wiping=True):
+            files = plan(data_dir)
+            begun = _begun(data_dir, files, device, board, now)
+            key = keys.device_key(data_dir)
+            for path in files:
+                if path != data_dir / KEY:
+                    path.unlink(missing_ok=True)
+            for folder in sorted((path for path in data_dir.iterdir() if path.is_dir()), reverse=True):
+                shutil.rmtree(folder)
+            _sync(data_dir)
+            told = _certificate(begun, now, key)
+            write_durably(out, json.dumps(told, indent=1).encode() + b"\n", mode=0o644)
+            for path in (data_dir / WIPING, data_dir / KEY, data_dir / LOCK):
                 path.unlink(missing_ok=True)
-        for folder in sorted((path for path in data_dir.iterdir() if path.is_dir()), reverse=True):
-            shutil.rmtree(folder)
-        _sync(data_dir)
-        told = _certificate(begun, now, key)
-        write_durably(out, json.dumps(told, indent=1).encode() + b"\n", mode=0o644)
-        for path in (journal, data_dir / KEY, data_dir / LOCK):
-            path.unlink(missing_ok=True)
-        _sync(data_dir)
+            _sync(data_dir)
     except (OSError, ValueError, KeyError) as error:
         raise DriverError(f"{data_dir}: the wipe is not finished: {error}; run it again") from None
     finally:
@@ -71,9 +69,23 @@ def wipe(data_dir: Path, files: list[Path], out: Path, *, device: str, board: st
     return told
 
 
+def _begun(data_dir: Path, files: list[Path], device: str, board: str, now: datetime) -> dict[str, Any]:
+    """The journal of this wipe, on the disk; of one that was cut off, with what came since (an agent that started)."""
+    journal = data_dir / WIPING
+    begun: dict[str, Any] = {"device": device, "board": board, "begun": f"{now:%Y-%m-%dT%H:%M:%SZ}", "files": []}
+    if journal.exists():
+        begun = json.loads(journal.read_bytes())
+    listed = {(one["name"], one["sha256"]) for one in begun["files"]}
+    new = [one for one in (_entry(data_dir, path) for path in files) if (one["name"], one["sha256"]) not in listed]
+    if new or not journal.exists():
+        begun["files"] += new
+        write_durably(journal, json.dumps(begun).encode())
+    return begun
+
+
 def is_unfinished(data_dir: Path) -> bool:
     """Whether a wipe was begun here and is to be finished."""
-    return (data_dir / JOURNAL).exists()
+    return (data_dir / WIPING).exists()
 
 
 def verify(told: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """The support bundle: what is in it, and that no secret is."""
 
 import json
+import os
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -104,6 +105,7 @@ def test_a_bundle_says_what_is_in_it_and_holds_no_secret(
     monkeypatch.setattr(bundle, "PROGRAMS", (("system/echo.txt", ("echo", f"claim {code} password={secret}")),))
     out = tmp_path / "b.tar.gz"
     where = ("-c", str(tmp_path / "agent.toml"), "-o", str(out), "--json")
+    os.close(os.open(bytes(tmp_path / "data" / "runs") + b"/a\xff\nb", os.O_CREAT | os.O_WRONLY))  # of a card that rots
     assert main(["support-bundle", *where, "--dry-run"]) == 0
     would = json.loads(capsys.readouterr().out)
     assert not out.exists() and would["dry_run"]
@@ -116,6 +118,7 @@ def test_a_bundle_says_what_is_in_it_and_holds_no_secret(
     assert set(files) == {"MANIFEST.json", *(one["name"] for one in told["contents"])}
     assert json.loads(files["MANIFEST.json"])["redacted"] == told["redacted"] and sum(told["redacted"].values()) >= 5
     assert {name for name in files if name.startswith("flights/")} == {f"flights/R{n}.jsonl" for n in range(3, 8)}
+    assert rb"runs/a\udcff\nb" in files["records/files.txt"]
     whole = b"\n".join(files.values()).decode()
     assert secret not in whole and code not in whole and "PRIVATE" not in whole
     assert "edge-agent 0" in files["versions.txt"].decode() and b'name = "gate"' in files["config/agent.toml"]

@@ -11,6 +11,7 @@ from edge_agent import keys
 from edge_agent.agent import take
 from edge_agent.cli import main
 from edge_agent.device import wipe
+from edge_agent.device.identity import Identity
 from edge_agent.runtime import DriverError
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -31,7 +32,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 def test_all_goes_and_a_signed_certificate_says_what(data_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "certificate.json"
-    wipe.wipe(data_dir, wipe.plan(data_dir), out, device="D-1", board="B1", now=NOW)
+    wipe.wipe(data_dir, out, device="D-1", board="B1", now=NOW)
     assert list(data_dir.iterdir()) == []
     assert (tmp_path / "elsewhere" / "kept").exists(), "what a link leads to is not ours"
     told = json.loads(out.read_text())
@@ -58,11 +59,14 @@ def test_a_wipe_that_was_cut_off_is_finished_and_certifies_all(
 
     monkeypatch.setattr(Path, "unlink", dying)
     with pytest.raises(KeyboardInterrupt):
-        wipe.wipe(data_dir, wipe.plan(data_dir), out, device="D-1", board="", now=NOW)
+        wipe.wipe(data_dir, out, device="D-1", board="", now=NOW)
     monkeypatch.setattr(Path, "unlink", genuine)
     assert wipe.is_unfinished(data_dir) and not out.exists()
-    told = wipe.wipe(data_dir, wipe.plan(data_dir), out, device="D-1", board="", now=NOW)
-    assert {"events.db", "pictures/a.jpg", "away", "device.key"} <= {one["name"] for one in told["files"]}
+    with pytest.raises(DriverError, match="is being wiped"), Identity(data_dir / "identity").locked():
+        pass  # nobody enrols in between
+    (data_dir / "later.db").write_bytes(b"of an agent that was started in between")
+    told = wipe.wipe(data_dir, out, device="D-1", board="", now=NOW)
+    assert {"events.db", "pictures/a.jpg", "away", "later.db", "device.key"} <= {one["name"] for one in told["files"]}
     assert wipe.verify(told) and list(data_dir.iterdir()) == []
 
 
@@ -71,13 +75,15 @@ def test_nothing_goes_under_a_running_agent_nor_in_a_directory_of_others(data_di
 
     fd = take(data_dir)
     with pytest.raises(DriverError, match="an agent runs here"):
-        wipe.wipe(data_dir, wipe.plan(data_dir), tmp_path / "c.json", device="", board="", now=NOW)
+        wipe.wipe(data_dir, tmp_path / "c.json", device="", board="", now=NOW)
     os.close(fd)
+    with Identity(data_dir / "identity").locked(), pytest.raises(DriverError, match="somebody else is enrolling"):
+        wipe.wipe(data_dir, tmp_path / "c.json", device="", board="", now=NOW)
     assert (data_dir / "events.db").exists()
     with pytest.raises(DriverError, match="no agent's data directory"):
         wipe.plan(tmp_path / "elsewhere")
     with pytest.raises(DriverError, match="lies in what is wiped"):
-        wipe.wipe(data_dir, wipe.plan(data_dir), data_dir / "c.json", device="", board="", now=NOW)
+        wipe.wipe(data_dir, data_dir / "c.json", device="", board="", now=NOW)
 
 
 def test_a_dry_run_lists_and_nobody_there_to_ask_means_no(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
