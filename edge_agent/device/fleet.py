@@ -24,7 +24,7 @@ IDENTITY = "/var/lib/edge-agent/identity"
 KERNEL_RUN = (
     "systemd.run=/boot/firmware/firstrun.sh systemd.run_success_action=reboot systemd.unit=kernel-command-line.target"
 )
-DONE = "/var/lib/edge-agent/.first-boot-done"
+DONE = f"{BOOT}/{FOLDER}/done"  # of this card: a wipe or an uninstall does not set the device up anew at the next boot
 UNIT = "edge-agent-first-boot.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 SET_UP = f"install -m 0644 {BOOT}/{FOLDER}/first-boot.service {UNIT_FILE} && systemctl daemon-reload"

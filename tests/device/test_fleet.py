@@ -83,7 +83,7 @@ def test_the_card_holds_the_claim_and_cloud_init_the_script(site: Path, tmp_path
     assert user["hostname"] == "ea-7" and user["ssh_pwauth"] is False
     assert user["users"][0]["ssh_authorized_keys"] == ["ssh-ed25519 AAAA technician"]
     (at_every_boot,) = user["bootcmd"]
-    assert at_every_boot[-1].startswith("test -e /var/lib/edge-agent/.first-boot-done ||") and "runcmd" not in user
+    assert at_every_boot[-1].startswith("test -e /boot/firmware/edge-agent/done ||") and "runcmd" not in user
     subprocess.run(["sh", "-n", *at_every_boot[1:]], check=True)
     unit = (boot / "edge-agent" / "first-boot.service").read_text()
     assert "ExecStart=/bin/sh /boot/firmware/edge-agent/first-boot.sh\n" in unit
@@ -125,6 +125,8 @@ case "$1 $2" in "enrol --status") test -e ROOT/enrolled ;; "enrol --claim") touc
     assert run() == 1, "it was cut off where it starts the agent"
     (root / "power").touch()
     assert (run(), run()) == (0, 0)
+    shutil.rmtree(root / "var/lib/edge-agent")
+    assert run() == 0, "what was wiped since stays so"
     calls = (root / "calls").read_text().splitlines()
     assert calls == [
         *("install --no-start", "enrol --status", "enrol --claim", "systemctl enable"),
