@@ -128,7 +128,7 @@ class Broker:
         section = self.section
         try:
             await asyncio.to_thread(client.connect, section.host, section.port, section.keep_alive_s, **options)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a host that cannot be a name
             raise DriverError(f"{self.name}: {error}") from error
         pipe.attach()
         return pipe

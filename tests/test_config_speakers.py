@@ -56,6 +56,10 @@ def speaker(more: str = "", kind: str = "simulated", name: str = "horn") -> str:
         (speaker('url = "http://h:99999"', "axis"), "speaker[horn].url: http://h:99999: Port out of range"),
         (speaker('url = "rtsp://h:8x/live"', "onvif"), "speaker[horn].url: rtsp://h:8x/live: Port could not"),
         (speaker('uri = "sip:horn@10.0.0..5"', "sip"), "speaker[horn].uri: sip:horn@10.0.0..5: a part of the host"),
+        (
+            speaker(GB.format(1) + 'listen = "0.0.0.0:70000"', "gb28181"),
+            "speaker[horn].listen: 0.0.0.0:70000: Port out",
+        ),
         (speaker('uri = "sip:a@h"\nproxy = "h:0"', "sip"), "speaker[horn].proxy: h:0: there is no port 0"),
         (speaker('proof = "sure"'), "speaker[horn].proof: "),
         (speaker('url = "http://h"\nca_file = "no.pem"', "axis"), "speaker[horn].ca_file: no such file"),

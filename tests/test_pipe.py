@@ -52,6 +52,12 @@ async def until(there: Callable[[], bool], wake: asyncio.Event) -> None:
             await wake.wait()
 
 
+@pytest.mark.parametrize("host", ["10.0.0..5", ""])
+async def test_a_host_that_can_be_no_name_is_an_error_of_this_broker(host: str) -> None:
+    with pytest.raises(DriverError, match=f"broker {host}:1883: "):
+        await connected(Mqtt(host=host, plain=True, version="5"), asyncio.Event())
+
+
 @pytest.mark.parametrize(
     "garbage",
     [b"\x30\x04\x00\xff\xffa", b"\x40\x01\x00", b"\xf0\x00", b"\x30\x06\x00\x03a/b\x7f", b"\x3f\xff\xff\xff\xff\xff"],

@@ -415,7 +415,7 @@ def _speaker_faults(speakers: tuple[Speaker, ...]) -> list[str]:
             if ambient.quiet_dbfs >= ambient.loud_dbfs:
                 limits = f"{ambient.quiet_dbfs:g} is not below loud_dbfs {ambient.loud_dbfs:g}"
                 faults.append(f"{where}.ambient.quiet_dbfs: {limits}")
-        for key in ("url", "uri", "proxy"):
+        for key in ("url", "uri", "proxy", "listen", "serve"):
             if (address := getattr(speaker, key, None)) is not None:
                 faults += [f"{where}.{key}: {fault}" for fault in _address_faults(address)]
         if isinstance(speaker, SipSpeaker) and speaker.register and speaker.proxy is None:

@@ -87,12 +87,13 @@ class SipSpeaker(Paced):
             answer = await dialog.invite(sip.offer(dialog.local[0], port, codecs, self._rng.getrandbits(31)))
             try:
                 media = sip.answered(answer.body, codecs)
-            except sip.MalformedError as error:
+                host = await _ipv4(media.host)
+                pair[0].connect((host, media.port))
+            except (sip.MalformedError, OSError, UnicodeError) as error:
                 await dialog.bye()
-                raise self.error(str(error)) from None
-            pair[0].connect((media.host, media.port))
+                raise self.error(reason(error)) from None
             stream = RtpStream(open_encoder(media.codec, media.payload_type), self._clock, self._rng)
-            return SipLine(dialog, RtpLine(stream, *pair, (media.host, media.rtcp_port), self._clock))
+            return SipLine(dialog, RtpLine(stream, *pair, (host, media.rtcp_port), self._clock))
         except BaseException:
             for sock in pair or ():
                 sock.close()
@@ -119,9 +120,9 @@ class SipSpeaker(Paced):
         section, loop = self._section, asyncio.get_running_loop()
         at = section.proxy or section.uri.partition("@")[2]
         host, _, port = at.partition(":")
-        found = await loop.getaddrinfo(host, int(port or 5060), family=socket.AF_INET, type=socket.SOCK_DGRAM)
+        address = await _ipv4(host)
         dialog = Dialog(self, section, to or section.uri, target or section.uri, self._us)
-        await loop.create_datagram_endpoint(lambda: dialog, remote_addr=(str(found[0][4][0]), int(found[0][4][1])))
+        await loop.create_datagram_endpoint(lambda: dialog, remote_addr=(address, int(port or 5060)))
         return dialog
 
 
@@ -385,6 +386,12 @@ class SipLine(Line):
             return max(proof, "accepted", key=PROOFS.index)
         finally:
             self._dialog.close()
+
+
+async def _ipv4(host: str) -> str:
+    """The address of a name, looked up beside the loop; raises OSError, or UnicodeError where it can be no name."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, family=socket.AF_INET, type=socket.SOCK_DGRAM)
+    return str(found[0][4][0])
 
 
 def even_pair(host: str) -> tuple[socket.socket, socket.socket]:

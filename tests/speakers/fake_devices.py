@@ -645,6 +645,7 @@ class Sip(Fake, asyncio.DatagramProtocol):
         self.nonces = Nonces(self)
         self.in_call = False
         self.acknowledged = 0
+        self.media_host = "127.0.0.1"
         self.registrations: list[int] = []
         self.least_s, self.registered = 0, False
         self.sink = RtpSink(self)
@@ -747,6 +748,6 @@ class Sip(Fake, asyncio.DatagramProtocol):
         if self.fault == "rings":
             return reply(180)
         self.in_call, self.caller = True, (headers, addr)
-        sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
-        sdp += f"m=audio {self.media_port} RTP/AVP 0\r\n"
+        sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\n"
+        sdp += f"c=IN IP4 {self.media_host}\r\nt=0 0\r\nm=audio {self.media_port} RTP/AVP 0\r\n"
         return reply(200, f"Contact: <{self.uri}>", "Content-Type: application/sdp", text=sdp)

@@ -414,6 +414,25 @@ async def test_a_cancelled_call_is_hung_up_and_one_that_the_far_end_ends_is_told
         await playing
 
 
+async def test_where_a_call_wants_its_sound_may_be_a_name_and_where_there_is_none_it_is_hung_up(
+    meet: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    look_up = loop.getaddrinfo
+
+    async def known(host: str, *args: Any, **more: Any) -> Any:
+        return await look_up("127.0.0.1" if host == "horn.example" else host, *args, **more)
+
+    monkeypatch.setattr(loop, "getaddrinfo", known)  # nothing that blocks the loop would ask it
+    met = await meet("sip")
+    met.device.media_host = "horn.example"
+    assert (await met.speaker.play(clip(0.04), "A")).finished
+    met.device.media_host = "10.0.0..5"
+    with pytest.raises(DriverError, match=r"speaker horn: sip:.*label empty"):
+        await met.speaker.play(clip(0.04), "B")
+    await until(lambda: not met.device.in_call)
+
+
 async def test_a_stream_without_a_backchannel_is_told(meet: Callable[..., Any]) -> None:
     met = await meet("onvif")
     met.device.fault = "none"
