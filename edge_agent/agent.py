@@ -208,7 +208,7 @@ class Agent:
             return None
 
     def _make_speakers(self) -> None:
-        from edge_agent.speakers import OnVehicle, Standing, open_speaker, programme
+        from edge_agent.speakers import OnVehicle, Standing, open_speaker, programme, recordings
         from edge_agent.speakers.announcer import Announcer
         from edge_agent.speakers.ear import Ear
         from edge_agent.speakers.voice import Voice
@@ -223,7 +223,7 @@ class Agent:
         }
         self.announcer = Announcer(
             speakers,
-            Voice(self.settings.voice, clips=self.data_dir / "clips"),
+            Voice(self.settings.voice, clips=self.data_dir / recordings.FOLDER),
             clock=self.clock,
             health=self.health,
             on_spoken=self.wiring.on_spoken,

@@ -93,7 +93,7 @@ def _kept(file: Path, data_dir: Path) -> str:
 
     try:
         with left_to_owner_of(data_dir):
-            return recordings.keep(file, data_dir / "clips")
+            return recordings.keep(file, data_dir / recordings.FOLDER)
     except OSError as error:
         raise NoVoiceError(f"{error.filename or file}: {error.strerror}") from None
     except ValueError as error:

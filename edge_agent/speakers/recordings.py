@@ -15,6 +15,7 @@ from edge_agent.speakers.sound import Floats
 if TYPE_CHECKING:
     from av.container import InputContainer
 
+FOLDER = "recordings"  # of the data directory: nothing in it is evidence, to be uploaded and deleted by rule
 MAX_S = 120.0  # of a recording: longer ones are no warnings
 MAX_BYTES = 64 * 2**20
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")

@@ -48,7 +48,7 @@ class Site:
         sections = {"horn": horn, "bell": bell}
         announcer = Announcer(
             {name: open_speaker(section, self.directory, CLOCK) for name, section in sections.items()},
-            Voice(config.Voice(speed_wpm=400, tone=False), clips=self.directory / "clips"),
+            Voice(config.Voice(speed_wpm=400, tone=False), clips=self.directory / recordings.FOLDER),
             clock=CLOCK,
             health=Health(CLOCK),
             on_spoken=self.records.put,
@@ -179,9 +179,10 @@ async def test_a_clip_of_two_hours_is_refused_by_its_length_before_it_is_decoded
     file = two_hours(site.directory / "two.wav")
     assert main(["say", "--clip", str(file), "--data-dir", str(site.directory)]) == 66
     assert capsys.readouterr().err == f"{told}\n"
-    assert not (site.directory / "clips").exists()
-    (site.directory / "clips").mkdir()
-    file.rename(site.directory / "clips" / "two.wav")  # one that came there by another way
+    store = site.directory / recordings.FOLDER
+    assert not store.exists()
+    store.mkdir()
+    file.rename(store / "two.wav")  # one that came there by another way
     horn = config.SimulatedSpeaker(name="horn", realtime=False, fallback="bell")
     async with site.speaking(horn) as announcer:
         site.ask(announcer, phrases=(), clip="two.wav")

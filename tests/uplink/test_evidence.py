@@ -1,4 +1,5 @@
 import hashlib
+import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from ulid import ULID
 
 from edge_agent import topics
 from edge_agent.audit import Audit
+from edge_agent.cli import main
 from edge_agent.config import Evidence as Section
 from edge_agent.messages import Incident, Picture
 from edge_agent.runtime import DriverError, Health
@@ -120,6 +122,18 @@ async def test_each_kind_has_its_time_and_what_went_stands_in_the_audit_log(book
     assert records[0]["facts"]["why"] == "clip older than keep_days = 7"
     assert {one["facts"]["file"] for one in records} == set(kinds)
     assert Audit(books.directory).verify().faults == ()
+
+
+async def test_a_recording_that_is_to_be_played_is_no_evidence(books: Books, tmp_path: Path) -> None:
+    siren = tmp_path / "siren.wav"
+    with wave.open(str(siren), "wb") as out:
+        out.setparams((1, 2, 8000, 0, "NONE", ""))
+        out.writeframes(bytes(3200))
+    assert main(["say", "--clip", str(siren), "--data-dir", str(books.directory)]) != 0  # nobody is there to say it
+    assert sum(path.suffix == ".wav" for path in books.directory.glob("*/*")) == 1  # but it is kept for later
+    evidence = books.open()
+    await evidence.adopt()
+    assert await items(evidence) == []
 
 
 async def test_originals_are_taken_charge_of_sealed_or_not_at_all_and_go_last(books: Books) -> None:
