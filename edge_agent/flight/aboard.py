@@ -12,6 +12,7 @@ from edge_agent.flight.mission import FENCE, RALLY, Item
 from edge_agent.flight.phases import Phase
 from edge_agent.flight.run import Run
 from edge_agent.messages import Telemetry
+from edge_agent.plans.fence import breaks
 from edge_agent.plans.model import Fence
 
 ARRIVED_M, ARRIVED_ALT_M = 5.0, 2.0  # ArduCopter's WPNAV_RADIUS is 2 m
@@ -95,6 +96,11 @@ class Aboard:
     def known(self) -> bool:
         """Whether fence and rally points were asked for, and what came is judged."""
         return self._looked == {FENCE, RALLY}
+
+    @property
+    def refuges(self) -> tuple[tuple[float, float], ...]:
+        """The rally points that a return may lead to: AP_Rally_Copter::is_valid takes none beyond the fence."""
+        return tuple(place for place in self.rally if breaks(self.fence, place, place) is None)
 
     def _look_around(self, phase: Phase, now: float) -> None:
         """At the fence and the rally points: once, and again after an upload by us or by anybody."""

@@ -24,7 +24,7 @@ class Budget:
     def __init__(self, frame: Airframe, ratio: float = 1.0) -> None:
         self.frame, self.meter = frame, Meter(frame, ratio)
         self.wind, self.way = Wind(0.0), Return()
-        self.rally: tuple[tuple[float, float], ...] = ()  # aboard
+        self.rally: tuple[tuple[float, float], ...] = ()  # that a return may lead to
         self.goes_to_rally: tuple[float, bool] = (RALLY_LIMIT_M, True)  # how near they must be, and whether home counts
         self._spent_s: float | None = None
 

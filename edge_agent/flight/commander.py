@@ -431,7 +431,7 @@ class Commander:
         if to in WITHDRAWN:
             self.link.withdraw()
         if to in phases.IN_FLIGHT and run is not None and not run.ends and (home := self._home()) is not None:
-            self.logbook.amend(ends=(home, *self.aboard.rally))
+            self.logbook.amend(ends=(home, *self.aboard.refuges))
         match to:
             case Phase.UPLOADING if self._launch is not None:
                 self.aboard.replaced(self._launch.kinds)
@@ -476,8 +476,8 @@ class Commander:
         assert self.entered_s is not None
         t, lasted_s = self.link.telemetry(), now - self.entered_s
         self._homeward.let_go(self.phase, lasted_s, now)
-        self.budget.rally = self.aboard.rally
         run, wanted = self.logbook.run, self._orders.current.mode if self._orders.current else None
+        self.budget.rally = run.ends[1:] if run is not None else ()
         if run is not None and self.phase in phases.IN_FLIGHT and (moved := self._homeward.moved(run, self._home())):
             self.logbook.remark(moved, wall, t)
         returns = self.phase is Phase.RETURNING and wanted != "LAND"

@@ -8,9 +8,11 @@ from msgspec import structs
 from edge_agent import config, geo
 from edge_agent.flight import phases
 from edge_agent.flight.budget import Budget, to_rally
+from edge_agent.flight.fence import fence_items, rally_items
 from edge_agent.flight.phases import Phase, Seen
 from edge_agent.flight.weather import Judge, Weather
 from edge_agent.messages import Telemetry
+from edge_agent.plans.model import Fence, FencePolygon, Rally
 from tests.flight.conftest import LAT, LON, PATROL
 
 ALOFT = Telemetry(at_s=0.0, armed=True, mode="RTL", landed=False, alt_m=30.0, home_lat=LAT, home_lon=LON)
@@ -155,6 +157,21 @@ def test_what_is_left_counts_against_the_rally_point_that_a_return_leads_to():
     budget.rally, budget.goes_to_rally = (place(1450),), (0.0, True)
     near = budget.margin_pct(over(1500, 60))
     assert far is not None and near is not None and near > far + 5
+
+
+def test_a_rally_point_beyond_the_fence_is_no_way_home_and_the_others_outlive_a_restart(world):
+    near, beyond = place(30, 30), place(70, 150)
+    yard = FencePolygon(corners=tuple(place(*c) for c in ((-99, -99), (-99, 99), (99, 99), (99, -99))))
+    points = tuple(Rally(lat=lat, lon=lon) for lat, lon in (near, beyond))
+    world.autopilot.state.fence.extend(fence_items(structs.replace(PATROL, fence=Fence(polygons=(yard,)))))
+    world.autopilot.state.rally.extend(rally_items(structs.replace(PATROL, rally=points)))
+    world.fly()
+    world.until("route")
+    assert world.commander.budget.rally == (pytest.approx(near, abs=1e-6),)
+    world.start()
+    world.until("route")
+    world.turn()
+    assert world.commander.budget.rally == (pytest.approx(near, abs=1e-6),)
 
 
 def test_weather_that_is_known_to_be_bad_turns_a_drone_back_and_an_old_or_missing_one_does_not():
