@@ -32,12 +32,13 @@ MAX_ENTRIES = 100_000  # of all lists: some 30 MB on disk
 class HotLists:
     """All lists of a data directory; any thread may call; raises DriverError where the disk fails.
 
-    Look-ups are noted at once and written to the audit log by `flush`, which blocks.
+    Look-ups are noted at once and written to the audit log by `flush`, which blocks. Whoever looks waits for nobody who
+    changes the lists, here or in another process.
     """
 
     def __init__(self, data_dir: Path, *, audit: Audit, wall: Callable[[], float] = time.time) -> None:
         self._dir, self._audit, self._wall = data_dir, audit, wall
-        self._lock = threading.RLock()
+        self._lock, self._changing = threading.Lock(), threading.RLock()  # the first is never held over the disk
         self._stamp: tuple[int, int, int] | None = None
         self._key: bytes | None = None
         self._noted: list[Entry] = []
@@ -48,22 +49,24 @@ class HotLists:
 
     def refresh(self) -> None:
         """Read the file and its key where it has changed since; raises DriverError where no plate can be matched."""
-        with self._lock:
+        with self._changing:
             file = self._dir / NAME
             try:
                 status = file.stat()
                 stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
                 if stamp != self._stamp:
-                    self.lists = msgspec.json.decode(file.read_bytes(), type=dict[str, SealedList])
-                    self._stamp = stamp
-                    self.generation += 1
+                    self._swap(msgspec.json.decode(file.read_bytes(), type=dict[str, SealedList]), stamp)
                 if self.lists:
                     self._secret()
             except FileNotFoundError:
                 if self.lists:
-                    self.lists, self._stamp, self.generation = {}, None, self.generation + 1
+                    self._swap({}, None)
             except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise DriverError(f"{file}: cannot be read: {error}; import the lists again") from None
+
+    def _swap(self, lists: dict[str, SealedList], stamp: tuple[int, int, int] | None) -> None:
+        with self._lock:
+            self.lists, self._stamp, self.generation = lists, stamp, self.generation + 1
 
     def look(self, plate: str, *, quality: Quality, only: tuple[str, ...] = (), by: str) -> Hit | None:
         """The nearest entry in effect; noted for the audit log whatever comes of it.
@@ -185,7 +188,7 @@ class HotLists:
     @contextmanager
     def _alone(self) -> Generator[None, None, None]:
         """Nobody else changes the lists meanwhile, no other process either."""
-        with self._lock:
+        with self._changing:
             try:
                 self._dir.mkdir(parents=True, exist_ok=True, mode=0o700)
                 fd = os.open(self._dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)

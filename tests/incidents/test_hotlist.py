@@ -1,6 +1,8 @@
 """Hot lists: nothing without authority, reason and expiry; kept as hashes; every look-up written down."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from edge_agent import config
 from edge_agent.audit import Audit
 from edge_agent.cli import main
-from edge_agent.incidents import hotlist, hotlist_import
+from edge_agent.incidents import hotlist, hotlist_import, hotlist_store
 from edge_agent.incidents.hotlist_store import HotLists
 from edge_agent.incidents.rules import Rules
 from edge_agent.messages import Incident, Listed, Plate, Track, Tracks
@@ -134,6 +136,25 @@ def test_without_its_key_nothing_is_a_hit_and_whoever_asks_is_told_why(lists: Ho
     assert blind.look("京A12345", quality="exact", by="rule:r") is None  # the eyes go on
     blind.flush()
     assert Audit(tmp_path).tail(1)[0]["what"] == "hot_list.look"
+
+
+def test_whoever_looks_waits_for_nobody_who_changes_the_lists(lists: HotLists, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, goes_on = threading.Event(), threading.Event()
+
+    def flock(_fd: int, _how: int) -> None:  # as long as another process imports
+        waits.set()
+        assert goes_on.wait(60)
+
+    monkeypatch.setattr(hotlist_store.fcntl, "flock", flock)
+    with ThreadPoolExecutor(2) as pool:
+        changing = pool.submit(lists.expire, "retention")
+        try:
+            assert waits.wait(60)
+            assert pool.submit(lists.look, "京A12345", quality="exact", by="rule:r").result(20)
+            assert not changing.done()
+        finally:
+            goes_on.set()
+        assert changing.result(60) == 0
 
 
 def test_looks_that_the_log_could_not_take_are_written_when_it_can(lists: HotLists, tmp_path: Path) -> None:
