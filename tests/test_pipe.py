@@ -33,13 +33,15 @@ async def serve(answer: bytes, tls: ssl.SSLContext | None = None, *, stays: bool
     """A broker that lets everyone in, agrees to one SUBSCRIBE, and says `answer` with the same breath."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(4096)
-        writer.write(CONNACK)
-        await reader.read(4096)
-        writer.write(SUBACK + answer)
-        if stays:
-            await reader.read()
-        writer.close()
+        try:
+            await reader.read(4096)
+            writer.write(CONNACK)
+            await reader.read(4096)
+            writer.write(SUBACK + answer)
+            if stays:
+                await reader.read()
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
     return server, server.sockets[0].getsockname()[1]
