@@ -82,11 +82,13 @@ def _params(found: Params, settings: config.Agent, *, ask: bool) -> None:
     """Whether the settings aboard are still those that were applied last."""
     from edge_agent.cli.tuning import ask_drift
     from edge_agent.flight import param_shelf
-    from edge_agent.flight.param_report import Drift
+    from edge_agent.flight.param_report import APPLIED, Drift
 
     try:
         unfinished = param_shelf.unfinished(settings.data_dir)
         found.unfinished = None if unfinished is None else unfinished.time
+        if not (settings.data_dir / "params" / APPLIED).exists():
+            return
         found.applied = param_shelf.applied(settings.data_dir).time
         answer = asyncio.run(ask_drift(settings)) if ask else {}
         found.fault = answer.get("reason")

@@ -84,6 +84,7 @@ def test_of_a_device_that_tells_nothing_nothing_is_said_to_be_good_that_could_no
         ),
         ("vehicle.parameters", about("senses", vehicle="serial:x", params=Params()), "warning"),
         ("vehicle.parameters", about("senses", vehicle="serial:x", params=Params(unfinished="today")), "failure"),
+        ("vehicle.parameters", about("senses", vehicle="serial:x", params=Params(fault="was changed")), "failure"),
         ("vehicle.parameters", about("senses", vehicle="serial:x", params=Params(applied="today")), "unknown"),
         (
             "vehicle.parameters",

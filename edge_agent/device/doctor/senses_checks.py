@@ -64,6 +64,8 @@ def parameters(s: Senses) -> Verdict:
         return unknown("this device has no autopilot of its own")
     if p.unfinished is not None:
         return fail(f"the apply of {p.unfinished} did not come to its end", "edge-agent params apply FILE…, once more")
+    if p.applied is None and p.fault is not None:
+        return fail(p.fault, "who changed that? edge-agent params apply writes it anew")
     if p.applied is None:
         return warn("no set was applied by this device", "edge-agent params apply FILE… (firmware_config/)")
     if p.drift is None:
