@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent import config
+from edge_agent.cli import main
 
 GOOD = """
 data_dir = "state"
@@ -265,6 +266,18 @@ class TestSecrets:
         assert agent.mqtt is not None
         assert agent.mqtt.password is not None
         assert config.read_secret(agent.mqtt.password) == "from systemd"
+        assert "mqtt.password" in refuse(self.TEXT.replace("{}", "credential:other"), tmp_path)[0]
+
+    def test_without_the_service_a_credential_is_not_judged_and_nothing_runs_by_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+        file = tmp_path / "agent.toml"
+        file.write_text(self.TEXT.replace("{}", "credential:broker"))
+        assert main(["check", "-c", str(file)]) == 0, "a new release is installed only where this is right"
+        assert main(["run", "-c", str(file)]) == config.EX_CONFIG
+        assert "a service manager hands over `credential:`" in capsys.readouterr().err
+        assert config.secret_path("credential:broker") == Path("/etc/credstore/edge-agent.broker")
 
 
 KEYS = st.sampled_from(["name", "id", "type", "path", "zone", "waypoints", "lat", "zz"])

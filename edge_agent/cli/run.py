@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +34,10 @@ def main(args: argparse.Namespace) -> int:
         settings = config.load(args.config)
     except config.ConfigError as error:
         print(error, file=sys.stderr)
+        return config.EX_CONFIG
+    if '"credential:' in config.dump(settings) and "CREDENTIALS_DIRECTORY" not in os.environ:
+        said = "a service manager hands over `credential:`, and none did: systemctl start edge-agent, or name files"
+        print(f"{args.config}: {said}", file=sys.stderr)
         return config.EX_CONFIG
     if (owner := files.owner_but_root(settings.data_dir)) is not None:
         user = f"sudo -u '#{owner.st_uid}' edge-agent run -c {args.config}"

@@ -13,10 +13,11 @@ def read_secret(secret: str) -> str:
 
 
 def secret_path(secret: str) -> Path:
-    """The file that holds a secret."""
-    if secret.startswith("credential:"):
-        return Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials/edge-agent")) / secret[11:]
-    return Path(secret)
+    """The file that holds a secret; by hand, of a credential the one that root keeps and the unit hands over."""
+    if not secret.startswith("credential:"):
+        return Path(secret)
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path("/etc/credstore") / f"edge-agent.{secret[11:]}" if folder is None else Path(folder) / secret[11:]
 
 
 def with_login(url: str, secret: str | None) -> str:
