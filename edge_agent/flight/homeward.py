@@ -114,7 +114,8 @@ class Homeward:
         link = self._link
         down = phase in (Phase.RETURNING, Phase.LANDING) and link.armed and link.landed is True
         self._grounded_s = (self._grounded_s or now) if down else None
-        aborted = phase is Phase.ABORTING and lasted_s >= self._patience_s
+        launching = link.mode in safety.ON_THE_GROUND  # in another mode somebody else has it, and may be taking off
+        aborted = phase is Phase.ABORTING and launching and lasted_s >= self._patience_s
         if aborted or (self._grounded_s is not None and now - self._grounded_s > GROUNDED_S):
             self._stop_motors(now)
         elif not down and phase is not Phase.ABORTING:

@@ -104,6 +104,18 @@ def test_called_off_between_arming_and_take_off_it_is_disarmed_at_once(world):
     assert max(up for *_, up in world.path) < 0.5
 
 
+def test_whoever_arms_by_hand_where_a_launch_was_interrupted_is_not_disarmed(world, monkeypatch):
+    monkeypatch.setattr("edge_agent.flight.simulator.DISARM_DELAY_S", 1e9)
+    world.fly()
+    world.until("readying")
+    world.start()
+    assert world.autopilot.set_mode("LOITER", "pilot")
+    world.autopilot.state.armed = True
+    world.until("aborting")
+    world.wait(30)
+    assert world.autopilot.state.armed
+
+
 @pytest.mark.parametrize(
     ("seen", "to"),
     [
