@@ -34,6 +34,7 @@ FIND_SCORE, IOU = 0.12, 0.5
 OVERLAP = 0.5  # with a surer plate, above which it is a part of that one
 MAX_PLATES = 20  # of one part of a picture
 LARGE_PX, TILE_PX = 1280, 960  # a picture's side from which it is also looked at in tiles, and their side
+AT_BORDER = 0.25  # of its width: a plate so near to a tile's border may go on beyond
 LEAST_PX = 8  # the height of a crop that can say anything
 MAX_SIDE = 1024  # of what a reader takes: more is no crop of a plate
 LENGTHS = (7, 8)  # of Chinese plates
@@ -183,7 +184,10 @@ class OwnPlates:
         return max((read for read in reads if read), key=lambda read: read.plate.confidence, default=None)
 
     def _plates(self, pixels: Pixels, region: Region) -> list[tuple[float, Cut]]:
-        """Where plates are in a part of the picture, how sure that is, and whether each may have two rows."""
+        """Where plates are in a part of the picture, how sure that is, and whether each may have two rows.
+
+        What may be cut at the part's border counts less than anything that its neighbours see whole.
+        """
         x1, y1, x2, y2 = region
         tensor, letterbox = self._feeder.feed(pixels[y1:y2, x1:x2])
         found = suppress(self._finder.head.decode(self._finder.run(tensor), FIND_SCORE), IOU)
@@ -192,7 +196,10 @@ class OwnPlates:
         order = np.argsort(-found.scores, kind="stable")[:MAX_PLATES]
         quads = letterbox.to_frame(found.corners[order]) + np.array([x1, y1])
         return [
-            (float(score), Cut(quad, bool(kind == TWO_ROWS) or is_high(quad), ROUGHLY))
+            (
+                float(score) - _may_be_cut(quad, region, pixels),
+                Cut(quad, bool(kind == TWO_ROWS) or is_high(quad), ROUGHLY),
+            )
             for quad, kind, score in zip(quads, found.classes[order], found.scores[order], strict=True)
             if np.isfinite(quad).all() and _is_plate(quad)
         ]
@@ -250,6 +257,15 @@ def _follows(closer: Corners, rough: Corners) -> bool:
     """Whether corners are those of a plate, and none is far from where it was told before."""
     most = STRAY * np.linalg.norm(rough[1] - rough[0])
     return bool(_is_plate(closer) and (np.linalg.norm(closer - rough, axis=1) <= most).all())
+
+
+def _may_be_cut(quad: Corners, region: Region, pixels: Pixels) -> bool:
+    """Whether a plate is so near to a border of its part that is not the picture's that it may go on beyond."""
+    height, width = pixels.shape[:2]
+    near = AT_BORDER * np.ptp(quad[:, 0])
+    (x1, y1), (x2, y2) = quad.min(axis=0) - near, quad.max(axis=0) + near
+    left, top, right, bottom = region
+    return bool((0 < left > x1) or (0 < top > y1) or (x2 > right < width) or (y2 > bottom < height))
 
 
 def _is_plate(quad: Corners) -> bool:

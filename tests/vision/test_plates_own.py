@@ -17,7 +17,7 @@ from edge_agent import plate_types, weights
 from edge_agent.runtime import DriverError
 from edge_agent.vision.camera.plate_art import draw_plate
 from edge_agent.vision.plate_cut import Cut
-from edge_agent.vision.plates_own import LOOKS, OwnPlates, PlateText, Text, apart, make_plate
+from edge_agent.vision.plates_own import LOOKS, TILE_PX, OwnPlates, PlateText, Text, apart, make_plate
 from edge_agent.vision.votes import Calibration
 
 CN, PLAIN = plate_types.of_countries(("CN",)), Calibration()
@@ -170,6 +170,16 @@ def test_a_look_that_sees_no_plate_is_the_last(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(PlateText, "read", read)
     OwnPlates(1).read_crop(np.full((40, 128, 3), 90, np.uint8))
     assert len(seen) == looks
+
+
+@pytest.mark.parametrize(("plate", "beyond"), [("苏E9H557", 0.15), ("川C4E739", 0.1)])
+def test_a_plate_that_a_tile_cuts_is_read_where_its_neighbour_sees_it_whole(plate: str, beyond: float) -> None:
+    flat = cv2.resize(cv2.GaussianBlur(draw_plate(plate), (0, 0), 1.5), (90, 29), interpolation=cv2.INTER_AREA)
+    picture = np.full((800, 1700, 3), 70, np.uint8)
+    left = round(TILE_PX + beyond * 90 - 90)
+    picture[220:359, left - 60 : left + 150] = 110
+    picture[300:329, left : left + 90] = flat
+    assert [found.text for found in OwnPlates(1).find(picture) if found.confidence > 0.5] == [plate]
 
 
 def test_a_part_of_a_plate_is_no_plate_beside_it() -> None:
