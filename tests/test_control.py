@@ -168,6 +168,7 @@ def test_stopping_while_somebody_is_connected_leaves_no_traceback(
         writer.write(b'{"name":"status"}\n')
         assert b"EA-1" in await reader.readline()
         await stack.aclose()
+        writer.close()
 
     asyncio.run(stop_during_a_conversation())
     assert not caplog.records

@@ -34,6 +34,7 @@ class Relay:
     def __init__(self) -> None:
         self.asked, self.got, self.status = "", b"", 101
         self.joined = asyncio.Event()
+        self.writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Relay:
         self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
@@ -42,11 +43,12 @@ class Relay:
 
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
-        if self.joined.is_set():
-            self.writer.close()
+        for writer in self.writers:
+            writer.close()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer
+        self.writers.append(writer)
         self.joined.set()
         self.asked = (await reader.readuntil(b"\r\n\r\n")).decode()
         key = next(line.split(": ")[1] for line in self.asked.split("\r\n") if line.startswith("Sec-WebSocket-Key"))
@@ -111,10 +113,13 @@ async def test_a_relay_that_refuses_or_is_not_there_is_told(relay: Relay) -> Non
 
 async def test_a_relay_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(talkws, "CONNECT_S", 0.2)
-    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
+    callers: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_server(lambda _, writer: callers.append(writer), "127.0.0.1", 0) as server:
         with pytest.raises(DriverError, match="no answer in"):
             async with listening(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/x", 10, CLOCK):
                 pass
+        for writer in callers:
+            writer.close()
 
 
 async def test_each_way_a_talk_ends_is_told(relay: Relay) -> None:
