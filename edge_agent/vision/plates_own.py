@@ -35,6 +35,7 @@ OVERLAP = 0.5  # with a surer plate, above which it is a part of that one
 MAX_PLATES = 20  # of one part of a picture
 LARGE_PX, TILE_PX = 1280, 960  # a picture's side from which it is also looked at in tiles, and their side
 AT_BORDER = 0.25  # of its width: a plate so near to a tile's border may go on beyond
+AT_EDGE = 0.03  # of its width: one that reaches so near to one side of the picture is not all in it
 LEAST_PX = 8  # the height of a crop that can say anything
 MAX_SIDE = 1024  # of what a reader takes: more is no crop of a plate
 LENGTHS = (7, 8)  # of Chinese plates
@@ -150,7 +151,8 @@ class OwnPlates:
         found = [self._plates(pixels, region) for region in ((0, 0, width, height), *parts)]
         plates = sorted((plate for one in found for plate in one), key=lambda plate: -plate[0])
         looked_at = (plates[i][1] for i in apart([plate.corners for _, plate in plates]))
-        reads = [read for read in (self._read(pixels, plate) for plate in looked_at) if read]
+        told = (self._read(pixels, plate) for plate in looked_at)
+        reads = [read for read in told if read and not is_cut(read.plate.corners, width)]
         reads.sort(key=lambda read: -read.plate.confidence)
         return [reads[i] for i in apart([read.plate.corners for read in reads])]
 
@@ -257,6 +259,13 @@ def _follows(closer: Corners, rough: Corners) -> bool:
     """Whether corners are those of a plate, and none is far from where it was told before."""
     most = STRAY * np.linalg.norm(rough[1] - rough[0])
     return bool(_is_plate(closer) and (np.linalg.norm(closer - rough, axis=1) <= most).all())
+
+
+def is_cut(corners: Sequence[tuple[float, float]], width: int) -> bool:
+    """Whether a side of the picture cuts a plate: what is left reads as another. At both it is the picture of a plate."""
+    xs = [x for x, _ in corners]
+    near = AT_EDGE * (max(xs) - min(xs))
+    return (min(xs) < near) != (max(xs) > width - near)
 
 
 def _may_be_cut(quad: Corners, region: Region, pixels: Pixels) -> bool:

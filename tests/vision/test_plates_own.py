@@ -182,6 +182,17 @@ def test_a_plate_that_a_tile_cuts_is_read_where_its_neighbour_sees_it_whole(plat
     assert [found.text for found in OwnPlates(1).find(picture) if found.confidence > 0.5] == [plate]
 
 
+@pytest.mark.parametrize("plate", ["苏E9H557", "川C4E739", "京A73K56"])
+@pytest.mark.parametrize("beyond", [0.1, 0.15, 0.2])
+def test_a_plate_that_leaves_the_picture_is_not_read_as_another(plate: str, beyond: float) -> None:
+    flat = cv2.resize(cv2.GaussianBlur(draw_plate(plate), (0, 0), 1.5), (110, 35), interpolation=cv2.INTER_AREA)
+    picture = np.full((300, 400, 3), 110, np.uint8)
+    left = round(400 - (1 - beyond) * 110)
+    picture[150:185, left:] = flat[:, : 400 - left]
+    told = {found.text for found in OwnPlates(1).find(picture) if found.confidence > 0.3}
+    assert told <= {plate}
+
+
 def test_a_part_of_a_plate_is_no_plate_beside_it() -> None:
     plate = np.array([[0, 0], [200, 0], [200, 100], [0, 100]], float)
     lower_row, beside, below = (
