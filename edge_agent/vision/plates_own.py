@@ -262,7 +262,7 @@ def _follows(closer: Corners, rough: Corners) -> bool:
 
 
 def is_cut(corners: Sequence[tuple[float, float]], width: int) -> bool:
-    """Whether a side of the picture cuts a plate: what is left reads as another. At both it is the picture of a plate."""
+    """Whether one side of the picture cuts a plate, so that it reads as another; at both the picture is of a plate."""
     xs = [x for x, _ in corners]
     near = AT_EDGE * (max(xs) - min(xs))
     return (min(xs) < near) != (max(xs) > width - near)
