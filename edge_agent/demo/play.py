@@ -129,7 +129,7 @@ class Play:
             f"--state={self._dir / 'world' / 'vehicle.state'}",
         )
         self._start_agent(LEAD_S)
-        tell("agent: started; its own weights see the rendered people and vehicles, PP-OCRv4 reads their plates")
+        tell("agent: started; its own weights see the rendered people and vehicles and read their plates")
 
     def _start_agent(self, lead_s: float) -> None:
         """Write its configuration, with a take-off planned for soon unless there was one, and start it."""

@@ -63,7 +63,7 @@ detector = "eyes"
 scene = "{scene}"
 began_s = {began_s}
 
-[plates]                                # real: PP-OCRv4 reads the rendered picture
+[plates]                                # real: the built-in weights read the rendered picture
 enabled = {plates}
 
 [[zone]]
