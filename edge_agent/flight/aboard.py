@@ -16,6 +16,7 @@ from edge_agent.plans.fence import breaks
 from edge_agent.plans.model import Fence
 
 ARRIVED_M, ARRIVED_ALT_M = 5.0, 2.0  # ArduCopter's WPNAV_RADIUS is 2 m
+AT_REST = frozenset({Phase.ATTACHING, Phase.LANDED, Phase.CHECKED, Phase.GROUND})
 REPLACED = "Flight plan received"  # ArduPilot's text after every upload, ours and others'
 
 
@@ -111,7 +112,7 @@ class Aboard:
                 self.fence = fence_of(reading.items)
             elif reading.state == "done":
                 self.rally = tuple((item.x / 1e7, item.y / 1e7) for item in reading.items)
-        if phase is not Phase.GROUND or self._reading is not None or (busy is not None and busy.state == "running"):
+        if phase not in AT_REST or self._reading is not None or (busy is not None and busy.state == "running"):
             return
         if self._link.rival_s > self._looked_s:
             self._looked = frozenset()

@@ -397,7 +397,7 @@ class Commander:
         if link.first_heard_s is None or link.landed is None or not link.located:
             return False
         flies = link.armed and not link.landed and self.logbook.run is not None
-        if flies and not self.aboard.settled:
+        if not (self.aboard.settled if flies else link.armed or self.aboard.known):
             return False
         return now - link.first_heard_s >= (OURS_LISTEN_S if flies and self.aboard.ours else LISTEN_S)
 

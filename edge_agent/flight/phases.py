@@ -249,8 +249,8 @@ TABLE: Mapping[Phase, tuple[Step, ...]] = {
         Step(Phase.CLIMB, LIFTED, lambda s: s.up and s.alt_m > LIFTED_ALT_M and _flies_ours(s) and not s.hands_off),
         Step(Phase.YIELDED, LIFTED, lambda s: s.up and s.alt_m > LIFTED_ALT_M),
     ),
-    Phase.LANDED: (Step(Phase.GROUND, "ready", lambda s: s.link),),
-    Phase.CHECKED: (Step(Phase.GROUND, "ready", lambda s: s.link),),
+    Phase.LANDED: (Step(Phase.GROUND, "ready", lambda s: s.link and s.settled),),
+    Phase.CHECKED: (Step(Phase.GROUND, "ready", lambda s: s.link and s.settled),),
     Phase.FAILED: (Step(Phase.ATTACHING, "look again", lambda _: True),),
     Phase.LOCKOUT: (),
 }  # fmt: skip

@@ -44,6 +44,24 @@ def test_a_second_patrol_starts_from_the_first_item_again(world):
     assert [h["seq"] for h in world.autopilot.happenings if h["event"] == "reached"] == [1, 2, 3, 4, 5, 6] * 2
 
 
+def test_on_the_ground_and_ready_means_that_what_is_aboard_was_read(world):
+    def ready() -> bool:
+        blocked = world.commander.blocked(None, world.now)
+        return not any("being read" in refusal.reason for refusal in blocked)
+
+    world.until("ground")
+    assert ready()
+    world.fly()
+    world.until("verifying")
+    world.commander.recall("op", world.now, world.wall)
+    world.until("ground")
+    assert ready()
+    world.fly()
+    world.until("landing")
+    world.until("ground")
+    assert ready()
+
+
 def test_recall_on_the_route_brings_it_home_at_once(world):
     world.fly()
     world.until("route")

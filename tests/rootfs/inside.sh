@@ -107,13 +107,15 @@ systemctl start edge-agent-renew.service || fail "renewal"
 cmp agent.toml /etc/edge-agent/agent.toml || fail "it did not get the site's configuration"
 
 step "what the site wants is checked and runs; as root, by hand, it does not"
-expect 77 edge-agent run -c /etc/edge-agent/agent.toml
+expect 78 edge-agent run -c /etc/edge-agent/agent.toml # no service manager, so no credentials
+echo secret >cameras
+expect 77 env CREDENTIALS_DIRECTORY=/srv edge-agent run -c /etc/edge-agent/agent.toml
 expect 0 edge-agent check -c /etc/edge-agent/agent.toml
 if edge-agent doctor --help >/dev/null 2>&1; then
     edge-agent doctor -c /etc/edge-agent/agent.toml --json >doctor.json 2>doctor.err || true
     [ -s doctor.json ] || { cat doctor.err; fail "doctor says nothing"; }
 fi
-install -D -m 600 /srv/agent.toml /etc/credstore/edge-agent.cameras
+install -D -m 600 cameras /etc/credstore/edge-agent.cameras
 systemctl start edge-agent
 [ "$(ls /run/credentials/edge-agent.service)" = cameras ] || fail "the secret is not handed over"
 [ "$(stat -c %U /var/lib/edge-agent/lock)" = edge-agent ] || fail "it runs as somebody else"
