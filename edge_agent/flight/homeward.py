@@ -84,20 +84,16 @@ class Homeward:
         if t.lat is None or t.lon is None or t.alt_m is None or not 0 < seq < len(aboard) or not aboard[seq].x:
             self._got_on = None
             return None
-        item, clock_s = (
-            aboard[seq],
-            now if t.boot_s is None else t.boot_s,
-        )  # a simulated vehicle lives faster than we do
+        item = aboard[seq]
+        clock_s = now if t.boot_s is None else t.boot_s  # a simulated vehicle lives faster than we do
         left_m = geo.distance_m(t.lat, t.lon, item.x / 1e7, item.y / 1e7) + abs(t.alt_m - item.z)
         if self._got_on is None or self._got_on[0] != seq or left_m < self._got_on[1] - STUCK_M:
             self._got_on = (seq, left_m, clock_s)
         waits_s = item.p1 if item.command == mavlink.MAV_CMD_NAV_WAYPOINT else 0.0
         stands_s = clock_s - self._got_on[2]
-        return (
-            f"no nearer to item {seq} for {stands_s:.0f} s, {left_m:.0f} m away"
-            if stands_s > STUCK_S + waits_s
-            else None
-        )
+        if stands_s <= STUCK_S + waits_s:
+            return None
+        return f"no nearer to item {seq} for {stands_s:.0f} s, {left_m:.0f} m away"
 
     def moved(self, run: Run, home: tuple[float, float] | None) -> str | None:
         """That somebody moved home in the air: told once for each place, for that is where the flight ends now."""
