@@ -333,12 +333,13 @@ def way(late: dict[str, float] | None) -> str:
     """How long a picture takes to its incident, where that was measured: by the clock, so on a free machine only."""
     if late is None:
         return "From capture to incident: not measured in this run (`--latency`, on a machine that does nothing else)."
-    met = late["p95_ms"] <= late["detector_ms"] + 25
+    met = late["beside_p95_ms"] <= 25
     return (
         "From a frame's capture (1080p, 10 frames/s) to its incident on disk, with picture, thumbnail and original:"
         f" p50 {late['p50_ms']:.0f} ms, p95 {late['p95_ms']:.0f} ms over {late['incidents']} incidents, beside a"
-        f" detector that took {late['detector_ms']:.0f} ms in the median (wanted: p95 ≤ that + 25 ms:"
-        f" {'met' if met else '**missed**'}). The event loop woke {late['loop_lag_p99_ms']:.0f} ms late, p99."
+        f" detector that took {late['detector_ms']:.0f} ms in the median. Without what the detector took for the same"
+        f" frame: p95 {late['beside_p95_ms']:.0f} ms (wanted: ≤ 25: {'met' if met else '**missed**'}). The event loop"
+        f" woke {late['loop_lag_p99_ms']:.0f} ms late, p99."
     )
 
 

@@ -53,26 +53,26 @@ class Witness:
         from edge_agent.vision.record import thumbnail
 
         shown = await asyncio.to_thread(self._shown, frame, tracks, found.track) if blur else frame
+        thumb = asyncio.create_task(asyncio.to_thread(thumbnail, shown, found.box))
         picture = None
         if why is None:
+            marks = ((found.box, f"{found.rule} {found.label} #{found.track}"),)
             try:
-                marks = ((found.box, f"{found.rule} {found.label} #{found.track}"),)
-                picture, _ = await asyncio.to_thread(self._write, "incidents", found.id, frame, shown, marks)
+                picture, _ = await self._write("incidents", found.id, frame, shown, marks)
             except DriverError as error:  # the warning and the report matter more than their picture
                 why = str(error)
         if why is None:
             self._health.set("pictures", "running")
         else:
             self._health.failed("pictures", DriverError(why))
-        thumb = await asyncio.to_thread(thumbnail, shown, found.box)
-        return msgspec.structs.replace(found, picture=picture), thumb, why
+        return msgspec.structs.replace(found, picture=picture), await thumb, why
 
     async def snapshot(self, id: str, frame: Frame, tracks: Tracks, *, blur: bool) -> tuple[Picture, bytes]:
         """The picture of a moment that somebody asked for, and its thumb."""
         from edge_agent.vision.record import thumbnail
 
         shown = await asyncio.to_thread(self._shown, frame, tracks, None) if blur else frame
-        picture, _ = await asyncio.to_thread(self._write, "snapshots", id, frame, shown, ())
+        picture, _ = await self._write("snapshots", id, frame, shown, ())
         height, width = frame.pixels.shape[:2]
         return picture, await asyncio.to_thread(thumbnail, shown, (0.0, 0.0, float(width), float(height)))
 
@@ -81,7 +81,7 @@ class Witness:
     ) -> tuple[Picture, str | None]:
         """One photograph of a set of evidence, with nothing drawn into it, and the hash of its original, if any."""
         shown = await asyncio.to_thread(self._shown, frame, tracks, subject) if blur else frame
-        return await asyncio.to_thread(self._write, "sets", name, frame, shown, ())
+        return await self._write("sets", name, frame, shown, ())
 
     @staticmethod
     def _shown(frame: Frame, tracks: Tracks, subject: int | None) -> Frame:
@@ -91,7 +91,7 @@ class Witness:
 
         return replace(frame, pixels=blurred(frame.pixels, others(private(tracks), subject)))
 
-    def _write(
+    async def _write(
         self,
         folder: str,
         id: str,
@@ -99,16 +99,21 @@ class Witness:
         shown: Frame,
         marks: tuple[tuple[tuple[float, float, float, float], str], ...],
     ) -> tuple[Picture, str | None]:
-        """The picture that leaves, and the hash of the original that stays, if one does."""
+        """The picture that leaves, and the hash of the original that stays, if one does: side by side, for speed."""
+        from edge_agent.vision.record import write_picture
+
+        leaves = asyncio.to_thread(write_picture, self._dir / folder, id, shown, marks)
+        if shown is frame or self._section.max_mib == 0:
+            return await leaves, None
+        return await asyncio.gather(leaves, asyncio.to_thread(self._keep, id, frame))
+
+    def _keep(self, id: str, frame: Frame) -> str:
+        """Write the picture as it was taken; the hash of what its reader will find."""
         from edge_agent.vision.record import write_picture, write_sealed
 
-        original = None
-        if shown is not frame and self._section.max_mib > 0:
-            if self._section.seal_to is None:
-                original = write_picture(self._dir / FOLDER, id, frame, ()).sha256
-            else:
-                original = write_sealed(self._dir / FOLDER, id, frame, self._section.seal_to)
-        return write_picture(self._dir / folder, id, shown, marks), original
+        if self._section.seal_to is None:
+            return write_picture(self._dir / FOLDER, id, frame, ()).sha256
+        return write_sealed(self._dir / FOLDER, id, frame, self._section.seal_to)
 
     # --- kept -----------------------------------------------------------------------------------------------------
 

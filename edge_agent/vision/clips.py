@@ -17,7 +17,7 @@ from edge_agent.vision.blur import private
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.ring import Coded, Ring
 from edge_agent.vision.video_file import Encoder, seal_video, write_video
-from edge_agent.vision.worker import BEHIND, Worker
+from edge_agent.vision.worker import LAST, Worker
 
 LOOK_S = 0.5
 PATIENCE_S = 10.0  # for pictures after an incident that do not come: then the clip ends with what there is
@@ -45,7 +45,7 @@ class _Recorder:
     """One camera: its encoder and ring, both touched by its worker thread alone."""
 
     def __init__(self, name: str, section: config.Clips) -> None:
-        self.worker = Worker(f"clips.{name}", nice=BEHIND)
+        self.worker = Worker(f"clips.{name}", nice=LAST)
         self._encoder, self._period_s = Encoder(section.max_height), 1 / section.fps
         self.ring = Ring(section.seconds, section.max_mib * MIB)
         self.busy: asyncio.Future[None] | None = None
@@ -83,6 +83,7 @@ class Clips:
         self._clock, self._health, self._on_clip = clock, health, on_clip
         self._recorders: dict[str, _Recorder] = {}
         self._wanted: list[Wanted] = []
+        self._cutter: Worker | None = None
 
     # --- recorded -------------------------------------------------------------------------------------------------
 
@@ -191,12 +192,15 @@ class Clips:
         pictures = await recorder.worker.call(recorder.ring.cut, wanted.from_s, wanted.to_s) if recorder else []
         if not pictures:
             raise DriverError(f"clip {wanted.id}: no pictures of {wanted.camera} are kept of that time")
-        name, subject = f"{wanted.id}.mp4", wanted.subject
+        if self._cutter is None:
+            self._cutter = Worker("clips.cutter", nice=LAST)
+        return await self._cutter.call(self._put, wanted, pictures)
+
+    def _put(self, wanted: Wanted, pictures: Sequence[Coded]) -> Video:
+        name = f"{wanted.id}.mp4"
         if wanted.blur and self._privacy.max_mib > 0:
-            await asyncio.to_thread(self._keep_original, self._dir / "originals" / name, pictures)
-        return await asyncio.to_thread(
-            write_video, self._dir / "clips" / name, pictures, blur=wanted.blur, subject=subject
-        )
+            self._keep_original(self._dir / "originals" / name, pictures)
+        return write_video(self._dir / "clips" / name, pictures, blur=wanted.blur, subject=wanted.subject)
 
     def _keep_original(self, file: Path, pictures: Sequence[Coded]) -> None:
         if self._privacy.seal_to is None:

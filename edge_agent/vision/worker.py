@@ -16,6 +16,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 BEHIND = 5  # the nice value of long computation: a loop that has to send a packet or a command goes first
+LAST = 15  # and this of what nobody waits for: the clips
 EXIT_GRACE_S = 2.0  # for a call that is nearly done: ending the interpreter under native code may crash it
 
 
