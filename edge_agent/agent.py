@@ -260,7 +260,8 @@ class Agent:
         self.recent = Recent(self.data_dir / "recent.json")
         self.rules.recall(self.recent.incidents())
         leave = config.sealed_leave(self.settings)
-        self.witness = Witness(self.data_dir, self.settings.privacy, audit=self.audit, sealed_leave=leave, **common)
+        privacy, held = self.settings.privacy, self.evidence.held
+        self.witness = Witness(self.data_dir, privacy, audit=self.audit, sealed_leave=leave, held=held, **common)
         self.dossiers = Dossiers(
             self.data_dir, lambda: self.settings, witness=self.witness, books=self.evidence, audit=self.audit, **common
         )
@@ -277,7 +278,7 @@ class Agent:
         for camera, fault in self.places.faults.items():  # it sees all the same; only where is not known
             self.health.set(f"camera.{camera}.view", f"failed: {fault}")
         self.tiled = {camera.name for camera in self.settings.cameras if camera.tiles is not None}
-        section, privacy = self.settings.clips, self.settings.privacy
+        section = self.settings.clips
         self.clips = Clips(self.data_dir, section, privacy=privacy, on_clip=self.wiring.on_clip, **common)
         self.parts += [("clips", self.clips.run), ("originals", self.witness.run), ("hot lists", self._keep_lists)]
         self.parts.append(("sets", self.dossiers.run))

@@ -16,10 +16,10 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from msgspec import Struct
 
@@ -31,7 +31,7 @@ from edge_agent.topics import rfc3339
 
 START = "0" * 64
 FILE_BYTES, KEEP_FILES = 4 * 1024 * 1024, 16
-NAME, HEAD = "audit.jsonl", "audit.head"
+NAME, HEAD, LOCK = "audit.jsonl", "audit.head", "audit.lock"
 DROPPED = "audit.dropped"
 
 Entry = tuple[str, str, dict[str, Any]]  # what, by whom, facts (JSON; whole numbers or text rather than fractions)
@@ -69,9 +69,11 @@ class Audit:
     def _append(self, file: Path, entries: list[Entry]) -> None:
         last = _last(file) or self._last_of_old()
         seq, prev = (last["seq"], last["hash"]) if last else (0, START)
+        oldest: list[Path] = []
         if file.stat().st_size > FILE_BYTES:
             file.replace(file.with_name(f"audit-{seq:010d}.jsonl"))
-            entries = [*self._drop_oldest(), *entries]
+            oldest = _old(self._dir)[:-KEEP_FILES]
+            entries = [*(self._dropped(one) for one in oldest), *entries]
         lines = []
         for what, by, facts in entries:
             seq += 1
@@ -85,18 +87,17 @@ class Audit:
             out.flush()
             os.fsync(out.fileno())
         write_durably(self._dir / HEAD, json.dumps({"seq": seq, "hash": prev}).encode())
+        for old in oldest:  # only now: `verify` takes no record for dropped that no record tells of
+            old.unlink()
 
     def _last_of_old(self) -> dict[str, Any] | None:
         old = _old(self._dir)
         return _last(old[-1]) if old else None
 
-    def _drop_oldest(self) -> list[Entry]:
-        told: list[Entry] = []
-        for file in _old(self._dir)[:-KEEP_FILES]:
-            last = _last(file)
-            file.unlink()
-            told.append((DROPPED, "retention", {"up_to": last["seq"] if last else 0}))
-        return told
+    @staticmethod
+    def _dropped(file: Path) -> Entry:
+        last = _last(file)
+        return DROPPED, "retention", {"up_to": last["seq"] if last else 0}
 
     def tail(self, count: int) -> list[dict[str, Any]]:
         """The newest records, the oldest of them first; lines that cannot be read are left out."""
@@ -117,41 +118,60 @@ class Audit:
                     yield record
 
     def verify(self, public_key: str | None = None) -> Verdict:
-        """Read the whole log: every link, every signature by the device's key, and whether its end is there."""
-        public = public_key or keys.public_text(keys.load(self._dir / "device.key"))
-        faults: list[str] = []
-        first = last = records = 0
-        prev = START
-        for file in [*_old(self._dir), self._dir / NAME]:
-            for number, record in enumerate(_records(file), start=1):
-                where = f"{file.name}:{number}"
-                fault = _fault(record, public)
-                if record is None or fault is not None:
-                    faults.append(f"{where}: {fault}")
-                    prev = record.get("hash", "?") if record else "?"
-                    continue
-                if records == 0:
-                    first = record["seq"]
-                    prev = record["prev"] if first > 1 else START  # what came before was dropped, or must be nothing
-                    last = first - 1
-                if prev not in ("?", record["prev"]) or record["seq"] != last + 1:
-                    faults.append(f"{where}: does not follow the record before it: something is missing or was put in")
-                records, last, prev = records + 1, record["seq"], record["hash"]
-        faults += self._head_faults(last, prev)
-        return Verdict(first=first, last=last, records=records, head=prev if records else START, faults=tuple(faults))
+        """Read the whole log: every link, every signature by the device's key, and whether both its ends are there.
 
-    def _head_faults(self, last: int, hash: str) -> list[str]:
+        Whoever writes meanwhile waits only while the files are opened; what comes later is left out.
+        """
+        public = public_key or keys.public_text(keys.load(self._dir / "device.key"))
         try:
-            head = json.loads((self._dir / HEAD).read_bytes())
-            if head["seq"] > last:
-                return [f"{HEAD}: records {last + 1} to {head['seq']} were written and are not there"]
-            if head["seq"] == last and head["hash"] != hash:
-                return [f"{HEAD}: record {last} is not the one that was written"]
-        except FileNotFoundError:
-            return [f"{HEAD}: is missing: nobody can tell whether the log's end is there"] if last else []
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            return [f"{HEAD}: cannot be read: {error}"]
-        return []
+            with ExitStack() as opened:
+                with _held(self._dir / LOCK):
+                    paths = [path for path in (*_old(self._dir), self._dir / NAME) if path.exists()]
+                    files = {path.name: opened.enter_context(path.open("rb")) for path in paths}
+                    sizes = {name: os.fstat(file.fileno()).st_size for name, file in files.items()}
+                    head = (self._dir / HEAD).read_bytes() if (self._dir / HEAD).exists() else None
+                return _judged({name: _whole_lines(file, sizes[name]) for name, file in files.items()}, head, public)
+        except OSError as error:
+            raise DriverError(f"{error.filename or self._dir}: cannot be read: {error.strerror}") from None
+
+
+def _judged(files: Mapping[str, Iterable[bytes]], head: bytes | None, public: str) -> Verdict:
+    faults: list[str] = []
+    first = last = records = 0
+    prev, dropped = START, {0}
+    for name, lines in files.items():
+        for number, record in enumerate(_parsed(lines), start=1):
+            where = f"{name}:{number}"
+            fault = _fault(record, public)
+            if record is None or fault is not None:
+                faults.append(f"{where}: {fault}")
+                prev = record.get("hash", "?") if record else "?"
+                continue
+            if records == 0:
+                first, last, prev = record["seq"], record["seq"] - 1, record["prev"]
+            if prev not in ("?", record["prev"]) or record["seq"] != last + 1:
+                faults.append(f"{where}: does not follow the record before it: something is missing or was put in")
+            records, last, prev = records + 1, record["seq"], record["hash"]
+            if record["what"] == DROPPED:
+                dropped.add(record["facts"]["up_to"])
+    if records and first - 1 not in dropped:
+        faults.insert(0, f"records 1 to {first - 1} are not there, and no record tells that retention dropped them")
+    faults += _head_faults(head, last, prev)
+    return Verdict(first=first, last=last, records=records, head=prev if records else START, faults=tuple(faults))
+
+
+def _head_faults(data: bytes | None, last: int, hash: str) -> list[str]:
+    if data is None:
+        return [f"{HEAD}: is missing: nobody can tell whether the log's end is there"] if last else []
+    try:
+        head = json.loads(data)
+        if head["seq"] > last:
+            return [f"{HEAD}: records {last + 1} to {head['seq']} were written and are not there"]
+        if head["seq"] == last and head["hash"] != hash:
+            return [f"{HEAD}: record {last} is not the one that was written"]
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{HEAD}: cannot be read: {error}"]
+    return []
 
 
 def _old(directory: Path) -> list[Path]:
@@ -161,7 +181,7 @@ def _old(directory: Path) -> list[Path]:
 @contextmanager
 def _locked(file: Path) -> Generator[Path, None, None]:
     """Hold the log; a last line that a power cut left half is cut away: it was never reported as written."""
-    lock = os.open(file.with_name("audit.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open(file.with_name(LOCK), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
@@ -177,16 +197,36 @@ def _locked(file: Path) -> Generator[Path, None, None]:
         os.close(lock)
 
 
-def _records(file: Path) -> Iterator[dict[str, Any] | None]:
+@contextmanager
+def _held(lock: Path) -> Generator[None, None, None]:
+    """Nobody writes meanwhile; the copy of a log has no lock, and no writers."""
+    with ExitStack() as opened:
+        with suppress(FileNotFoundError):
+            fcntl.flock(opened.enter_context(lock.open("rb")), fcntl.LOCK_SH)
+        yield
+
+
+def _whole_lines(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """A file's lines within `size`; a last one that a power cut left half was never reported as written."""
+    while size > 0 and (line := file.readline()).endswith(b"\n"):
+        size -= len(line)
+        yield line
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any] | None]:
     """Each line as an object, None for what is none."""
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        yield record if isinstance(record, dict) else None
+
+
+def _records(file: Path) -> Iterator[dict[str, Any] | None]:
     try:
         with file.open("rb") as lines:
-            for line in lines:
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError):
-                    record = None
-                yield record if isinstance(record, dict) else None
+            yield from _parsed(lines)
     except FileNotFoundError:
         return
     except OSError as error:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from edge_agent.files import write_durably
 from edge_agent.runtime import DriverError
 
-__all__ = ["Ed25519PrivateKey", "device_key", "load", "make", "public_text", "sign", "verify"]
+__all__ = ["Ed25519PrivateKey", "device_key", "is_public", "load", "make", "public_text", "sign", "verify"]
 
 
 def device_key(data_dir: Path) -> Ed25519PrivateKey:
@@ -65,6 +65,14 @@ def load(file: Path) -> Ed25519PrivateKey:
 def public_text(key: Ed25519PrivateKey) -> str:
     """The public key as it stands in a config or a message: 32 bytes in base64."""
     return base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
+def is_public(text: str) -> bool:
+    """Whether a text is a public key as `public_text` gives it."""
+    try:
+        return len(base64.b64decode(text, validate=True)) == 32
+    except ValueError:
+        return False
 
 
 def sign(key: Ed25519PrivateKey, message: bytes) -> str:

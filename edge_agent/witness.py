@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 TIDY_S = 600.0
 DAY_S, MIB = 86_400.0, 1024 * 1024
-FOLDER = "originals"
+FOLDER, ID = "originals", 26  # files begin with the id of their incident, a ULID
 
 
 class Witness:
@@ -38,11 +39,15 @@ class Witness:
         clock: Clock,
         health: Health,
         sealed_leave: bool = False,
+        held: Callable[[], Callable[[str], bool]] = lambda: lambda _: False,
     ) -> None:
-        """With `sealed_leave` sealed originals are uploaded, and kept by whoever does that."""
+        """With `sealed_leave` sealed originals are uploaded, and kept by whoever does that.
+
+        `held` gives a test of whether an incident's pictures are held at the moment; it may block.
+        """
         self._dir, self._section, self._audit = data_dir, section, audit
         self._left = SUFFIX if sealed_leave else None
-        self._clock, self._health = clock, health
+        self._clock, self._health, self._held = clock, health, held
 
     # --- taken ----------------------------------------------------------------------------------------------------
 
@@ -137,7 +142,8 @@ class Witness:
         return len(entries)
 
     def due(self) -> list[tuple[Path, str]]:
-        """The originals that must go now, each with the setting that says so. Blocks."""
+        """The originals that must go now, each with the setting that says so; none of what is held. Blocks."""
+        held = self._held()
         files: list[tuple[float, int, Path]] = []
         for path in (self._dir / FOLDER).glob("[!.]*"):
             if path.suffix == self._left:
@@ -148,7 +154,7 @@ class Witness:
         now, left, found = self._clock.wall(), sum(size for _, size, _ in files), list[tuple[Path, str]]()
         for written_s, size, path in sorted(files):
             old = now - written_s > self._section.keep_days * DAY_S
-            if not old and left <= self._section.max_mib * MIB:
+            if held(path.name[:ID]) or (not old and left <= self._section.max_mib * MIB):
                 continue
             left -= size
             found.append((path, "privacy.keep_days" if old else "privacy.max_mib"))

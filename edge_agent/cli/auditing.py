@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add both verbs and their arguments."""
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verify = verbs.add_parser("verify", help="check every link and signature, and that the end is there")
-    verify.add_argument("--public-key", metavar="KEY", help="of the device, in base64 (default: its own key file)")
+    where.add_key(verify)
     tail = verbs.add_parser("tail", help="the newest records")
     tail.add_argument("-n", type=int, default=20, metavar="COUNT", help="how many (default: 20)")
     where.add_options((verify, tail))
@@ -28,10 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit 0; 1 where `verify` finds a fault; 69 where there is no log; 78 on a bad config."""
-    from edge_agent.audit import NAME, Audit
+    from edge_agent.audit import HEAD, NAME, Audit
 
     def act(data_dir: Path) -> int:
-        if not (data_dir / NAME).is_file():
+        if not any((data_dir / name).is_file() for name in (NAME, HEAD)):
             raise DriverError(f"{data_dir / NAME}: there is no audit log; nothing was looked up or changed here yet")
         log = Audit(data_dir)
         return _tail(log, args) if args.verb == "tail" else _verify(log, args)

@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument("id", help="the id of an incident, or a file as `list` shows it")
     verify = verbs.add_parser("verify", help="check signatures, hashes and chain of signed sets of evidence")
     verify.add_argument("what", nargs="*", help="incidents, manifests, directories (default: all on this device)")
-    verify.add_argument("--public-key", metavar="KEY", help="of the device, in base64 (default: its own key file)")
+    where.add_key(verify)
     verify.add_argument("--files", action="append", default=[], type=Path, metavar="DIR", help="where files are too")
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text)

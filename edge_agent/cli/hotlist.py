@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description="CSV with the columns plate,authority,reason,expires, or JSON with an array of such objects;"
         " `expires` is RFC 3339 with its offset. Every entry is checked first: with a fault nothing changes.",
     )
-    take.add_argument("file", type=Path, metavar="FILE", help="a .csv or .json file in UTF-8")
+    take.add_argument("file", type=Path, metavar="FILE", help="a .csv or .json file in UTF-8, or GB 18030")
     take.add_argument("--list", default="main", type=_name, metavar="NAME", help="which list (default: main)")
     take.add_argument("--amend", action="store_true", help="add entries or change them, instead of replacing the list")
     take.add_argument("--version", type=int, metavar="N", help="of the list; higher than now (default: one higher)")
@@ -111,7 +111,7 @@ def _known(lists: HotLists, args: argparse.Namespace) -> None:
 
 
 def _import(lists: HotLists, args: argparse.Namespace) -> int:
-    from edge_agent.incidents import hotlist_import
+    from edge_agent.incidents import hotlist, hotlist_import
 
     try:
         data = args.file.read_bytes()
@@ -130,6 +130,7 @@ def _import(lists: HotLists, args: argparse.Namespace) -> int:
     if isinstance(found, str):
         print(f"hotlist: {args.list}: {found}", file=sys.stderr)
         return 1
+    twice = len(entries) - len({hotlist.plain(entry.plate) for entry in entries})
     expired = sum(entry.expires_s <= time.time() for entry in found.to.entries.values())
     told: dict[str, Any] = {
         "list": args.list,
@@ -139,6 +140,7 @@ def _import(lists: HotLists, args: argparse.Namespace) -> int:
         "changed": found.changed,
         "removed": found.removed,
         "expired": expired,
+        "twice": twice,
         "dry_run": args.dry_run,
     }
     if args.json:
@@ -148,6 +150,7 @@ def _import(lists: HotLists, args: argparse.Namespace) -> int:
         print(
             f"{args.list} {would}at version {found.to.version}: {len(found.to.entries)} entries"
             f" ({found.added} added, {found.changed} changed, {found.removed} removed)"
+            + (f"; {twice} lines name a plate again: of each the last one counts" if twice else "")
             + (f"; {expired} of them have expired already and match nothing" if expired else "")
         )
     return 0

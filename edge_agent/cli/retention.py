@@ -76,7 +76,7 @@ async def _tidy(settings: config.Agent, dry_run: bool) -> list[str]:
     common: dict[str, Any] = {"audit": Audit(data_dir, clock.wall), "clock": clock}
     leave = config.sealed_leave(settings)
     evidence = Evidence(data_dir, settings.evidence, report=outbox.event, health=health, sealed=leave, **common)
-    witness = Witness(data_dir, settings.privacy, health=health, sealed_leave=leave, **common)
+    witness = Witness(data_dir, settings.privacy, health=health, sealed_leave=leave, held=evidence.held, **common)
     try:
         await evidence.adopt()
         drops = await evidence.due(await evidence.items())

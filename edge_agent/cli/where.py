@@ -21,6 +21,12 @@ def add_options(parsers: Iterable[argparse.ArgumentParser]) -> None:
         parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_key(parser: argparse.ArgumentParser) -> None:
+    """`--public-key KEY`: by which the signatures of a device are judged."""
+    told = "of the device, in base64 (default: its own key file)"
+    parser.add_argument("--public-key", type=_public_key, metavar="KEY", help=told)
+
+
 def call(act: Callable[[Path], int], args: argparse.Namespace) -> int:
     """`act` on the data directory that was meant; 69 where it cannot be read, 78 on a bad configuration."""
     return told(lambda: act(find_data_dir(args)))
@@ -41,3 +47,11 @@ def told(act: Callable[[], int]) -> int:
 def config_file(args: argparse.Namespace) -> Path | None:
     """The configuration that was meant, if any is there."""
     return args.config or next((place for place in PLACES if place.is_file()), None)
+
+
+def _public_key(text: str) -> str:
+    from edge_agent import keys
+
+    if keys.is_public(text):
+        return text
+    raise argparse.ArgumentTypeError(f"the 32 bytes of an Ed25519 key in base64 are wanted, got {text!r}")

@@ -147,8 +147,8 @@ class PlateSeen(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="p
 class HotListed(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="hot_list"):
     """Fires when a plate is read that stands on one of `lists` (all, where none is named); needs [plates].
 
-    `quality` is the weakest match that fires: "exact", "probable" (one character that is easily mistaken), or
-    "possible" (any one character in doubt).
+    `quality` is the weakest match that fires: "exact", "probable" (a character that is easily mistaken, or two that
+    are very easily), or "possible" (any one character in doubt, or two that are easily mistaken).
     """
 
     zone: Id | None = None  # anywhere, on every camera, where none is named

@@ -79,6 +79,7 @@ class Evidence(Section, frozen=True):
     keep_clips_days: Days | None = None
     keep_manifests_days: Days | None = None
     keep_originals_days: Days | None = None
+    unsent_days: Days | None = None  # what no centre has confirmed goes after so long, with a gap record; else never
     max_mib: Annotated[int, Meta(ge=1, le=16_777_216)] = 4096
     min_free_mib: Annotated[int, Meta(ge=0, le=1_048_576)] = 256  # of the disk, for the events
     hold: bool = False  # nothing is deleted while this is set

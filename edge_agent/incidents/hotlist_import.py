@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.incidents.hotlist import fault
+from edge_agent.incidents.hotlist import ALPHABET, fault, plain
 from edge_agent.messages import Listed
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -23,10 +23,13 @@ def read(data: bytes, *, json_file: bool) -> tuple[tuple[Listed, ...], list[str]
     if len(data) > MAX_BYTES:
         return (), [f"the file has {len(data)} bytes, {MAX_BYTES} may be"]
     try:
-        text = data.decode("utf-8-sig")
+        text, sure = data.decode("utf-8-sig"), True
     except UnicodeDecodeError as error:
-        return (), [f"the file is not UTF-8 at byte {error.start}: save it as UTF-8"]
+        at = error.start
+        text, sure = data.decode("gb18030", "replace"), False  # as a Chinese spreadsheet saves CSV
     rows, faults = _json_rows(text) if json_file else _csv_rows(text)
+    if not sure and (faults or "\ufffd" in text or not all(_is_spelt(row) for _, row in rows)):
+        return (), [f"the file is not UTF-8 at byte {at}, nor GB 18030: save it as UTF-8"]
     entries: list[Listed] = []
     for where, row in rows:
         entry, why = None, _missing(row)
@@ -45,6 +48,11 @@ def read(data: bytes, *, json_file: bool) -> tuple[tuple[Listed, ...], list[str]
     return tuple(entries), faults
 
 
+def _is_spelt(row: dict[str, Any]) -> bool:
+    """Whether a plate has letters of plates alone: bytes that are no text in an encoding may still be letters of it."""
+    return set(plain(str(row.get("plate", "")))) <= set(ALPHABET)
+
+
 def _missing(row: dict[str, Any]) -> str | None:
     """What an entry lacks without which nobody answers for it, in words rather than in those of a schema."""
     empty = [name for name in COLUMNS if row.get(name) in (None, "")]
@@ -52,7 +60,9 @@ def _missing(row: dict[str, Any]) -> str | None:
 
 
 def _csv_rows(text: str) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    columns = text.partition("\n")[0]
+    comma = max(",;\t", key=columns.count)  # as spreadsheets save it
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=comma)
     rows: list[tuple[str, dict[str, Any]]] = []
     try:
         header = [_column(name) for name in next(reader, [])]

@@ -25,7 +25,7 @@ from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.sealing import SUFFIX
 from edge_agent.topics import EvidenceFile, EvidenceState, Gap, Receipt
 from edge_agent.uplink.disk import Pressure
-from edge_agent.uplink.evidence_store import EvidenceStore, Item
+from edge_agent.uplink.evidence_store import EvidenceStore, Item, look
 from edge_agent.uplink.retention import Drop, due
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 TIDY_S = 30.0
 FOLDERS = ("incidents", "snapshots", "clips", "sets")  # where originals are written
-SEALED = "originals"  # those that only the authority's key opens: they may leave, where they are meant to
+ORIGINALS = "originals"  # pictures as they were taken; of them those may leave that only the authority's key opens
 PICTURES = (".jpg", ".jpeg", ".png")
 
 
@@ -69,7 +69,7 @@ class Evidence:
         """With `sealed` the sealed originals are in our charge as well."""
         self.on_new: Callable[[Item], None] = lambda _: None
         self._dir, self._section, self._audit = data_dir, section, audit
-        self._patterns = [f"{folder}/[!.]*" for folder in FOLDERS] + ([f"{SEALED}/[!.]*{SUFFIX}"] if sealed else [])
+        self._patterns = [f"{folder}/[!.]*" for folder in FOLDERS] + ([f"{ORIGINALS}/[!.]*{SUFFIX}"] if sealed else [])
         self._report, self._clock, self._health, self._pressure = report, clock, health, pressure
         self._thread = ThreadPoolExecutor(1, "evidence")  # the one thread that touches the files and evidence.db
         self._store: EvidenceStore | None = None
@@ -183,9 +183,17 @@ class Evidence:
         """All files and where they stand."""
         return await self.on_disk(lambda store: store.items())
 
+    def held(self) -> Callable[[str], bool]:
+        """Tells of an incident whether any of its files is held; blocks."""
+        books = self._dir / "evidence.db"
+        if self._section.hold:
+            return lambda _: True
+        return {item.incident for item in look(books) if item.hold}.__contains__ if books.is_file() else lambda _: False
+
     async def delete(self, items: Sequence[Item], by: str, why: str) -> None:
-        """Delete files now; one that the centre has not leaves a gap record first."""
+        """Delete files now, and their originals; one that the centre has not leaves a gap record first."""
         await self._drop([(item, Drop(id=item.id, why=why, lost=item.state != "received")) for item in items], by)
+        await self._delete_originals([item.id for item in items], by, why)
         await self._count()
 
     async def read(self, item: Item, offset: int, count: int) -> bytes:
@@ -270,6 +278,7 @@ class Evidence:
             [item.kept() for item in items],
             wall_s=self._clock.wall(),
             keep_days=(lambda _: 0.0) if self._pressure() >= at_once else self._keep_days,
+            unsent_days=self._section.unsent_days,
             quota_bytes=self._section.max_mib * MIB,
             short_bytes=short,
         )
@@ -304,6 +313,22 @@ class Evidence:
         finally:
             await asyncio.to_thread(self._audit.append, gone)
         await self.on_disk(lambda store: store.forget([item.id for item, _ in drops]))
+
+    async def _delete_originals(self, ids: Sequence[str], by: str, why: str) -> None:
+        """What lies beside these as it was taken, and is not on the books itself."""
+        gone = list[Entry]()
+
+        def act(store: EvidenceStore) -> None:
+            names = {f"{id}{suffix}" for id in ids for suffix in ("", SUFFIX)} - store.ids()
+            for path in (self._dir / ORIGINALS / name for name in sorted(names)):
+                if path.is_file():
+                    path.unlink()
+                    gone.append(("original.deleted", by, {"file": path.name, "why": why}))
+
+        try:
+            await self.on_disk(act)
+        finally:
+            await asyncio.to_thread(self._audit.append, gone)
 
     async def _unlink(self, item: Item) -> None:
         await self.on_disk(lambda _: (self._dir / item.path).unlink(missing_ok=True))

@@ -1,7 +1,7 @@
 """Which evidence leaves this disk, and why: pure.
 
-Age alone never takes what the centre has not confirmed, and nothing takes what is held. When space is short, what the
-centre has goes first, then clips, then pictures, the oldest of each first.
+Age alone never takes what the centre has not confirmed, unless a limit for it is set, and nothing takes what is held.
+When space is short, what the centre has goes first, then clips, then pictures, the oldest of each first.
 """
 
 from __future__ import annotations
@@ -38,18 +38,20 @@ def due(
     wall_s: float,
     keep_days: Callable[[str], float],
     quota_bytes: int,
+    unsent_days: float | None = None,
     short_bytes: int = 0,
 ) -> list[Drop]:
     """What to delete now, so that the files fit the quota and `short_bytes` more of the disk become free.
 
-    `keep_days` says how long a kind of files stays after its receipt.
+    `keep_days` says how long a kind of files stays after its receipt, `unsent_days` how long one without a receipt.
     """
     free_to_go = [file for file in files if not file.hold]
     drops: dict[str, Drop] = {}
     for file in free_to_go:
-        days = keep_days(file.kind)
-        if file.received and wall_s - file.wall_s > days * DAY_S:
-            drops[file.id] = Drop(id=file.id, why=f"{file.kind} older than keep_days = {days:g}", lost=False)
+        days, limit = (keep_days(file.kind), "keep_days") if file.received else (unsent_days, "unsent_days")
+        if days is not None and wall_s - file.wall_s > days * DAY_S:
+            why = f"{file.kind} older than {limit} = {days:g}"
+            drops[file.id] = Drop(id=file.id, why=why, lost=not file.received)
     gone = sum(file.bytes for file in free_to_go if file.id in drops)
     over_quota = sum(file.bytes for file in files) - quota_bytes
     why = "over max_mib" if over_quota >= short_bytes else "the disk is short of space"

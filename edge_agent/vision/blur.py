@@ -11,6 +11,8 @@ import numpy.typing as npt
 from edge_agent.messages import Box, Tracks, is_a
 
 HEAD = 0.32  # of a standing person's height, from the top: the head with its hair, hat and chin
+HEAD_WIDE = 0.8  # of a box's width: who is cut by the picture's edge, sits, lies or is seen from above is mostly head
+RIDER = 0.8  # of a two-wheeler's height, above it: the rider's head
 ASIDE = 0.15  # of a box's width, more on each side: boxes are a little off
 PLATES_FROM = 0.4  # of a vehicle's height: plates are below, in front, behind and on trucks
 BLOCKS = 6  # a blurred region has so many blocks along its longer side: no face or character is left
@@ -26,10 +28,14 @@ def private(tracks: Tracks) -> tuple[Region, ...]:
     found: list[Region] = []
     for track in (*tracks.tracks, *tracks.unsure):
         x1, y1, x2, y2 = track.box
-        aside, high = ASIDE * (x2 - x1), HEAD * (y2 - y1)
-        if track.label == "person" or is_a(track.label, "two-wheeler"):  # whose rider may not have been seen by itself
-            found.append((HEADS, (x1 - aside, y1 - high / 6, x2 + aside, y1 + high)))
-        if is_a(track.label, "vehicle") or is_a(track.label, "two-wheeler"):
+        wide, high, two_wheeler = x2 - x1, y2 - y1, is_a(track.label, "two-wheeler")
+        aside = ASIDE * wide
+        if track.label == "person":
+            head = max(HEAD * high, min(high, HEAD_WIDE * wide))
+            found.append((HEADS, (x1 - aside, y1 - head / 6, x2 + aside, y1 + head)))
+        if two_wheeler:  # whose rider may not have been seen by itself
+            found.append((HEADS, (x1 - aside, y1 - RIDER * high, x2 + aside, y1 + HEAD * high)))
+        if is_a(track.label, "vehicle") or two_wheeler:
             found.append((track.id, (x1 - aside / 3, y1 + PLATES_FROM * (y2 - y1), x2 + aside / 3, y2)))
     return tuple(found)
 

@@ -47,11 +47,13 @@ def lists(tmp_path: Path) -> HotLists:
         ("浙A3B256", "probable", 0.5),
         ("沪A8B256", "possible", 1.0),
         ("浙A8B259", "possible", 1.0),
-        ("浙ABB2S6", None, None),  # two in doubt are another plate
+        ("浙ABB2S6", "probable", 0.5),  # two that readers mistake very easily
+        ("浙ABB2S8", None, None),  # a third in doubt is another plate
+        ("浙ABB259", None, None),  # and so is one more of any kind
         ("浙A8B25", None, None),
     ],
 )
-def test_a_plate_matches_exactly_or_with_one_character_in_doubt(
+def test_a_plate_matches_exactly_or_with_a_doubt_that_has_its_price(
     lists: HotLists, read: str, quality: str | None, distance: float | None
 ) -> None:
     hit = lists.look(read, quality="possible", by="t")
@@ -62,6 +64,23 @@ def test_a_plate_matches_exactly_or_with_one_character_in_doubt(
         weaker = lists.look(read, quality=weakest, by="t")
         allowed = quality is not None and hotlist.LIMITS[quality] <= hotlist.LIMITS[weakest]
         assert (weaker is not None) is allowed
+
+
+@pytest.mark.parametrize(
+    ("read", "doubt"),
+    [
+        ("粤A12345", None),
+        ("鲁A12345", "character 1 was read as 鲁, may be 粤"),
+        ("粤AI2345", "character 3 was read as I, may be 1"),
+        ("粤AIZ345", "character 3 was read as I, may be 1; character 4 was read as Z, may be 2"),
+    ],
+)
+def test_a_hit_says_which_characters_are_in_doubt(tmp_path: Path, read: str, doubt: str | None) -> None:
+    lists = HotLists(tmp_path, audit=Audit(tmp_path), wall=lambda: NOW)
+    lists.take("m", plates=(listed("粤A12345"),), by="t")
+    hit = lists.look(read, quality="probable", by="t")
+    assert hit is not None
+    assert hit.doubt == doubt
 
 
 @given(st.text(alphabet=hotlist.ALPHABET, min_size=6, max_size=8))
@@ -258,6 +277,29 @@ def test_every_fault_of_a_file_is_named_and_nothing_of_it_is_taken(
     assert main(["hotlist", "import", str(file), "--data-dir", str(tmp_path / "d")]) == 65
     assert fault in capsys.readouterr().err
     assert not (tmp_path / "d" / "hotlist.json").exists()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CSV.encode("gb18030"),
+        CSV.replace("\n", "\r\n").encode("utf-8-sig"),
+        CSV.replace(",", ";").encode(),
+        CSV.replace(",", "\t").encode("gbk"),
+        CSV.replace("police", '"the police, ""north"""').encode(),
+    ],
+)
+def test_a_list_is_read_as_spreadsheets_save_it(data: bytes) -> None:
+    entries, faults = hotlist_import.read(data, json_file=False)
+    assert ([hotlist.plain(entry.plate) for entry in entries], faults) == (["浙A8B256", "京A12345"], [])
+
+
+def test_utf_8_with_a_damaged_byte_is_not_taken_for_another_encoding() -> None:
+    data = CSV.encode()
+    for at in range(len(data)):
+        entries, faults = hotlist_import.read(data[:at] + b"\xff" + data[at + 1 :], json_file=False)
+        assert "not UTF-8" in faults[0]
+        assert not entries
 
 
 @given(st.binary(max_size=300), st.booleans())

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import msgspec
 import pytest
 from ulid import ULID
 
-from edge_agent import topics
+from edge_agent import config, topics
 from edge_agent.audit import Audit
 from edge_agent.cli import main
 from edge_agent.config import Evidence as Section
@@ -18,6 +19,7 @@ from edge_agent.uplink import evidence as module
 from edge_agent.uplink.disk import Pressure
 from edge_agent.uplink.evidence import MIB, Evidence, GoneError
 from edge_agent.uplink.evidence_store import Item
+from edge_agent.witness import Witness
 
 DAY_S = 86_400.0
 
@@ -122,6 +124,48 @@ async def test_each_kind_has_its_time_and_what_went_stands_in_the_audit_log(book
     assert records[0]["facts"]["why"] == "clip older than keep_days = 7"
     assert {one["facts"]["file"] for one in records} == set(kinds)
     assert Audit(books.directory).verify().faults == ()
+
+
+async def test_without_a_receipt_age_takes_only_what_a_limit_names_and_a_gap_tells_of_it(
+    books: Books, clock: Any
+) -> None:
+    evidence = books.open(keep_days=1, unsent_days=90)
+    await books.keep(evidence, "a.jpg")
+    for days, left in ((89, 1), (2, 0)):
+        clock.wall_s += days * DAY_S
+        await evidence.tidy()
+        assert len(await items(evidence)) == left
+    assert books.gaps() == ["a.jpg"]
+    [record] = Audit(books.directory).find("evidence.deleted")
+    assert record["facts"]["why"] == "picture older than unsent_days = 90"
+
+
+async def test_a_hold_keeps_the_original_too_and_a_deletion_takes_it_along(books: Books, clock: Any) -> None:
+    """Whoever holds an incident wants the picture as it was taken; whoever deletes one leaves none behind."""
+    evidence, folder = books.open(), books.directory / "originals"
+    folder.mkdir()
+    incidents = [f"01JD00000000000000000000{n:02}" for n in range(3)]
+    for incident in incidents:
+        await books.keep(evidence, f"{incident}.jpg")
+        for name in (f"{incident}.jpg", f"{incident}.photo1.jpg.age"):
+            (folder / name).write_bytes(b"as it was taken")
+            os.utime(folder / name, (0, 0))
+    await evidence.hold(f"{incidents[0]}.jpg", True)
+    privacy = config.Privacy(keep_days=0, max_mib=0)
+    witness = Witness(
+        books.directory,
+        privacy,
+        audit=Audit(books.directory),
+        clock=clock,
+        health=books.health,
+        held=evidence.held,
+    )
+    assert {path.name[:26] for path, _ in witness.due()} == {*incidents[1:]}
+    await evidence.delete([item for item in await items(evidence) if item.incident == incidents[1]], "local:0", "asked")
+    assert not (folder / f"{incidents[1]}.jpg").exists()
+    assert [record["by"] for record in Audit(books.directory).find("original.deleted")] == ["local:0"]
+    assert evidence.held()(incidents[0])
+    assert books.open(hold=True).held()(incidents[2])
 
 
 async def test_a_recording_that_is_to_be_played_is_no_evidence(books: Books, tmp_path: Path) -> None:
