@@ -64,6 +64,8 @@ def check(
 ) -> Checked:
     """Signature and hashes of one manifest; its files are looked for beside it and in `folders`, by name or by hash.
 
+    A photograph's original, opened by whom it was sealed to, has its name: it must be the one that was signed as well.
+
     Without `public_key` the key is the manifest's own, which proves only that nothing was changed since. `deleted` are
     files that went by the rules: that they are gone is no fault.
     """
@@ -142,15 +144,16 @@ def _file_fault(one: dict[str, Any], manifest: Path, folders: Sequence[Path]) ->
         return "is no name of a file"
     suffix = Path(name).suffix
     places = [folder / each for folder in (manifest.parent, *folders) for each in (name, wanted + suffix)]
-    file = next((place for place in places if place.is_file()), None)
-    if file is None:
-        return ABSENT
-    try:
-        with file.open("rb") as data:
-            digest = hashlib.file_digest(data, "sha256").hexdigest()
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return None if digest == wanted else "was changed: its hash is another"
+    original, found = one.get("original_sha256"), set[str]()
+    for file in {place for place in places if place.is_file()}:
+        try:
+            with file.open("rb") as data:
+                found.add(hashlib.file_digest(data, "sha256").hexdigest())
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+    if found - {wanted, original}:
+        return "was changed: its hash is another"
+    return None if wanted in found else ABSENT
 
 
 def _hash(body: dict[str, Any]) -> str:

@@ -27,6 +27,15 @@ DAY_S, MIB = 86_400.0, 1024 * 1024
 FOLDER, ID = "originals", 26  # files begin with the id of their incident, a ULID
 
 
+def veiled(frame: Frame, tracks: Tracks, subject: int | None) -> Frame:
+    """The frame as it may leave: without heads, and without plates but that of the track `subject`."""
+    from dataclasses import replace
+
+    from edge_agent.vision.blur import blurred, others, private
+
+    return replace(frame, pixels=blurred(frame.pixels, others(private(tracks), subject)))
+
+
 class Witness:
     """`run` keeps the originals within their limits; the others block no loop and raise DriverError."""
 
@@ -57,7 +66,7 @@ class Witness:
         """The incident with its picture, its thumb, and why there is no picture, if so; `why` forbids one."""
         from edge_agent.vision.record import thumbnail
 
-        shown = await asyncio.to_thread(self._shown, frame, tracks, found.track) if blur else frame
+        shown = await asyncio.to_thread(veiled, frame, tracks, found.track) if blur else frame
         thumb = asyncio.create_task(asyncio.to_thread(thumbnail, shown, found.box))
         picture = None
         if why is None:
@@ -76,7 +85,7 @@ class Witness:
         """The picture of a moment that somebody asked for, and its thumb."""
         from edge_agent.vision.record import thumbnail
 
-        shown = await asyncio.to_thread(self._shown, frame, tracks, None) if blur else frame
+        shown = await asyncio.to_thread(veiled, frame, tracks, None) if blur else frame
         picture, _ = await self._write("snapshots", id, frame, shown, ())
         height, width = frame.pixels.shape[:2]
         return picture, await asyncio.to_thread(thumbnail, shown, (0.0, 0.0, float(width), float(height)))
@@ -85,16 +94,8 @@ class Witness:
         self, name: str, frame: Frame, tracks: Tracks, subject: int | None, *, blur: bool
     ) -> tuple[Picture, str | None]:
         """One photograph of a set of evidence, with nothing drawn into it, and the hash of its original, if any."""
-        shown = await asyncio.to_thread(self._shown, frame, tracks, subject) if blur else frame
+        shown = await asyncio.to_thread(veiled, frame, tracks, subject) if blur else frame
         return await self._write("sets", name, frame, shown, ())
-
-    @staticmethod
-    def _shown(frame: Frame, tracks: Tracks, subject: int | None) -> Frame:
-        from dataclasses import replace
-
-        from edge_agent.vision.blur import blurred, others, private
-
-        return replace(frame, pixels=blurred(frame.pixels, others(private(tracks), subject)))
 
     async def _write(
         self,

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,29 @@ async def test_verify_finds_any_file_that_was_changed_or_taken_away(
     file.unlink()
     assert main(verify) == 1
     assert "is not here" in capsys.readouterr().out
+
+
+async def test_another_machine_needs_a_copy_and_the_public_key_and_judges_opened_originals(
+    parked: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await parked.closed()
+    public = keys.public_text(keys.load(tmp_path / "device.key"))
+    copy, opened = tmp_path / "copy", tmp_path / "opened"
+    for folder in ("sets", "clips"):
+        shutil.copytree(tmp_path / folder, copy / folder)
+    shutil.copytree(tmp_path / "originals", opened)
+    verify = ["evidence", "verify", str(copy), "--public-key", public, "--files", str(opened)]
+    assert main(verify) == 0
+    assert "whole: 1 sets of evidence" in capsys.readouterr().out
+    other = keys.public_text(keys.Ed25519PrivateKey.generate())
+    assert main([*verify[:-3], other]) == 1
+    assert "is not signed by this device's key" in capsys.readouterr().out
+    forged = next(opened.glob("*.photo1.jpg"))
+    forged.write_bytes(b"sealed to the authority by somebody else")
+    assert main(verify) == 1
+    assert f"{forged.name}: was changed" in capsys.readouterr().out
+    assert main(["evidence", "verify", str(opened)]) == 69
+    assert "holds no set of evidence" in capsys.readouterr().err
 
 
 async def test_verify_misses_the_last_set_and_knows_what_was_deleted_by_the_rules(

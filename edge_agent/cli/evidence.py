@@ -112,7 +112,8 @@ def _verify(args: argparse.Namespace) -> int:
     """Files and directories need no device; names of incidents, and nothing at all, mean this device's."""
     given = [Path(what) for what in args.what]
     if given and all(path.exists() for path in given):
-        return where.told(lambda: _check(args, given, args.public_key, args.files))
+        clips = [path.parent / "clips" if path.name == "sets" else path / "clips" for path in given]
+        return where.told(lambda: _check(args, given, args.public_key, [*args.files, *clips]))
 
     def act(data_dir: Path) -> int:
         from edge_agent import keys, manifest
@@ -142,8 +143,9 @@ def _check(
 
     from edge_agent import manifest
 
-    each = (sorted((*p.glob(f"*{manifest.SUFFIX}"), *p.glob("*.manifest"))) if p.is_dir() else [p] for p in given)
-    files = [file for found in each for file in found]
+    files = [file for path in given for file in (_manifests(path) if path.is_dir() else [path])]
+    if home is None and not files:
+        raise DriverError(f"{given[0]}: holds no set of evidence (…{manifest.SUFFIX})")
     signed, deleted, gone = _logged(home, public) if home is not None else ({}, frozenset[str](), frozenset[int]())
     checked = [manifest.check(file, public, folders, deleted) for file in files]
     whole = [manifest.read(file) for file, one in zip(files, checked, strict=True) if not one.faults]
@@ -164,6 +166,14 @@ def _check(
         print("signed by the key that each manifest names; give --public-key to know that it is the device's")
     print(f"{'whole' if ok else 'NOT WHOLE'}: {len(checked)} sets of evidence")
     return 0 if ok else 1
+
+
+def _manifests(folder: Path) -> list[Path]:
+    """The manifests in a directory, be it of sets or the data directory of a device."""
+    from edge_agent import manifest
+
+    names = (f"*{manifest.SUFFIX}", "*.manifest", f"sets/*{manifest.SUFFIX}")
+    return sorted(file for name in names for file in folder.glob(name))
 
 
 def _logged(data_dir: Path, public: str | None) -> tuple[dict[int, tuple[str, str]], frozenset[str], frozenset[int]]:

@@ -46,7 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="one JSON line for each track that ended, incident and count"
     )
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write the picture of each incident there")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="write the picture of each incident there, as it would leave"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -90,10 +92,12 @@ def _watch(
     from edge_agent.vision.pipeline import open_eye
     from edge_agent.vision.places import Places
     from edge_agent.vision.record import write_picture
+    from edge_agent.witness import veiled
 
     lists = HotLists(settings.data_dir, audit=Audit(settings.data_dir))
     lists.refresh()
     eye, rules = open_eye(settings, camera), Rules(settings.zones, settings.rules, lists=lists)
+    blurs = {rule.id: settings.privacy.blur and rule.blur for rule in settings.rules}
     places = Places([camera], settings.site)
     if fault := places.faults.get(camera.name):
         raise DriverError(f"{camera.name}: {fault}")
@@ -114,7 +118,8 @@ def _watch(
                 picture = None
                 if pictures is not None:
                     marks = [(incident.box, f"{incident.rule} {incident.label} #{incident.track}")]
-                    picture = write_picture(pictures, incident.id, frame, marks)
+                    shown = veiled(frame, tracks, incident.track) if blurs[incident.rule] else frame
+                    picture = write_picture(pictures, incident.id, shown, marks)
                 found = msgspec.to_builtins(msgspec.structs.replace(incident, picture=picture))
                 began_s = incident.at_s - incident.lasted_s
                 yield {"type": "incident"} | found | {"began_s": began_s, "wall_s": None}

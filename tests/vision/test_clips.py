@@ -68,6 +68,20 @@ def test_the_head_of_a_rider_who_was_taken_for_his_bicycle_is_hidden() -> None:
     assert detail(shown, HEAD) < 0.1 * detail(frame.pixels, HEAD)
 
 
+@pytest.mark.parametrize(
+    ("label", "box", "head"),
+    [
+        ("person", (40.0, 140.0, 120.0, 240.0), (60.0, 142.0, 100.0, 196.0)),  # cut by the lower edge
+        ("person", (40.0, 40.0, 140.0, 80.0), (104.0, 42.0, 138.0, 78.0)),  # lies, or is seen from above
+        ("two-wheeler", (40.0, 100.0, 120.0, 200.0), (62.0, 30.0, 98.0, 90.0)),  # the box ends below the rider's head
+    ],
+)
+def test_the_head_of_whom_the_box_shows_otherwise_is_hidden_too(label: str, box: Box, head: Box) -> None:
+    frame, tracks = moment(0.0, ((1, label, box),))
+    shown = blurred(frame.pixels, others(private(tracks), 1))
+    assert detail(shown, head) < 0.1 * detail(frame.pixels, head)
+
+
 def test_who_is_not_yet_sure_to_be_there_is_hidden_all_the_same() -> None:
     frame, tracks = moment(0.0, BOTH)
     unsure = tuple(structs.replace(track, id=0) for track in tracks.tracks)
