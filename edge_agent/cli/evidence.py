@@ -37,7 +37,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verify = verbs.add_parser("verify", help="check signatures, hashes and chain of signed sets of evidence")
     verify.add_argument("what", nargs="*", help="incidents, manifests, directories (default: all on this device)")
     where.add_key(verify)
-    verify.add_argument("--files", action="append", default=[], type=Path, metavar="DIR", help="where files are too")
+    verify.add_argument(
+        "--files",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="where files are too, opened originals as well",
+    )
     for name, text in VERBS.items():
         verb = verbs.add_parser(name, help=text)
         count = "*" if name == "purge" else "+"

@@ -64,6 +64,8 @@ class PointsSight(Sight):
         self._mark, self._survey_m, self._common_m, self._picture = mark, survey_m, common_m, picture
         self._lat, self._lon = marks[0].lat, marks[0].lon
         seen = self._lens.rays(np.array([(one.x, one.y) for one in marks]))
+        if np.isnan(seen).any():
+            raise Misfit("the lens has no ray for one of the points: is it the lens of this camera?")
         ground = np.array([geo.to_local(one.lat, one.lon, self._lat, self._lon) for one in marks])
         self._to_unit, self._from_unit = _unit(seen), _unit(ground)
         self._fit(_through(self._to_unit, seen), _through(self._from_unit, ground), float(self._from_unit[0, 0]))
@@ -125,8 +127,8 @@ class PointsSight(Sight):
 
     def _find(self, slope: Floats, width: float) -> Find | None:
         unit = _through(self._to_unit, slope.reshape(1, 2))
-        if float(_depth(self._h, unit)[0]) * self._sign <= 0:
-            return None  # above the horizon
+        if not float(_depth(self._h, unit)[0]) * self._sign > 0:
+            return None  # above the horizon, or the lens has no ray
         metre = 1.0 / float(self._from_unit[0, 0])
         by_picture = _by_picture(self._h, unit[0]) * metre
         if np.abs(by_picture * self._mark_error(0.01)).max() > MAX_STRETCH:
@@ -148,8 +150,7 @@ class PointsSight(Sight):
         seen = self._towards(lat, lon)
         if seen[2] <= NOT_AHEAD:
             return None
-        x, y = self._lens.places((seen[:2] / seen[2]).reshape(1, 2))[0]
-        return float(x), float(y)
+        return self._lens.place(seen[:2] / seen[2])
 
     def outline(self, corners: Sequence[Corner]) -> list[Corner]:
         """As `Sight` says."""

@@ -30,6 +30,7 @@ MIN_DEPRESSION_DEG = 10.0
 MAX_RANGE_M = 3000.0
 CHI2_95 = 5.991464547107979  # of two degrees of freedom
 EDGE_PARTS = 8  # pieces of a polygon's edge: a lens bends it
+FAR = 10.0  # a slope beyond every picture, where a lens has no ray for its edge
 NEAR = 0.02  # of the distance: what is nearer to the camera's own plane cannot be projected
 
 _FORWARD = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # a camera that looks ahead, in body axes
@@ -83,7 +84,7 @@ class Sight(ABC):
 
     @abstractmethod
     def pixel(self, lat: float, lon: float) -> Corner | None:
-        """A place on the ground in fractions of the picture, within it or beyond; None for what is behind."""
+        """A place on the ground in fractions of the picture, within it or beyond; None for what no ray comes from."""
 
     def fixes(self, places: Sequence[Corner], wide: Sequence[float] = ()) -> list[Fix | None]:
         """The same as `finds`, with ellipses."""
@@ -149,8 +150,7 @@ class PosedSight(Sight):
         seen = self._turn.T @ self._towards(lat, lon)
         if seen[2] < NEAR * float(np.linalg.norm(seen)):
             return None
-        x, y = self._lens.places((seen[:2] / seen[2]).reshape(1, 2))[0]
-        return float(x), float(y)
+        return self._lens.place(seen[:2] / seen[2])
 
     def outline(self, corners: Sequence[Corner]) -> list[Corner]:
         """As `Sight` says."""
@@ -168,7 +168,7 @@ class PosedSight(Sight):
 
     def _find(self, ray: Floats, slope: Floats, width: float) -> Find | None:
         down = ray[2] / float(np.linalg.norm(ray))
-        if down < math.sin(math.radians(MIN_DEPRESSION_DEG)):
+        if not down >= math.sin(math.radians(MIN_DEPRESSION_DEG)):  # nor where the lens has no ray
             return None
         per_m = ray[:2] / ray[2]  # metres north and east for each metre down
         below_m = self._below_m(per_m)
@@ -274,8 +274,8 @@ def covers(fix: Fix, lat: float, lon: float) -> bool:
 
 def outlined(corners: Sequence[Floats], lens: Lens, near: float) -> list[Corner]:
     """A polygon of places (right, down, ahead of the camera) in fractions of the picture, cut at its edges."""
-    left, top = lens.rays(np.array([[0.0, 0.5], [0.5, 0.0]]))[[0, 1], [0, 1]]
-    right, bottom = lens.rays(np.array([[1.0, 0.5], [0.5, 1.0]]))[[0, 1], [0, 1]]
+    left, top = np.nan_to_num(lens.rays(np.array([[0.0, 0.5], [0.5, 0.0]]))[[0, 1], [0, 1]], nan=-FAR)
+    right, bottom = np.nan_to_num(lens.rays(np.array([[1.0, 0.5], [0.5, 1.0]]))[[0, 1], [0, 1]], nan=FAR)
     ahead = _cut(corners, np.array([0.0, 0.0, 1.0]), near)
     for side in ((1.0, 0.0, -left), (-1.0, 0.0, right), (0.0, 1.0, -top), (0.0, -1.0, bottom)):
         ahead = _cut(ahead, np.array(side), 0.0)  # a little of the picture's corners goes where the lens bends most

@@ -101,6 +101,24 @@ def test_a_bent_lens_as_opencv_has_it() -> None:
     assert WIDE.places(theirs) * (1920, 1080) == pytest.approx(back.reshape(-1, 2), abs=1e-6)
 
 
+@pytest.mark.parametrize("k", [(-0.28, 0.06, 0.0, 0.0, 0.0), (0.3, 0.3, 0.001, -0.002, 0.1)])
+def test_a_strongly_bent_lens_has_a_ray_for_every_place_and_no_place_for_what_is_beyond(k: tuple[float, ...]) -> None:
+    lens = Lens(fx=0.5, fy=0.5 * 16 / 9, k=k)  # type: ignore[arg-type]
+    grid = np.array([(x, y) for x in np.linspace(0, 1, 9) for y in np.linspace(0, 1, 5)])
+    assert np.abs(lens.places(lens.rays(grid)) - grid).max() < 1e-9
+    assert lens.place(np.array([0.3, 0.2])) == pytest.approx(lens.places(np.array([[0.3, 0.2]]))[0])
+
+
+def test_where_the_lens_turns_back_there_is_no_ray_and_nothing_is_seen_twice() -> None:
+    lens = Lens(fx=0.5, fy=0.5 * 16 / 9, k=(-0.4, 0.0, 0.0, 0.0, 0.0))  # turns back at a slope of 0.91: none reaches 1
+    assert np.isnan(lens.rays(np.array([[0.0, 0.5], [0.5, 0.5]]))).tolist() == [[True, True], [False, False]]
+    assert lens.place(np.array([1.4, 0.0])) is None  # would lie at 0.65, where 0.33 lies as well
+    eye = sight(depression_deg=45.0, alt_m=30.0, lens=lens)
+    assert [fix is None for fix in eye.fixes([(0.0, 0.5), (0.5, 0.5)])] == [True, False]
+    square = [geo.from_local(north, east, LAT, LON) for north, east in ((25, -5), (25, 5), (35, 5), (35, -5))]
+    assert len(eye.outline(square)) > 3
+
+
 def test_the_picture_of_a_place_as_opencv_projects_it() -> None:
     """Rolled, pitched, turned: the same place through cv2.projectPoints with the rotation as a Rodrigues vector."""
     turn = rotation(0.08, -0.11, 2.1) @ mounted(3.0, -50.0, -20.0)
