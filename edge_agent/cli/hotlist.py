@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description="CSV with the columns plate,authority,reason,expires, or JSON with an array of such objects;"
         " `expires` is RFC 3339 with its offset. Every entry is checked first: with a fault nothing changes.",
     )
-    take.add_argument("file", type=Path, metavar="FILE", help="a .csv or .json file in UTF-8, or GB 18030")
+    take.add_argument("file", type=Path, metavar="FILE", help="CSV or JSON in UTF-8, or GB 18030")
     take.add_argument("--list", default="main", type=_name, metavar="NAME", help="which list (default: main)")
     take.add_argument("--amend", action="store_true", help="add entries or change them, instead of replacing the list")
     take.add_argument("--version", type=int, metavar="N", help="of the list; higher than now (default: one higher)")
@@ -117,7 +117,7 @@ def _import(lists: HotLists, args: argparse.Namespace) -> int:
         data = args.file.read_bytes()
     except OSError as error:
         raise DriverError(f"{args.file}: cannot be read: {error.strerror}") from None
-    entries, faults = hotlist_import.read(data, json_file=args.file.suffix.lower() == ".json")
+    entries, faults = hotlist_import.read(data)
     if faults:
         if args.json:
             print_json({"ok": False, "file": str(args.file), "faults": faults})
@@ -188,6 +188,6 @@ def _check(lists: HotLists, args: argparse.Namespace) -> int:
     elif hit is None:
         print(f"{args.plate}: on no list")
     else:
-        doubt = f" ({hit.doubt})" if hit.doubt else ""
+        doubt = f", distance {hit.distance:g} ({hit.doubt})" if hit.doubt else ""
         print(f"{args.plate}: {hit.quality}{doubt}: {hit.reason}, {hit.authority}, until {hit.expires} [{hit.list}]")
     return 0 if hit else 1

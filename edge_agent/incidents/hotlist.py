@@ -86,10 +86,15 @@ def fault(entry: Listed) -> str | None:
     for name in ("authority", "reason"):
         if not getattr(entry, name).strip():
             return f"{name}: required: no plate is looked out for without it"
+    return expires_fault(entry.expires)
+
+
+def expires_fault(text: str) -> str | None:
+    """Why a text is no moment at which an entry ends, if so."""
     try:
-        unix_s(entry.expires)
+        unix_s(text)
     except (ValueError, OverflowError):
-        return f"expires: wanted as RFC 3339 (2026-12-31T23:59:59+08:00), got {entry.expires!r}"
+        return f"expires: wanted as RFC 3339 with its offset (2026-12-31T23:59:59+08:00), got {text!r}"
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.incidents.hotlist import ALPHABET, fault, plain
+from edge_agent.incidents.hotlist import ALPHABET, expires_fault, fault, plain
 from edge_agent.messages import Listed
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -18,8 +18,11 @@ COLUMNS = ("plate", "authority", "reason", "expires")
 _ALSO = {"class": "reason", "expiry": "expires", "expires_at": "expires", "number": "plate"}
 
 
-def read(data: bytes, *, json_file: bool) -> tuple[tuple[Listed, ...], list[str]]:
-    """The entries of a file and its faults, as `line 3: expires: …`; with any fault nothing of it should be used."""
+def read(data: bytes) -> tuple[tuple[Listed, ...], list[str]]:
+    """The entries of a file and its faults, as `line 3: expires: …`; with any fault nothing of it should be used.
+
+    What begins with a bracket is JSON, all else is CSV.
+    """
     if len(data) > MAX_BYTES:
         return (), [f"the file has {len(data)} bytes, {MAX_BYTES} may be"]
     try:
@@ -27,7 +30,7 @@ def read(data: bytes, *, json_file: bool) -> tuple[tuple[Listed, ...], list[str]
     except UnicodeDecodeError as error:
         at = error.start
         text, sure = data.decode("gb18030", "replace"), False  # as a Chinese spreadsheet saves CSV
-    rows, faults = _json_rows(text) if json_file else _csv_rows(text)
+    rows, faults = _json_rows(text) if text.lstrip()[:1] in ("[", "{") else _csv_rows(text)
     if not sure and (faults or "\ufffd" in text or not all(_is_spelt(row) for _, row in rows)):
         return (), [f"the file is not UTF-8 at byte {at}, nor GB 18030: save it as UTF-8"]
     entries: list[Listed] = []
@@ -35,7 +38,7 @@ def read(data: bytes, *, json_file: bool) -> tuple[tuple[Listed, ...], list[str]
         entry, why = None, _missing(row)
         try:
             if why is None:
-                entry = msgspec.convert(row, Listed)
+                entry = msgspec.convert({name: row[name] for name in COLUMNS}, Listed)
                 why = fault(entry)
         except msgspec.ValidationError as error:
             why = str(error)
@@ -56,7 +59,9 @@ def _is_spelt(row: dict[str, Any]) -> bool:
 def _missing(row: dict[str, Any]) -> str | None:
     """What an entry lacks without which nobody answers for it, in words rather than in those of a schema."""
     empty = [name for name in COLUMNS if row.get(name) in (None, "")]
-    return f"{empty[0]}: required: no plate is looked out for without it" if empty else None
+    if empty:
+        return f"{empty[0]}: required: no plate is looked out for without it"
+    return expires_fault(row["expires"]) if isinstance(row["expires"], str) else None
 
 
 def _csv_rows(text: str) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
@@ -73,7 +78,7 @@ def _csv_rows(text: str) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
             if any(field.strip() for field in row):
                 if len(row) != len(header):
                     return rows, [f"line {reader.line_num}: has {len(row)} fields, the first line has {len(header)}"]
-                fields = {name: field.strip() for name, field in zip(header, row, strict=True) if name in COLUMNS}
+                fields = {name: field.strip() for name, field in zip(header, row, strict=True)}
                 rows.append((f"line {reader.line_num}", fields))
     except csv.Error as error:
         return rows, [f"line {reader.line_num}: is not CSV: {error}"]

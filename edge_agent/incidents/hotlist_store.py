@@ -89,6 +89,7 @@ class HotLists:
             facts: dict[str, Any] = {"lists": lists, "plate": f"hmac:{hotlist.seal(key, plate)[:16]}", "hit": bool(hit)}
             if hit is not None:
                 facts |= {"plate": plate, "entry": hit.entry, "quality": hit.quality, "authority": hit.authority}
+                facts |= {"distance": f"{hit.distance:g}", "reason": hit.reason}
             self._noted.append(("hot_list.look", by, facts))
             return hit
 

@@ -245,6 +245,10 @@ def test_a_standing_car_is_looked_up_once_and_again_when_the_list_changes(lists:
     assert len(seen(rules, 51.0, "京C77777")) == 1
 
 
+def vars_of(plate: str) -> dict[str, str]:
+    return {"plate": plate, "authority": "police", "reason": "stolen", "expires": LATER}
+
+
 # --- files and the command line -------------------------------------------------------------------------------------
 
 CSV = f"plate,authority,reason,expires\n浙A8B256,police,stolen,{LATER}\n京A12345,customs,smuggling,{LATER}\n"
@@ -258,7 +262,9 @@ CSV = f"plate,authority,reason,expires\n浙A8B256,police,stolen,{LATER}\n京A123
         (CSV + f"京B1,,stolen,{LATER}\n", "line 4: authority: required"),
         (f'[{{"plate": "京B1", "reason": "x", "expires": "{LATER}"}}]', "entry 1: authority: required"),
         ('[{"plate": "京B1", "authority": "a", "reason": "x"}]', "entry 1: expires: required"),
-        (CSV + "京B1,police,stolen,soon\n", "line 4: "),
+        (CSV + "京B1,police,stolen,soon\n", "line 4: expires: wanted as RFC 3339"),
+        (CSV + "京B1,police,stolen,2027-02-28\n", "line 4: expires: wanted as RFC 3339"),
+        (CSV + "京B1,police,stolen,2027-02-30T00:00:00Z\n", "line 4: expires: wanted as RFC 3339"),
         (CSV + '"京B1,police', "is not CSV"),
         ("", "line 1: "),
         (b"\xff\xfe", "not UTF-8"),
@@ -287,24 +293,26 @@ def test_every_fault_of_a_file_is_named_and_nothing_of_it_is_taken(
         CSV.replace(",", ";").encode(),
         CSV.replace(",", "\t").encode("gbk"),
         CSV.replace("police", '"the police, ""north"""').encode(),
+        f"n;{CSV}".replace("\n浙", "\n1,浙").replace("\n京", "\n2,京").replace("n;", "n,").encode(),
+        json.dumps({"plates": [vars_of(p) | {"n": 1} for p in ("浙a 8b-256", "京Ａ１２３４５")]}).encode(),
     ],
 )
-def test_a_list_is_read_as_spreadsheets_save_it(data: bytes) -> None:
-    entries, faults = hotlist_import.read(data, json_file=False)
+def test_a_list_is_read_as_other_programs_save_it(data: bytes) -> None:
+    entries, faults = hotlist_import.read(data)
     assert ([hotlist.plain(entry.plate) for entry in entries], faults) == (["浙A8B256", "京A12345"], [])
 
 
 def test_utf_8_with_a_damaged_byte_is_not_taken_for_another_encoding() -> None:
     data = CSV.encode()
     for at in range(len(data)):
-        entries, faults = hotlist_import.read(data[:at] + b"\xff" + data[at + 1 :], json_file=False)
+        entries, faults = hotlist_import.read(data[:at] + b"\xff" + data[at + 1 :])
         assert "not UTF-8" in faults[0]
         assert not entries
 
 
-@given(st.binary(max_size=300), st.booleans())
-def test_no_bytes_of_a_file_break_the_import(data: bytes, json_file: bool) -> None:
-    hotlist_import.read(data, json_file=json_file)
+@given(st.binary(max_size=300), st.sampled_from([b"", b"[", b"{", CSV.encode()]))
+def test_no_bytes_of_a_file_break_the_import(data: bytes, beginning: bytes) -> None:
+    hotlist_import.read(beginning + data)
 
 
 def test_the_command_line_imports_checks_lists_and_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
