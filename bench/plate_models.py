@@ -27,7 +27,6 @@ from edge_agent.messages import Plate
 from edge_agent.runtime import DriverError
 from edge_agent.vision import boxes
 from edge_agent.vision.heads.form import suppress
-from edge_agent.vision.letterbox import Feeder
 from edge_agent.vision.net import Net
 from edge_agent.vision.ocr import SEPARATORS
 from edge_agent.vision.plates import PlateReader, open_plate_reader
@@ -111,9 +110,8 @@ def plate_pictures(truth: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]
 
 
 def found_by(file: Path, media: Path, truth: dict[str, Any]) -> dict[str, float]:
-    """AP50, the mean error of corners in widths of the plate (no number without any), and the network's median time."""
+    """AP50, the mean error of corners in widths of the plate (no number without any), and the median time of a look."""
     net = Net(file, 1, ())
-    feeder = Feeder(net.width, net.height, net.form, net.dtype)
     scores: list[float] = []
     hits: list[bool] = []
     errors: list[float] = []
@@ -121,11 +119,10 @@ def found_by(file: Path, media: Path, truth: dict[str, Any]) -> dict[str, float]
     total = 0
     for name, labelled in plate_pictures(truth):
         pixels = np.asarray(cv2.imread(str(media / name)), np.uint8)
-        tensor, letterbox = feeder.feed(pixels)
         began_s = time.perf_counter()
-        outputs = net.run(tensor)
+        candidates, letterbox = net.look(pixels, None, SCORE_FLOOR)
         took_s.append(time.perf_counter() - began_s)
-        found = suppress(net.head.decode(outputs, SCORE_FLOOR), IOU)
+        found = suppress(candidates, IOU)
         placed = letterbox.to_frame(found.boxes)
         corners = letterbox.to_frame(found.corners) if found.corners is not None else None
         total += len(labelled)

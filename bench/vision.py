@@ -64,6 +64,7 @@ class Canned:
     """A YOLOv8 detector without its `session.run`: the tensor is filled from the boxes, outside what is timed."""
 
     name, labels, score = "canned", ("person",), SCORE
+    share: float | None = None
 
     def __init__(self) -> None:
         self.head, self.feeder = Yolov8(NET, NET, 80), Feeder(NET, NET, Yolov8.input)
@@ -220,6 +221,7 @@ class Busy:
     """A detector as dear as a small net: matrix products of about 20 ms."""
 
     name, labels, score = "busy", ("person",), SCORE
+    share: float | None = None
 
     def __init__(self) -> None:
         self._square = np.ones((640, 640), np.float32)

@@ -64,6 +64,7 @@ class Passers:
 
     name, every_frame, state, max_exposure_ms = "c", False, "live", None
     labels, score = ("person",), 0.3
+    share: float | None = None
 
     def __init__(self) -> None:
         self.drops, self.took_ms = Counter[str](), list[float]()
@@ -147,6 +148,7 @@ class Crossing:
     """Cars and people that come and go for ever, without looking; and the reader of their plates."""
 
     name, labels, score = "crossing", ("car", "person"), 0.3
+    share: float | None = None
 
     def __init__(self) -> None:
         self.types, self.calibration = plate_types.of_countries(("CN",)), Calibration(1.0, 0.0)

@@ -181,6 +181,7 @@ CORES = (
     "vision/tiles.py",
     "vision/light.py",
     "vision/load.py",
+    "vision/sizes.py",
     "vision/votes.py",
     "vision/track.py",
 )

@@ -103,6 +103,9 @@ def _check(file: str, args: argparse.Namespace) -> bool:
     labels = ", ".join(net.labels[:SHOWN]) + (f", ... ({len(net.labels)})" if len(net.labels) > SHOWN else "")
     print(f"{file}: {told['format']}, told by {told['why']}")
     print(f"  input    {told['input']['width']}x{told['input']['height']} {told['input']['dtype']}, {_fed(net.form)}")
+    if own := told["input"]["own_shape"]:
+        shapes = ", ".join(f"{wide}x{high} for {ratio}" for ratio, (wide, high) in own.items())
+        print(f"           in the picture's own shape, at as many pixels: {shapes}")
     print("  outputs  " + ", ".join(f"{plain(name)} {tuple(shape)}" for name, shape in told["outputs"].items()))
     print(f"  labels   {plain(labels)}")
     print(f"  time     {told['ms']:.1f} ms a picture, {args.threads} thread{'s' if args.threads > 1 else ''}")
@@ -203,8 +206,8 @@ def _timed(path: Path, threads: int) -> Timed:
 
 
 def of_net(net: Net) -> Timed:
-    """A detector, which looks at black."""
-    picture = _grey(net)
+    """A detector, which looks at grey."""
+    picture = net.grey()
     return Timed(net.head.family, net.width, net.height, lambda: net.run(picture))
 
 
@@ -251,6 +254,7 @@ def _told(net: Net, threads: int) -> dict[str, Any]:
             "mean": list(net.form.mean),
             "std": list(net.form.std),
             "pad": net.form.pad,
+            "own_shape": _own_shape(net),
         },
         "outputs": {name: list(shape) for name, shape in net.shapes.items()},
         "labels": list(net.labels),
@@ -261,15 +265,14 @@ def _told(net: Net, threads: int) -> dict[str, Any]:
     }
 
 
+def _own_shape(net: Net) -> dict[str, tuple[int, int]]:
+    """Sizes of the input for pictures of common shapes; none where all are looked at in the same."""
+    found = {f"{wide}:{high}": net.size_for(wide, high) for wide, high in ((16, 9), (4, 3), (9, 16))}
+    return {} if set(found.values()) == {(net.width, net.height)} else found
+
+
 def _licence(net: Net) -> str:
     return net.metadata.get("licence") or net.metadata.get("license", "")
-
-
-def _grey(net: Net) -> Any:
-    import numpy as np
-
-    shape = (1, net.height, net.width, 3) if net.form.nhwc else (1, 3, net.height, net.width)
-    return np.zeros(shape, dtype=net.dtype)
 
 
 def _find(file: str) -> Path:

@@ -54,6 +54,7 @@ class ChildDetector:
 
     def __init__(self, section: config.OnnxDetector, path: Path) -> None:
         self.name, self.score, self._path = section.name, section.score, path
+        self.share: float | None = None
         self._socket: socket.socket | None = None
         self.labels: tuple[str, ...] = ()
         self._connect()

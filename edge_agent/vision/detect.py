@@ -19,13 +19,14 @@ FLOOR = 0.4  # of `score`: detections down to there are given too, to carry trac
 class Detector(Protocol):
     """Finds objects in a frame, blocking; is called from one thread only.
 
-    What it gives below `score` may carry on a track, but is too weak to start one; another score may be set between
-    two frames.
+    What it gives below `score` may carry on a track, but is too weak to start one. `share` is how much of its net's
+    pixels it uses, None where that is fixed. Both may be set between two frames.
     """
 
     name: str
     labels: tuple[str, ...]
     score: float
+    share: float | None
 
     def detect(self, frame: Frame) -> list[Detection]: ...
 
@@ -51,6 +52,7 @@ class SimulatedDetector:
 
     labels: tuple[str, ...] = ("person", "vehicle")
     score = 0.5
+    share: float | None = None
 
     def __init__(self, section: config.SimulatedDetector) -> None:
         self.name = f"{section.name} (simulated)"
@@ -68,14 +70,13 @@ class OnnxDetector:
 
     def __init__(self, section: config.OnnxDetector) -> None:
         from edge_agent.catalogue import store
-        from edge_agent.vision.letterbox import Feeder
         from edge_agent.vision.net import Net
 
         self.name, self.score, self._nms_iou = section.name, section.score, section.nms_iou
         model = store.resolve(section.model or DEFAULT)
         self._net = Net(model, section.threads, section.labels)
-        self._feeder = Feeder(self._net.width, self._net.height, self._net.form, self._net.dtype)
         self.labels = self._net.labels
+        self.share: float | None = 1.0 if self._net.open else None
         self._wanted = [not section.classes or any(is_a(label, n) for n in section.classes) for label in self.labels]
         if not any(self._wanted):
             raise DriverError(
@@ -87,8 +88,7 @@ class OnnxDetector:
         from edge_agent.vision import boxes
         from edge_agent.vision.heads.form import suppress
 
-        tensor, letterbox = self._feeder.feed(frame.pixels, frame.lores)
-        found = self._net.head.decode(self._net.run(tensor), self.score * FLOOR)
+        found, letterbox = self._net.look(frame.pixels, frame.lores, self.score * FLOOR, self.share or 1.0)
         if self._net.head.overlapping:
             found = suppress(found, self._nms_iou)
         height, width = frame.pixels.shape[:2]

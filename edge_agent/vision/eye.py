@@ -17,7 +17,7 @@ from edge_agent.vision.anchors import ViewWatch
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.detect import Detector
 from edge_agent.vision.light import LightSwitch, signs_of
-from edge_agent.vision.load import NO_PLATES, ONE_TILE, PLATES_SELDOM, SELDOM
+from edge_agent.vision.load import NO_PLATES, ONE_TILE, PLATES_SELDOM, SELDOM, SMALL, SMALL_PICTURE
 from edge_agent.vision.look import Looker
 from edge_agent.vision.masks import Masks
 from edge_agent.vision.motion import Motion
@@ -94,6 +94,11 @@ class Eye:
         """Whose profile is in force."""
         return self._switch.light
 
+    @property
+    def resizable(self) -> bool:
+        """Whether any of its detectors can look at fewer pixels."""
+        return any(look.detector.share is not None for look in self._looks.values())
+
     def _adapt(self, frame: Frame, small: Pixels) -> None:
         """Look as the light wants it, and as the load allows it."""
         if self._switch.due(frame.at_s):
@@ -102,6 +107,8 @@ class Eye:
             self.view.update(frame.at_s, small, self._switch.light)
         self.look = self._looks.get(self._switch.light, self._looks["day"])
         self.look.detector.score = self._tracker.start_score = self.look.score  # other eyes may share the detector
+        if self.look.detector.share is not None:
+            self.look.detector.share = SMALL if self.step >= SMALL_PICTURE else 1.0
         self._looker.detect = self.look.detector.detect
         self._looker.most = 1 if self.step >= ONE_TILE else None
         if self._votes:

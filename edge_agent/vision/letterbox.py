@@ -56,7 +56,7 @@ class Feeder:
     """
 
     def __init__(self, width: int, height: int, form: Input, dtype: npt.DTypeLike = np.float32) -> None:
-        self._form, self._size = form, (width, height)
+        self._form, self.size = form, (width, height)
         self._bytes, self._less = np.dtype(dtype).kind in "iu", 128 if np.dtype(dtype) == np.int8 else 0
         self._tensor = np.zeros((1, height, width, 3) if form.nhwc else (1, 3, height, width), dtype=dtype)
         self._planes = np.moveaxis(self._tensor[0], -1, 0) if form.nhwc else self._tensor[0]
@@ -71,9 +71,9 @@ class Feeder:
         height, width = pixels.shape[:2]
         fit = self._form.fit
         if fit == "stretch":
-            box = Letterbox.stretch(width, height, *self._size)
+            box = Letterbox.stretch(width, height, *self.size)
         else:
-            box = Letterbox.fit(width, height, *self._size, centred=fit == "centred")
+            box = Letterbox.fit(width, height, *self.size, centred=fit == "centred")
         if self._placed != (width, height):
             self._pad()
             self._placed = (width, height)

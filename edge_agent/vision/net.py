@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -13,9 +13,11 @@ from msgspec import Meta, Struct
 
 from edge_agent.runtime import DriverError
 from edge_agent.vision.coco import COCO, COCO_91
-from edge_agent.vision.heads.find import Model, find_head, names
-from edge_agent.vision.heads.form import Input, Tensor, UnknownLayoutError
+from edge_agent.vision.heads.find import Found, Model, find_head, names
+from edge_agent.vision.heads.form import Candidates, Head, Input, Tensor, UnknownLayoutError
+from edge_agent.vision.letterbox import Feeder, Letterbox, Pixels
 from edge_agent.vision.session import on_trial, open_session, run
+from edge_agent.vision.sizes import own_size
 
 DEFAULT_SIZE = 640  # of models that leave their input size open
 SIDES = (32, 4096)
@@ -40,6 +42,7 @@ class InputSidecar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     mean: Three | None = None
     std: tuple[Above, Above, Above] | None = None
     pad: Annotated[int, Meta(ge=0, le=255)] | None = None
+    shape: Literal["own", "fixed"] | None = None  # of a model with an open size: the picture's, or always the same
 
     def over(self, form: Input) -> Input:
         """The family's form, with what is set here in its place."""
@@ -60,8 +63,19 @@ class Sidecar(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input: InputSidecar = InputSidecar()
 
 
+class _Sized(NamedTuple):
+    """A net at one size of its input."""
+
+    feeder: Feeder
+    head: Head
+
+
 class Net:
-    """One model in one session. Raises DriverError where the file is missing, broken, or of no family we know."""
+    """One model in one session. Raises DriverError where the file is missing, broken, or of no family we know.
+
+    `width` and `height` are its input's; a net that is `open` looks at each picture in the picture's own shape, at as
+    many pixels as these have.
+    """
 
     def __init__(self, file: Path, threads: int, labels: tuple[str, ...] = ()) -> None:
         self.file = file
@@ -71,35 +85,88 @@ class Net:
             self.metadata = {str(k): str(v) for k, v in self.session.get_modelmeta().custom_metadata_map.items()}
             inputs = list(self.session.get_inputs())
             self._picture = self._find_picture(inputs)
-            self.width, self.height, self.dtype, nhwc = self._input()
+            self.width, self.height, self.dtype, self._nhwc = self._input()
             self._rest = self._other_inputs()
-            shape = (1, self.height, self.width, 3) if nhwc else (1, 3, self.height, self.width)
-            grey = np.full(shape, GREY, dtype=self.dtype)
-            probe = run(self.session, file, grey, self._rest, options, name=self._picture.name)
+            probe = run(self.session, file, self.grey(), self._rest, options, name=self._picture.name)
             self.session = open_session(file, threads)
-        model = Model(
-            width=self.width,
-            height=self.height,
-            inputs=tuple(str(one.name) for one in inputs),
-            outputs=dict(zip((str(o.name) for o in self.session.get_outputs()), probe, strict=True)),
-            metadata=self.metadata,
-            nhwc=nhwc,
-        )
         try:
-            found = find_head(model, self.sidecar.format)
+            found = self._found(self.width, self.height, probe)
             own = names(self.metadata)
         except UnknownLayoutError as error:
             raise DriverError(f"{file}: unknown layout: {error} {sidecar_path(file).name}") from None
         except ValueError as error:
             raise DriverError(f"{file}: {error}") from None
         self.head, self.why = found.head, found.why
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in model.outputs.items()}
-        self.form = self.sidecar.input.over(self.head.input)._replace(nhwc=nhwc)
+        self.shapes = {str(o.name): tuple(t.shape) for o, t in zip(self.session.get_outputs(), probe, strict=True)}
+        self.form = self.sidecar.input.over(self.head.input)._replace(nhwc=self._nhwc)
         self.labels = self._labels(labels, own)
+        self._sizes = {(self.width, self.height): self._sized(self.width, self.height, self.head)}
+        self.open = self._is_open()
+
+    def look(
+        self, pixels: Pixels, lores: Pixels | None, score: float, share: float = 1.0
+    ) -> tuple[Candidates, Letterbox]:
+        """What a BGR picture shows from `score` on, before suppression, and where the picture lies in the input.
+
+        The input is made from `lores`, a smaller copy, where that is large enough; of its pixels a `share` is used,
+        if the net is open.
+        """
+        feeder, head = self._at(pixels.shape[1], pixels.shape[0], share)
+        tensor, letterbox = feeder.feed(pixels, lores)
+        return head.decode(self.run(tensor), score), letterbox
+
+    def size_for(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of the input for a picture of this size."""
+        return self._at(width, height, 1.0).feeder.size
+
+    def grey(self, width: int | None = None, height: int | None = None) -> Tensor:
+        """A picture's tensor without a picture, of the net's size or another."""
+        wide, high = width or self.width, height or self.height
+        return np.full((1, high, wide, 3) if self._nhwc else (1, 3, high, wide), GREY, dtype=self.dtype)
 
     def run(self, picture: Tensor) -> list[Tensor]:
         """All outputs for a picture's tensor; raises DriverError naming the file."""
         return run(self.session, self.file, picture, self._rest, name=self._picture.name)
+
+    def _at(self, width: int, height: int, share: float) -> _Sized:
+        """The net at the size for such a picture; at its own where it fails at that one, whatever its axes say."""
+        size = self.width, self.height
+        if self.open:
+            size = own_size(width, height, int(self.width * self.height * share))
+        if size not in self._sizes:
+            self._sizes[size] = self._tried(*size) or self._sizes[self.width, self.height]
+        return self._sizes[size]
+
+    def _tried(self, width: int, height: int) -> _Sized | None:
+        """The net at another size; None where it fails there, or gives what is of another family."""
+        try:
+            head = self._found(width, height, self.run(self.grey(width, height))).head
+        except (DriverError, UnknownLayoutError):
+            return None
+        alike = (head.family, head.classes) == (self.head.family, self.head.classes)
+        return self._sized(width, height, head) if alike else None
+
+    def _sized(self, width: int, height: int, head: Head) -> _Sized:
+        return _Sized(Feeder(width, height, self.form, self.dtype), head)
+
+    def _found(self, width: int, height: int, probe: Sequence[Tensor]) -> Found:
+        """The family, by what a grey picture of this size gives; raises UnknownLayoutError."""
+        model = Model(
+            width=width,
+            height=height,
+            inputs=tuple(str(one.name) for one in self.session.get_inputs()),
+            outputs=dict(zip((str(o.name) for o in self.session.get_outputs()), probe, strict=True)),
+            metadata=self.metadata,
+            nhwc=self._nhwc,
+        )
+        return find_head(model, self.sidecar.format)
+
+    def _is_open(self) -> bool:
+        """Whether the picture's shape is the input's: the model leaves its size open, and nobody has fixed it."""
+        told, shape = self.sidecar.input, self._picture.shape
+        free = not any(isinstance(side, int) for side in (shape[1:3] if self._nhwc else shape[2:]))
+        own = told.shape == "own" or (told.shape is None and told.width is None and told.height is None)
+        return free and own and self.form.fit != "stretch" and not self._rest
 
     def _find_picture(self, inputs: Sequence[Any]) -> Any:
         """The input of four dimensions, which need not be the first; raises DriverError where there are no tensors."""

@@ -18,7 +18,7 @@ from edge_agent.vision.camera import Camera, Frame, open_camera
 from edge_agent.vision.detect import Detector, open_detector
 from edge_agent.vision.eye import Eye, Look
 from edge_agent.vision.heat import temperature_c
-from edge_agent.vision.load import FEW_FRAMES, SLOW_FPS, STEPS, Load
+from edge_agent.vision.load import FEW_FRAMES, NO_PLATES, ONE_TILE, PLATES_SELDOM, SLOW_FPS, SMALL_PICTURE, Load
 from edge_agent.vision.places import box_around
 from edge_agent.vision.plates import PlateReader, open_plate_reader
 from edge_agent.vision.worker import BEHIND, Worker
@@ -108,6 +108,7 @@ class _Seat:
         self.latest = Latest[Frame]()
         self.taken = asyncio.Event()
         self.ended = False
+        self.left_out: tuple[str, ...] = ()  # under load, in words
         self.due_s = float("-inf")  # of the frames' time: earlier ones are left, under load
 
 
@@ -158,7 +159,7 @@ class Vision:
                 "state": seat.camera.state,
                 "drops": dict(seat.camera.drops) | {"busy": seat.latest.dropped},
                 "light": seat.eye.light if seat.eye else None,
-                "left_out": STEPS[1 : seat.eye.step + 1] if seat.eye else (),
+                "left_out": seat.left_out,
             }
             for seats in self._seats.values()
             for seat in seats
@@ -181,10 +182,11 @@ class Vision:
     async def _serve(self, name: str, seats: list[_Seat], bell: asyncio.Event) -> None:
         """Take turns among the cameras; whatever blocks happens in one worker thread."""
         part, waiting = f"detector.{name}", list(seats)
-        worker, load = Worker(part, nice=BEHIND), Load(self._load.min_fps, self._load.max_temp_c)
+        worker = Worker(part, nice=BEHIND)
         try:
             self._health.beat(part, STUCK_S)
             await worker.call(self._open, seats)
+            load = Load(self._load.min_fps, self._load.max_temp_c, self._useless(seats))
             self._health.rest(part)
             while seat := await _next(waiting, bell):
                 waiting.remove(seat)
@@ -229,8 +231,17 @@ class Vision:
             return
         for seat in seats:
             assert seat.eye
-            seat.eye.step = load.step
+            seat.eye.step, seat.left_out = load.step, load.left_out
             self._health.set(f"camera.{seat.camera.name}.load", load.told())
+
+    def _useless(self, seats: list[_Seat]) -> set[int]:
+        """The steps that would spare the detector of these cameras nothing."""
+        useless = set() if self._plates.enabled else {PLATES_SELDOM, NO_PLATES}
+        if not any(self._sections[seat.camera.name].tiles for seat in seats):
+            useless.add(ONE_TILE)
+        if not any(seat.eye.resizable for seat in seats if seat.eye):
+            useless.add(SMALL_PICTURE)
+        return useless
 
     def _open(self, seats: list[_Seat]) -> None:
         """Load the models, which takes a while, and once: after a failure the cameras keep their tracks."""

@@ -20,7 +20,6 @@ from edge_agent.messages import Box, Plate
 from edge_agent.runtime import DriverError
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.heads.form import suppress
-from edge_agent.vision.letterbox import Feeder
 from edge_agent.vision.net import Net
 from edge_agent.vision.plate_cut import Corners, Cut, flatten, is_high, placed, whole
 from edge_agent.vision.plates import moved, quality
@@ -121,7 +120,6 @@ class OwnPlates:
             )
         self.types = types
         self._finder = Net(weights.path("plate-detector"), threads, ())
-        self._feeder = Feeder(self._finder.width, self._finder.height, self._finder.form, self._finder.dtype)
         self._text = PlateText(weights.path("plate-reader"), threads)
 
     def read(self, frame: Frame, box: Box) -> Read | None:
@@ -191,8 +189,8 @@ class OwnPlates:
         What may be cut at the part's border counts less than anything that its neighbours see whole.
         """
         x1, y1, x2, y2 = region
-        tensor, letterbox = self._feeder.feed(pixels[y1:y2, x1:x2])
-        found = suppress(self._finder.head.decode(self._finder.run(tensor), FIND_SCORE), IOU)
+        candidates, letterbox = self._finder.look(pixels[y1:y2, x1:x2], None, FIND_SCORE)
+        found = suppress(candidates, IOU)
         if found.corners is None:
             raise DriverError(f"{self._finder.file}: finds no corners")
         order = np.argsort(-found.scores, kind="stable")[:MAX_PLATES]

@@ -26,6 +26,7 @@ class Known:
     """Sees one person in the frame of this test, and fails on any other."""
 
     name, labels, score = "known", ("person",), 0.0
+    share: float | None = None
 
     def detect(self, frame: Frame) -> list[Detection]:
         if not np.array_equal(frame.pixels, FRAME.pixels):

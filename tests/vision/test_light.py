@@ -84,6 +84,7 @@ class Model:
     """Sees one person, not very surely; remembers how often it was asked."""
 
     name, labels = "model", ("person",)
+    share: float | None = None
 
     def __init__(self, score: float) -> None:
         self.score, self.asked = score, 0

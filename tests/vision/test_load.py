@@ -12,7 +12,18 @@ from edge_agent.messages import Detection
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.eye import Eye
 from edge_agent.vision.heat import temperature_c
-from edge_agent.vision.load import CALM_S, STEPS, WINDOW_S, Load
+from edge_agent.vision.load import (
+    CALM_S,
+    FEW_FRAMES,
+    NO_PLATES,
+    ONE_TILE,
+    PLATES_SELDOM,
+    SMALL,
+    SMALL_PICTURE,
+    STEPS,
+    WINDOW_S,
+    Load,
+)
 
 
 def run(
@@ -37,12 +48,26 @@ def test_a_board_that_is_fast_enough_leaves_nothing_out() -> None:
 
 def test_a_board_that_is_too_slow_leaves_out_one_thing_after_the_other() -> None:
     load, at_s, steps = Load(2.0, 80.0), 0.0, list[int]()
-    for _ in range(6):
+    for _ in range(7):
         at_s = run(load, WINDOW_S, took_s=0.8, every_s=0.8, from_s=at_s)
         steps.append(load.step)
-    assert steps == [1, 2, 3, 4, 4, 4] and len(STEPS) == 5
-    assert load.told().startswith("degraded: plates are read four times less often; one tile a frame; no plates")
+    assert steps == [1, 2, 3, 4, 5, 5, 5] and len(STEPS) == 6
+    assert load.told().startswith("degraded: plates are read four times less often; one tile a frame; the net looks at")
+    assert "three fifths of the pixels; no plates are read; two frames a second (" in load.told()
     assert "1.2 frames a second, 2 wanted" in load.told()
+
+
+def test_what_would_spare_nothing_is_passed_over_both_ways_and_not_told() -> None:
+    load, at_s, steps = Load(2.0, 80.0, {PLATES_SELDOM, SMALL_PICTURE, NO_PLATES}), 0.0, list[int]()
+    for _ in range(3):
+        at_s = run(load, WINDOW_S, took_s=0.8, every_s=0.8, from_s=at_s)
+        steps.append(load.step)
+    assert steps == [ONE_TILE, FEW_FRAMES, FEW_FRAMES]
+    assert load.told().startswith("degraded: one tile a frame; two frames a second (")
+    for _ in range(2):
+        at_s = run(load, CALM_S + 2 * WINDOW_S, took_s=0.1, every_s=0.4, from_s=at_s)
+        steps.append(load.step)
+    assert steps[3:] == [ONE_TILE, 0] and load.told() == "running"
 
 
 def test_it_comes_back_step_by_step_when_all_is_well_for_long_and_not_before() -> None:
@@ -79,6 +104,7 @@ class Counter:
     """Counts its looks."""
 
     name, labels, score = "counter", ("person",), 0.5
+    share: float | None = None
 
     def __init__(self) -> None:
         self.looks = 0
@@ -99,3 +125,14 @@ def test_under_load_an_eye_looks_at_one_tile_a_frame() -> None:
             eye.process(Frame("c", n, n * 0.1, n * 0.1, np.zeros((720, 1280, 3), np.uint8)))
         looks[step] = counter.looks
     assert looks == {0: 1 + 4 * 4, 2: 5}
+
+
+def test_under_load_an_eye_looks_at_fewer_pixels_and_at_all_of_them_again() -> None:
+    counter, shares = Counter(), list[float | None]()
+    counter.share = 1.0
+    eye = Eye(counter, config.Plates(), None, config.SimulatedCamera(name="c", detector="d", motion="off"))
+    for n, step in enumerate((0, SMALL_PICTURE, FEW_FRAMES, ONE_TILE)):
+        eye.step = step
+        eye.process(Frame("c", n, n * 0.1, n * 0.1, np.zeros((72, 128, 3), np.uint8)))
+        shares.append(counter.share)
+    assert shares == [1.0, SMALL, SMALL, 1.0]

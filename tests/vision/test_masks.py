@@ -43,6 +43,7 @@ class Two:
     """Sees one person on the left and one on the right."""
 
     name, labels, score = "two", ("person",), 0.5
+    share: float | None = None
 
     def detect(self, frame: Frame) -> list[Detection]:
         return [

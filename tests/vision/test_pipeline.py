@@ -20,6 +20,7 @@ from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.simulated import KERB_ZONE, WATER_ZONE, parked_plate, render
 from edge_agent.vision.detect import Detector, SimulatedDetector
 from edge_agent.vision.eye import Eye, Shrinker
+from edge_agent.vision.load import SMALL
 from edge_agent.vision.pipeline import STUCK_S, Vision, open_vision
 from edge_agent.vision.plates_own import OwnPlates
 from edge_agent.vision.votes import Calibration, Read
@@ -58,6 +59,7 @@ class FakeDetector:
     """Sees one person always; counts what it was asked and by which thread."""
 
     name, labels, score = "fake", ("person",), 0.5
+    share: float | None = None
 
     def __init__(self, before: Callable[[], None] = lambda: None) -> None:
         self.asked: list[str] = []
@@ -254,10 +256,25 @@ def test_an_eye_in_lock_step_sees_the_wader_and_reads_the_parked_car() -> None:
     assert parked.plate and parked.plate.text == parked_plate(1) and parked.plate.votes >= 2
 
 
+@pytest.mark.parametrize(("share", "says"), [(1.0, "the net looks at three fifths of the pixels; "), (None, "")])
+async def test_what_is_left_out_in_heat_is_said_and_is_only_what_spares_something(
+    monkeypatch: pytest.MonkeyPatch, share: float | None, says: str
+) -> None:
+    monkeypatch.setattr("edge_agent.vision.pipeline.temperature_c", lambda: 99.0)
+    monkeypatch.setattr("edge_agent.vision.load.WINDOW_S", 0.0)
+    detector, sink, health = FakeDetector(), Sink(), Health(SystemClock())
+    detector.share = share
+    vision = make([ListCamera("a", 10, period_s=0.05, every_frame=False)], detector, sink, health)
+    await run_all(vision, health)
+    assert health.state["camera.a.load"] == f"degraded: {says}two frames a second (99 °C)"
+    assert detector.share == (SMALL if share else None)
+
+
 class Onlooker:
     """Remembers what it was shown."""
 
     name, labels, score = "onlooker", ("person",), 0.5
+    share: float | None = None
 
     def __init__(self) -> None:
         self.shown: list[tuple[tuple[int, ...], tuple[int, ...] | None]] = []
@@ -336,6 +353,7 @@ class CountingReader(OwnPlates):
 
 class Cars:
     name, labels, score = "cars", ("car", "person"), 0.5
+    share: float | None = None
 
     def detect(self, frame: Frame) -> list[Detection]:
         boxes: list[Box] = [(0, 0, 20, 20), (30, 0, 60, 40)]

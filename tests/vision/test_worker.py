@@ -41,6 +41,7 @@ class Good:
 
 class Detector:
     name, labels, score = "d", (), 0.5
+    share: float | None = None
     def detect(self, frame):
         hang("detector")
 

@@ -39,9 +39,10 @@ def main() -> None:
         began = torch.load(args.began)
         learnt = {key: began[key].lerp(value, args.share) for key, value in learnt.items()}
     net.load_state_dict(learnt)
-    write(net, settings.get("look_side", settings["side"]), args.out)
+    side = settings.get("look_side", settings["side"])
+    write(net, side, args.out)
     model = halve(onnx.load(str(args.out)))
-    helper.set_model_props(model, told(args.out.stem, args.version, args.config))
+    helper.set_model_props(model, told(args.out.stem, args.version, args.config, side))
     onnx.checker.check_model(model)
     onnx.save(model, str(args.out))
     print(args.out, args.out.stat().st_size, hashlib.sha256(args.out.read_bytes()).hexdigest())
@@ -58,6 +59,7 @@ def write(net: Nano, side: int, out: Path) -> None:
             opset_version=13,
             input_names=["images"],
             output_names=["output"],
+            dynamic_axes={"images": {2: "height", 3: "width"}, "output": {1: "cells"}},  # any shape: vision/sizes.py
         )
 
 
@@ -79,7 +81,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def told(name: str, version: str, config: Path) -> dict[str, str]:
+def told(name: str, version: str, config: Path, side: int) -> dict[str, str]:
     """What the file says of itself."""
     return {
         "name": name,
@@ -87,6 +89,7 @@ def told(name: str, version: str, config: Path) -> dict[str, str]:
         "labels": json.dumps(CLASSES),
         "names": repr(dict(enumerate(CLASSES))),
         "layout": "yolox",
+        "imgsz": f"[{side}, {side}]",
         "licence": "Apache-2.0",
         "training_config_sha256": hashlib.sha256(config.read_bytes()).hexdigest(),
         "origin": "fine-tuned from YOLOX-Nano (Megvii, Apache-2.0)",
