@@ -105,7 +105,7 @@ async def parked(tmp_path: Path) -> AsyncGenerator[World, None]:
     sha256 = hashlib.sha256(b"a clip").hexdigest()
     video = Video(path=str(clip), sha256=sha256, bytes=6, width=1, height=1, frames=9, began_s=1e9, lasts_s=20.0)
     await world.sets.filmed(incident, video)
-    for n in range(14, 30):
+    for n in range(14, 40):
         await world.see(n / 2, there=False)
     yield world
 
@@ -285,7 +285,7 @@ async def test_after_a_blind_spell_nobody_signs_that_it_left(tmp_path: Path) -> 
 async def test_no_photograph_shows_a_head_whether_the_vehicle_is_seen_in_it_or_not(tmp_path: Path) -> None:
     world = World(tmp_path)
     somebody = Track(id=2, label="person", score=0.9, box=(110, 10, 150, 80), first_s=0.0, last_s=0.0, hits=9)
-    for n in range(30):
+    for n in range(40):
         await world.see(n / 2, there=n < 14, passers_by=(somebody,))
     taken = {file.name.split(".")[1]: cv2.imread(str(file)) for file in (tmp_path / "sets").glob("*.jpg")}
     for role in ("entry", "photo1", "exit"):

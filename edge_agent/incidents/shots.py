@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from edge_agent import config
-from edge_agent.incidents.stays import BLIND_S, SETTLE_S, Stay
+from edge_agent.incidents.stays import RESTS_BLIND_S, SETTLE_S, Stay
 from edge_agent.incidents.watch import EPSILON_S, Key, key_of
 from edge_agent.incidents.zones import Spot, apart, spot_of
 from edge_agent.messages import Track, Tracks
@@ -60,7 +60,7 @@ class ShotPlan:
     def update(self, tracks: Tracks, stays: Iterable[Stay], fired: Mapping[int, str]) -> list[Shot]:
         """What to photograph in this frame; `fired` names the incidents of the stays whose rule fired in it."""
         now, shots = tracks.at_s, list[Shot]()
-        blind = self._at_s is not None and not 0 <= now - self._at_s <= BLIND_S  # or a video that began again
+        blind = self._at_s is not None and not 0 <= now - self._at_s <= RESTS_BLIND_S  # or a video that began again
         self._at_s = now
         seen = {key_of(track): track for track in tracks.tracks if track.seen}
         here: dict[int, tuple[Stay, Track | None]] = {}

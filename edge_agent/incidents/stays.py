@@ -4,7 +4,8 @@ A *stay* is one object in one zone under one rule, from the first frame that sho
 speaks against it, ends when frames show the object elsewhere or not at all, and fires at most once.
 
 One event gives one incident, and a second person is not swallowed by the first:
-- a new track that appears where another of its group was just lost is that object: it takes over clock and mark;
+- a new track that appears where another of its group was just lost is that object: it takes over clock and mark; one
+  that came there from elsewhere, or with another plate, does not;
 - a track that has fired fires again only in a new stay, `cool_down_s` after it fired;
 - a newcomer who may be an object that fired and then vanished (same group, first seen after the other was last seen;
   for `dwell` also the same place; never with another plate) waits until that object's cool-down is over, and fires
@@ -17,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from edge_agent import config
 from edge_agent.incidents.watch import EPSILON_S, Found, Key, Watch, is_evidence, key_of
@@ -26,16 +28,23 @@ from edge_agent.messages import Incident, Plate, Track, Tracks, group_of
 FLICKER_S = 0.5  # a shorter look elsewhere is noise of the detector
 SETTLE_S = 1.0  # a vehicle rests once it moved less than STILL for this long: its clock starts there
 STILL = 0.15  # of its own size
-BLIND_S = 10.0  # after so long without frames nobody knows who stayed
+BLIND_S = 10.0  # after so long without frames nobody knows who stayed,
+RESTS_BLIND_S = 60.0  # and who rested: a camera restarts, a stream is connected to anew
+FRAME_S = 1.0  # a longer time between two frames is one without
 
 StayRule = config.ForbiddenZone | config.Dwell | config.Loitering
 
-# Seconds after which an object unseen has left; sizes within which a new track takes over from a lost one, and within
-# which one that fired may have come back.
-_PATIENCE: dict[type[StayRule], tuple[float, float, float]] = {
-    config.ForbiddenZone: (2.0, 1.0, math.inf),
-    config.Dwell: (5.0, 1.0, 1.0),  # takes over within the rule's radius
-    config.Loitering: (5.0, 2.0, math.inf),  # walks on behind a tree
+
+class _Patience(NamedTuple):
+    unseen_s: float  # an object unseen for so long has left
+    near: float  # sizes within which a new track takes over from a lost one
+    around: float  # sizes within which one that fired may have come back
+
+
+_PATIENCE: dict[type[StayRule], _Patience] = {
+    config.ForbiddenZone: _Patience(2.0, 1.0, math.inf),
+    config.Dwell: _Patience(12.0, 1.0, 1.0),  # a bus halts before it; takes over within the rule's radius
+    config.Loitering: _Patience(5.0, 2.0, math.inf),  # walks on behind a tree
 }
 
 
@@ -66,9 +75,11 @@ class Stay:
     own_s: float  # as `began_s`, of this very track
     name: int  # of the stay: a track that takes it over keeps it
     gap_s: float = 0.0  # the longest time within it that nobody saw the object
+    blind_s: float = 0.0  # the time without frames since it was last seen
     done: bool = False  # this stay has fired, itself or as the track that it took over from
     past: _Past | None = None  # the firing whose cool-down it is under
     heir_of: Key | None = None
+    plate_before: Plate | None = None  # of the track that it took over from
 
 
 class StayWatch(Watch[StayRule]):
@@ -78,15 +89,15 @@ class StayWatch(Watch[StayRule]):
         super().__init__(rule, zone)
         self._count = 0
         self.resumed: list[tuple[str, int]] = []  # incidents of before a restart, and the tracks that they go on with
-        self._gap_s, self._near, self._around = _PATIENCE[type(rule)]
-        self._radius: float | None = None
-        if isinstance(rule, config.Dwell):
-            self._radius = self._near = rule.radius
+        self._patience = _PATIENCE[type(rule)]
+        self._radius = rule.radius if isinstance(rule, config.Dwell) else None
+        self._near = self._radius or self._patience.near
         self._forget()
 
     def _forget(self) -> None:
         self._stays: dict[Key, Stay] = {}
         self._pasts: list[_Past] = []
+        self._first: dict[Key, Spot] = {}  # where each track was first seen
 
     @property
     def stays(self) -> Iterable[Stay]:
@@ -105,11 +116,13 @@ class StayWatch(Watch[StayRule]):
         now, step_s = tracks.at_s, self._step_s(tracks)
         if step_s is None:
             return []
-        if step_s > BLIND_S:
-            for key in list(self._stays):
-                self._end(key)
+        self._miss(step_s)
         rule = self.rule
         seen = {key_of(track): track for track in tracks.tracks if is_evidence(track, rule.classes, rule.min_score)}
+        there = {key_of(track) for track in tracks.tracks}
+        self._first = {key: spot for key, spot in self._first.items() if key in there}
+        for key, track in seen.items():
+            self._first.setdefault(key, spot_of(track))
         standing = [key for key in sorted(seen) if self._stands(seen[key], tracks)]
         self._pasts = [past for past in self._pasts if now - past.fired_s < self.rule.cool_down_s]
         for key in list(self._stays):
@@ -123,14 +136,25 @@ class StayWatch(Watch[StayRule]):
         fired = [(seen[key], self._stays[key]) for key in standing if self._fires(key, seen[key], now)]
         return [Found(track, stay.began_s, gap_s=stay.gap_s, stay=stay.name) for track, stay in fired]
 
+    def _miss(self, step_s: float) -> None:
+        """So long nobody looked: a vehicle may rest all the same, and goes on where it is found again."""
+        if step_s > (BLIND_S if self._radius is None else RESTS_BLIND_S):
+            for key in list(self._stays):
+                self._end(key)
+        if self._radius is not None and step_s > FRAME_S:
+            for stay in self._stays.values():
+                stay.blind_s += step_s
+
     def _go_on(self, key: Key, track: Track | None, standing: bool, now: float) -> None:
         """Carry a stay on, or end it."""
         stay = self._stays[key]
         if track is None:
-            if now - stay.last_s > self._gap_s:
+            if now - stay.last_s - stay.blind_s > self._patience.unseen_s:
                 self._end(key)
             return
-        stay.plate = track.plate or stay.plate
+        if _differ(stay.plate_before, track.plate):
+            self._disinherit(stay)
+        stay.plate, stay.blind_s = track.plate or stay.plate, 0.0
         moved = self._moved(stay, track, now)
         if standing and not moved:
             stay.gap_s = max(stay.gap_s, now - stay.last_s)
@@ -160,10 +184,11 @@ class StayWatch(Watch[StayRule]):
         if (same := self._lost(stay, seen, self._near)) is not None:
             stay.began_s, stay.anchor, stay.done, stay.past = same.began_s, same.anchor, same.done, same.past
             stay.heir_of, stay.name, stay.gap_s = same.key, same.name, max(same.gap_s, now - same.last_s)
+            stay.plate_before = same.plate or same.plate_before
         elif (past := self._claim(stay)) is not None:
             self._pasts.remove(past)
             stay.past = past
-        elif (maybe := self._lost(stay, seen, self._around)) is not None:
+        elif (maybe := self._lost(stay, seen, self._patience.around)) is not None:
             stay.past, stay.heir_of = maybe.past, maybe.key
 
     def _next(self) -> int:
@@ -171,7 +196,11 @@ class StayWatch(Watch[StayRule]):
         return self._count
 
     def _lost(self, stay: Stay, seen: dict[Key, Track], within: float) -> Stay | None:
-        """The stay that a new track may go on with: unseen now, last seen before it, of its group, the nearest."""
+        """The stay that a new track may go on with: unseen now, last seen before it, of its group, the nearest.
+
+        The track must have appeared about there: what drove or walked up is somebody else.
+        """
+        first = self._first[stay.key]
         taken = {other.heir_of for other in self._stays.values()}
         lost = [
             other
@@ -181,6 +210,8 @@ class StayWatch(Watch[StayRule]):
             and other.group == stay.group
             and other.last_s < stay.key[1]
             and apart(other.spot, stay.spot) <= within
+            and apart(other.spot, first) <= max(within, 1.0)
+            and not _differ(other.plate, stay.plate)
         ]
         return min(lost, key=lambda other: (apart(other.spot, stay.spot), other.key), default=None)
 
@@ -190,13 +221,15 @@ class StayWatch(Watch[StayRule]):
         maybe = [
             past
             for past in self._pasts
-            if past.group == stay.group and past.last_s < stay.key[1] and apart(past.spot, stay.spot) <= self._around
+            if past.group == stay.group
+            and past.last_s < stay.key[1]
+            and apart(past.spot, stay.spot) <= self._patience.around
         ]
         return min(mine or maybe, key=lambda past: (past.fired_s, past.key), default=None)
 
     def _disinherit(self, stay: Stay) -> None:
-        """The track that it took over from is seen beside it: they are two, and this one has its own clock."""
-        stay.heir_of = None
+        """The track before it is seen beside it, or had another plate: they are two, each with its own clock."""
+        stay.heir_of = stay.plate_before = None
         if stay.done and stay.past is not None and stay.past.key == stay.key:
             return  # it has fired itself
         stay.began_s, stay.anchor, stay.done, stay.past = stay.own_s, stay.spot, False, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from pathlib import Path
 
@@ -52,15 +53,21 @@ def read_picture(file: Path) -> npt.NDArray[np.uint8]:
 
 
 def find_pictures(directory: Path) -> list[Path]:
-    """The picture files of a directory by name, without hidden ones, pipes and the like; raises DriverError."""
+    """The picture files of a directory by name, 2 before 10, without hidden ones, pipes …; raises DriverError."""
     try:
         named = (f for f in directory.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
-        files = sorted(f for f in named if _may_be_picture(f))
+        files = sorted((f for f in named if _may_be_picture(f)), key=_by_number)
     except OSError as error:
         raise DriverError(f"{directory}: cannot be read: {error.strerror}") from None
     if not files:
         raise DriverError(f"{directory}: holds no pictures ({', '.join(sorted(SUFFIXES))})")
     return files
+
+
+def _by_number(file: Path) -> tuple[list[str | int], str]:
+    """The name with its numbers by value; names that differ by leading noughts alone go by the letter."""
+    parts = re.split("([0-9]+)", file.name)  # the odd ones are numbers
+    return [int(part) if n % 2 else part for n, part in enumerate(parts)], file.name
 
 
 def _may_be_picture(file: Path) -> bool:

@@ -248,8 +248,45 @@ def test_a_passing_bus_does_not_stop_the_clock(new_id: int) -> None:
 
 
 def test_the_next_vehicle_in_the_same_place_has_its_own_clock() -> None:
-    found = play(dwell(cool_down_s=0.0), times(80), car(1, between(0, 30)), car(2, between(40, 80)))
-    assert [(i.track, i.at_s) for i in found] == [(1, 20.0), (2, 60.0)]
+    found = play(dwell(cool_down_s=0.0), times(80), car(1, between(0, 30)), car(2, between(45, 80)))
+    assert [(i.track, i.at_s) for i in found] == [(1, 20.0), (2, 65.0)]
+
+
+@pytest.mark.parametrize("hidden_s", [2.0, 6.0, 10.0])
+def test_a_bus_that_halts_before_it_does_not_stop_the_clock_and_the_gap_is_noted(hidden_s: float) -> None:
+    (found,) = play(dwell(), times(40), car(1, between(0, 8)), car(2, between(8 + hidden_s, 40, x=910.0)))
+    assert (found.track, found.at_s, found.lasted_s) == (2, 20.0, 20.0)
+    assert found.gap_s == pytest.approx(hidden_s, abs=0.2)
+
+
+@pytest.mark.parametrize("blind_s", [5.0, 12.0, 45.0])
+def test_a_stream_that_is_connected_to_anew_does_not_stop_the_clock_of_who_rests(blind_s: float) -> None:
+    frames = [*times(8), *times(90, start=8 + blind_s)]
+    found = play(dwell(), frames, car(1, between(0, 8.1)), car(2, between(8 + blind_s, 90, x=910.0)))
+    assert [(i.track, i.at_s) for i in found] == [(2, max(20.0, 8 + blind_s))]
+    assert found[0].gap_s == pytest.approx(blind_s, abs=0.2)
+
+
+def test_who_was_gone_when_the_stream_came_back_stayed_no_longer() -> None:
+    frames = [*times(8), *times(90, start=20)]
+    assert play(dwell(), frames, car(1, between(0, 8.1)), car(2, between(33, 50, x=905.0))) == []
+
+
+def test_a_car_that_drives_up_to_where_another_vanished_has_its_own_clock() -> None:
+    arrives = car(2, lambda t: (900.0 - 130.0 * max(0.0, 15.0 - t), 600.0) if t >= 11 else None)
+    found = play(dwell(), times(60), car(1, between(0, 10)), arrives)
+    assert [(i.track, i.at_s) for i in found] == [(2, pytest.approx(35.0, abs=0.3))]
+
+
+def test_a_plate_that_is_read_later_tells_two_cars_in_one_place_apart() -> None:
+    first, second = car(1, between(0, 10), plate="粤B12389"), car(2, between(12, 60))
+    assert [i.at_s for i in play(dwell(), times(60), first, second)] == [20.0]
+    rules, second = dwell(), car(2, between(12, 60), first_s=12.0)
+    found = []
+    for t in times(60):
+        second.plate = "粤B00001" if t >= 15 else None
+        found += rules.update(frame(t, [car(1, between(0, 10), plate="粤B12389", first_s=0.0), second]))
+    assert [i.at_s for i in found] == [32.0]
 
 
 def test_another_plate_in_the_same_place_is_another_vehicle() -> None:

@@ -59,13 +59,13 @@ def test_a_car_that_stays_is_photographed_until_its_grace_is_over_and_no_longer(
 
 
 def test_after_a_blind_spell_it_is_lost_and_nothing_is_photographed_as_its_exit() -> None:
-    told = play([frame(n / 2, (1, 400.0, 0.0)) for n in range(60)] + [frame(90.0, (1, 400.0, 0.0)), frame(90.5)])
-    assert times(told) == [("entry", 1.0), ("photo", 20.0), ("lost", 90.0)]
+    told = play([frame(n / 2, (1, 400.0, 0.0)) for n in range(60)] + [frame(100.0, (1, 400.0, 0.0)), frame(100.5)])
+    assert times(told) == [("entry", 1.0), ("photo", 20.0), ("lost", 100.0)]
 
 
 def test_who_leaves_before_the_rule_fires_is_forgotten() -> None:
-    told = play([frame(n / 2, (1, 400.0, 0.0)) for n in range(20)] + [frame(10 + n / 2) for n in range(20)])
-    assert times(told) == [("entry", 1.0), ("over", 15.0)]
+    told = play([frame(n / 2, (1, 400.0, 0.0)) for n in range(20)] + [frame(10 + n / 2) for n in range(30)])
+    assert times(told) == [("entry", 1.0), ("over", 22.0)]
 
 
 def test_who_drives_through_is_never_photographed() -> None:
@@ -76,9 +76,9 @@ def test_a_track_that_is_lost_and_found_is_the_same_stay_and_the_gap_is_noted() 
     before = [frame(n / 2, (1, 400.0, 0.0)) for n in range(50)]
     gap = [frame(25.0 + n / 2) for n in range(6)]
     after = [frame(28.0 + n / 2, (2, 402.0, 28.0)) for n in range(30)]
-    gone = [frame(43.0 + n / 2) for n in range(14)]
+    gone = [frame(43.0 + n / 2) for n in range(26)]
     told = play(before + gap + after + gone)
-    assert times(told) == [("entry", 1.0), ("photo", 20.0), ("photo", 30.0), ("photo", 40.0), ("exit", 48.0)]
+    assert times(told) == [("entry", 1.0), ("photo", 20.0), ("photo", 30.0), ("photo", 40.0), ("exit", 55.0)]
     assert len({shot.stay for _, shot in told}) == 1
     assert told[-1][1].gap_s == 3.5
     assert told[-1][1].track is None

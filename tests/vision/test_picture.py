@@ -71,6 +71,13 @@ def test_pictures_of_a_directory_come_sorted_without_strangers(tmp_path: Path) -
     assert [f.name for f in find_pictures(tmp_path)] == ["a.png", "b.JPG"]
 
 
+def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = ["2.jpg", "10.jpg", "a1b2.png", "a1b10.png", "a02.png", "a2.png", "bild.png", "中2.jpg", "中10.jpg"]
+    for name in reversed(names):
+        (tmp_path / name).write_bytes(b"x")
+    assert [f.name for f in find_pictures(tmp_path)] == names
+
+
 @pytest.mark.timeout(20)
 def test_only_regular_files_are_pictures(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")

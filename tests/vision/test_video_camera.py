@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -65,6 +66,41 @@ def test_times_are_those_of_the_file_however_uneven(tmp_path: Path) -> None:
 def test_fps_replaces_the_times_of_the_file(tmp_path: Path) -> None:
     clip = encode(tmp_path / "clip.mkv", [0, 40, 80])
     assert [f.at_s for f in read_frames(clip, fps=2)] == [0.0, 0.5, 1.0]
+
+
+def test_stamps_that_begin_anew_go_on_from_where_they_were(tmp_path: Path) -> None:
+    """Two recordings of a recorder, one behind the other: the second counts from the beginning again."""
+    joined = b"".join(
+        encode(tmp_path / f"{n}.ts", [40 * k for k in range(50)], suffix="mpegts").read_bytes() for n in range(2)
+    )
+    (tmp_path / "joined.ts").write_bytes(joined)
+    frames = list(read_frames(tmp_path / "joined.ts"))
+    steps = [b.at_s - a.at_s for a, b in pairwise(frames)]
+    assert len(frames) >= 98 and frames[-1].at_s == pytest.approx(0.04 * (len(frames) - 1), abs=0.2)
+    assert min(steps) > 0.02 and max(steps) < 0.2
+
+
+@pytest.mark.parametrize(("degrees", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
+def test_a_video_of_a_telephone_is_turned_as_its_matrix_says(
+    tmp_path: Path, degrees: int, corner: tuple[int, int]
+) -> None:
+    """The stored picture is bright at its top left; so many degrees clockwise, and that is another corner."""
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:24, :32] = 250
+    file = tmp_path / "turned.mp4"
+    with av.open(str(file), "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        out.mux([*stream.encode(av.VideoFrame.from_ndarray(stored, format="bgr24")), *stream.encode(None)])
+    one, data = 1 << 16, bytearray(file.read_bytes())
+    a, b = {90: (0, one), 180: (-one, 0), 270: (0, -one)}[degrees]
+    at = data.index(b"tkhd") + 44  # ISO/IEC 14496-12, 8.3.2: the matrix of a version 0 track header
+    assert struct.unpack_from(">9i", data, at) == (one, 0, 0, 0, one, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, at, a, b, 0, -b, a, 0, 0, 0, 1 << 30)
+    file.write_bytes(data)
+    (frame,) = read_frames(file)
+    assert frame.pixels.shape == ((48, 64, 3) if degrees == 180 else (64, 48, 3))
+    assert frame.pixels[corner].mean() > 200 and frame.pixels.mean() < 120
 
 
 def test_a_truncated_file_gives_all_that_can_be_decoded_and_says_so(

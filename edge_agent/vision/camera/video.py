@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Generator, Iterator
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +28,7 @@ BEHIND_S = 1.0  # so late, it is the decoder that cannot keep up: time is shifte
 FIRST_FRAME_S, NEXT_FRAME_S = 20.0, 10.0  # for which the disk and the decoder may take
 SILENT = 50  # packets in a row without a picture: more than any decoder holds back
 CUT_SHORT_S = 0.5  # by which an end may come before the duration: sound may be longer than the picture
+BACK_S = 1.0  # stamps that go back by more began anew: recordings that were joined, a recorder that was restarted
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -143,7 +145,7 @@ def _pictures(directory: Path, drops: Counter[str], told: set[Path]) -> Iterator
 
 
 def _video(file: Path, drops: Counter[str]) -> Iterator[tuple[float, Pixels]]:
-    """Times from the first frame's PTS, rotation left as stored; ends early, with a warning, where the file is cut."""
+    """Upright pictures, timed from the first one's PTS; ends early, with a warning, where the file is cut."""
     try:
         with av.open(str(file)) as container:
             if len(container.streams.video) == 0:
@@ -158,9 +160,11 @@ def _video(file: Path, drops: Counter[str]) -> Iterator[tuple[float, Pixels]]:
                     at_s += 1 / rate
                 else:
                     start = frame.time if start is None else start
+                    if frame.time - start < at_s - BACK_S:
+                        start = frame.time - (at_s + 1 / rate)
                     at_s = frame.time - start
                 count += 1
-                yield at_s, np.asarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
+                yield at_s, _upright(frame)
             step_s = max(1 / rate, at_s / max(count - 1, 1))  # a rate may only be that of the ticks
             if count and (missing := _missing(container, stream, count, at_s + step_s, step_s)):
                 drops["missing"] += missing
@@ -168,6 +172,21 @@ def _video(file: Path, drops: Counter[str]) -> Iterator[tuple[float, Pixels]]:
     except av.FFmpegError as error:
         hint = " (an MP4 that was cut short has no index)" if isinstance(error, av.InvalidDataError) else ""
         raise DriverError(f"{file}: is no video that can be opened: {error.strerror}{hint}") from None
+
+
+_TURNS = {
+    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
+    -90: cv2.ROTATE_90_CLOCKWISE,
+    180: cv2.ROTATE_180,
+    -180: cv2.ROTATE_180,
+}
+
+
+def _upright(frame: av.VideoFrame) -> Pixels:
+    """BGR as a player shows it: turned as the file's display matrix says, which telephones set."""
+    pixels = np.asarray(frame.to_ndarray(format="bgr24"), dtype=np.uint8)
+    turn = _TURNS.get(frame.rotation)
+    return pixels if turn is None else np.asarray(cv2.rotate(pixels, turn), dtype=np.uint8)
 
 
 def _decoded(
