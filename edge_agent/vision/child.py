@@ -2,7 +2,8 @@
 
 What a hostile picture or model could take over is then a process that sees nothing but pictures. So what it answers
 is judged like any stranger's. On the wire, each way: a length (4 bytes, big-endian) and that much; the child begins
-with its labels, a frame is height, width, score (!IIf) and its BGR bytes, an answer is JSON.
+with its labels, a frame is height, width, score (!IIf) and its BGR bytes, and the share of the net's pixels (!f) where
+the child said that it is open; an answer is JSON.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ DEADLINE_S = 20.0  # for one frame; a model that hangs is the child's fault, not
 LARGEST_FRAME = 8192 * 8192 * 3
 LARGEST_ANSWER = 1 << 20
 NO_ANSWER = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_LENGTH, _FRAME = struct.Struct("!I"), struct.Struct("!IIf")
+_LENGTH, _FRAME, _SHARE = struct.Struct("!I"), struct.Struct("!IIf"), struct.Struct("!f")
 
 
 class Hello(Struct, frozen=True):
     """What the child has loaded."""
 
     labels: Annotated[tuple[str, ...], Meta(max_length=10_000)]
+    open: bool = False  # its net leaves its size open
 
 
 class Answer(Struct, frozen=True):
@@ -65,8 +67,9 @@ class ChildDetector:
         try:
             link = self._socket or self._connect()
             head = _FRAME.pack(height, width, self.score)
-            link.sendall(_LENGTH.pack(len(head) + pixels.nbytes) + head)
-            link.sendall(pixels.tobytes())
+            tail = b"" if self.share is None else _SHARE.pack(self.share)
+            link.sendall(_LENGTH.pack(len(head) + pixels.nbytes + len(tail)) + head)
+            link.sendall(pixels.tobytes() + tail)
             answer = msgspec.json.decode(_receive(link, LARGEST_ANSWER), type=Answer)
         except (OSError, EOFError, *NO_ANSWER) as error:
             self._close()
@@ -88,12 +91,12 @@ class ChildDetector:
         link.settimeout(DEADLINE_S)
         try:
             link.connect(str(self._path))
-            self.labels = msgspec.json.decode(_receive(link, LARGEST_ANSWER), type=Hello).labels
+            hello = msgspec.json.decode(_receive(link, LARGEST_ANSWER), type=Hello)
         except (OSError, EOFError, *NO_ANSWER) as error:
             link.close()
             unit = f"edge-agent-detector@{self.name}.socket"
             raise DriverError(f"detector {self.name}: {self._path}: {error}; systemctl enable --now {unit}") from None
-        self._socket = link
+        self._socket, self.labels, self.share = link, hello.labels, 1.0 if hello.open else None
         return link
 
     def _close(self) -> None:
@@ -107,9 +110,9 @@ def serve(listener: socket.socket, detector: Detector, frames: int | None = None
     while frames is None or frames > 0:
         link, _ = listener.accept()
         with link, contextlib.suppress(OSError, EOFError):  # the agent went away: the next one is waited for
-            _send(link, Hello(detector.labels))
+            _send(link, Hello(detector.labels, detector.share is not None))
             while frames is None or frames > 0:
-                _send(link, _look(detector, _receive(link, LARGEST_FRAME + _FRAME.size)))
+                _send(link, _look(detector, _receive(link, LARGEST_FRAME + _FRAME.size + _SHARE.size)))
                 frames = None if frames is None else frames - 1
 
 
@@ -121,10 +124,13 @@ def _look(detector: Detector, data: bytes) -> Answer:
     if len(data) < _FRAME.size:
         return Answer(error="a frame without its head")
     height, width, score = _FRAME.unpack_from(data)
-    if not height or not width or len(data) != _FRAME.size + height * width * 3:
+    tail = len(data) - _FRAME.size - height * width * 3
+    if not height or not width or tail not in (0, _SHARE.size):
         return Answer(error=f"{len(data)} bytes are no frame of {width} x {height}")
-    pixels = np.frombuffer(data, np.uint8, offset=_FRAME.size).reshape(height, width, 3)
+    pixels = np.frombuffer(data, np.uint8, height * width * 3, _FRAME.size).reshape(height, width, 3)
     detector.score = score
+    if tail:
+        (detector.share,) = _SHARE.unpack_from(data, len(data) - tail)
     try:
         return Answer(found=detector.detect(Frame("child", 0, 0.0, 0.0, pixels)))
     except DriverError as error:

@@ -75,6 +75,18 @@ def test_frames_go_out_as_they_are_and_detections_come_back(path, at):
     detector._close()
 
 
+@pytest.mark.parametrize(("share", "wanted", "used"), [(1.0, 0.6, 0.6), (None, None, None)])
+def test_a_child_whose_net_is_open_is_told_how_much_of_it_to_use(path, at, share, wanted, used):
+    known = Known()
+    known.share = share
+    at(lambda listener: child.serve(listener, known, frames=1))
+    detector = ChildDetector(section(path), path)
+    assert detector.share == share
+    detector.share = wanted
+    assert len(detector.detect(FRAME)) == 1 and known.share == pytest.approx(used)
+    detector._close()
+
+
 def test_a_child_that_died_is_a_fault_and_the_next_one_goes_on(path, at):
     first = at(lambda listener: child.serve(listener, Known(), frames=1))
     detector = ChildDetector(section(path), path)
@@ -132,4 +144,5 @@ def test_the_child_says_what_is_no_frame() -> None:
     head = struct.pack("!IIf", 48, 64, 0.5)
     for data in (b"", head, head + b"x", struct.pack("!IIf", 0, 0, 0.5)):
         assert child._look(Known(), data).error is not None
-    assert child._look(Known(), head + bytes(48 * 64 * 3)).error == "another frame"
+    for tail in (b"", struct.pack("!f", 0.6)):
+        assert child._look(Known(), head + bytes(48 * 64 * 3) + tail).error == "another frame"

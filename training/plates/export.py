@@ -26,23 +26,18 @@ OPSET = 17
 TOLERANCE = 2e-3
 
 
-READER_AXES = {name: {0: "n"} for name in ("crops", "characters", "colors", "corners")}
-DETECTOR_AXES = {"images": {2: "height", 3: "width"}, "plates": {2: "cells"}}  # any shape: vision/sizes.py
-
-
-def export(
-    net: nn.Module, sample: torch.Tensor, outputs: list[str], axes: dict[str, dict[int, str]], file: Path
-) -> None:
+def export(net: nn.Module, shape: tuple[int, ...], inputs: str, outputs: list[str], file: Path, batch: bool) -> None:
     """Write a network, and check that ONNX Runtime gives what PyTorch gives."""
     net.eval()
-    inputs = next(iter(axes))
+    sample = torch.rand(shape, generator=torch.Generator().manual_seed(1)) * (255 if batch else 1)
+    dynamic = {name: {0: "n"} for name in (inputs, *outputs)} if batch else None
     torch.onnx.export(
         net,
         (sample,),
         str(file),
         input_names=[inputs],
         output_names=outputs,
-        dynamic_axes=axes,
+        dynamic_axes=dynamic,
         opset_version=OPSET,
         dynamo=False,
     )
@@ -55,11 +50,6 @@ def export(
         worst = float(np.abs(one - true).max() / max(1.0, np.abs(true).max()))
         if worst > TOLERANCE:
             raise SystemExit(f"{file}: ONNX Runtime is off by {worst:.2g}")
-
-
-def random(*shape: int) -> torch.Tensor:
-    """A tensor from 0 to 1, always the same."""
-    return torch.rand(shape, generator=torch.Generator().manual_seed(1))
 
 
 def describe(file: Path, told: dict[str, str]) -> None:
@@ -92,7 +82,7 @@ def main() -> None:
     if args.what == "reader":
         net: nn.Module = PlateReaderNet()
         net.load_state_dict(state)
-        export(net, random(2, 3, HEIGHT, WIDTH) * 255, ["characters", "colors", "corners"], READER_AXES, args.out)
+        export(net, (2, 3, HEIGHT, WIDTH), "crops", ["characters", "colors", "corners"], args.out, batch=True)
         told |= {
             "name": "plate-reader",
             "layout": "plate-reader",
@@ -102,7 +92,7 @@ def main() -> None:
     else:
         net = PlateDetectorNet()
         net.load_state_dict(state)
-        export(net, random(1, 3, INPUT_SIDE, INPUT_SIDE), ["plates"], DETECTOR_AXES, args.out)
+        export(net, (1, 3, INPUT_SIDE, INPUT_SIDE), "images", ["plates"], args.out, batch=False)
         labels = ["plate", "plate two rows"]
         told |= {
             "name": "plate-detector",
@@ -110,7 +100,6 @@ def main() -> None:
             "labels": json.dumps(labels),
             "names": str(dict(enumerate(labels))),
             "kpt_shape": "[4, 2]",
-            "imgsz": str([INPUT_SIDE, INPUT_SIDE]),
         }
     describe(args.out, told)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes")
