@@ -1,4 +1,4 @@
-"""Sets of evidence for who stayed too long: photographs, plate, warnings, clip and exit in one signed manifest.
+"""Sets of evidence for who stayed too long: photographs, plate, warnings, clips and exit in one signed manifest.
 
 While a set is open its facts are in a draft on the disk, written anew at each change; a restart closes it as
 "interrupted" with what it has. What could not be kept is named in the manifest, never left out.
@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -34,9 +34,12 @@ log = logging.getLogger(__name__)
 
 FOLDER, HEAD = "sets", ".head"
 LOOK_S = 1.0
-CLIP_S = 60.0  # how long a set that is over waits for its clip
+CLIP_S = 60.0  # how long a set that is over waits for its clips, after they should have ended
 PLATE_MARGIN = 0.15  # of the plate's width, around it
 HELD_QUALITY = 95
+
+
+ClipRole = Literal["clip", "clip_fired"]  # of the whole stay; around the moment at which the rule fired
 
 
 class Books(Protocol):
@@ -52,7 +55,8 @@ class Draft(msgspec.Struct, kw_only=True):
     incident: str
     body: dict[str, Any]
     blur: bool
-    clip: bool  # one is awaited
+    awaited: list[ClipRole] = []
+    wait_s: float = CLIP_S
     photos: int = 0
     plate: float = 0.0  # confidence of the crop that is kept
     over_s: float | None = None  # Unix time of its end
@@ -122,17 +126,17 @@ class Dossiers:
         draft.body["warnings"].append(facts | more)
         await self._save(draft)
 
-    async def filmed(self, incident: str, found: Video | str) -> None:
-        """The clip around the incident, or why there is none."""
-        if (draft := self._open.get(incident)) is None:
+    async def filmed(self, incident: str, role: ClipRole, found: Video | str) -> None:
+        """A clip of the incident, or why there is none."""
+        if (draft := self._open.get(incident)) is None or role not in draft.awaited:
             return
-        draft.clip = False
+        draft.awaited.remove(role)
         if isinstance(found, Video):
-            facts = {"role": "clip", "name": Path(found.path).name, "sha256": found.sha256, "bytes": found.bytes}
-            times = {"time": rfc3339(found.began_s), "lasts_s": found.lasts_s}
+            facts = {"role": role, "name": Path(found.path).name, "sha256": found.sha256, "bytes": found.bytes}
+            times = {"time": rfc3339(found.began_s), "lasts_s": found.lasts_s, "frames": found.frames}
             draft.body["files"].append(facts | times)
         else:
-            draft.body["missing"].append({"role": "clip", "why": found})
+            draft.body["missing"].append({"role": role, "why": found})
         await self._save(draft)
 
     # --- kept -----------------------------------------------------------------------------------------------------
@@ -148,7 +152,7 @@ class Dossiers:
     def _is_over(self, draft: Draft) -> bool:
         if draft.over_s is None:
             return False
-        return not draft.clip or self._clock.wall() - draft.over_s > CLIP_S
+        return not draft.awaited or self._clock.wall() - draft.over_s > draft.wait_s
 
     def _recover(self) -> None:
         for file in sorted(self._dir.glob(".*.draft")):
@@ -163,9 +167,7 @@ class Dossiers:
             if draft.over_s is None:
                 draft.over_s = self._clock.wall()
                 draft.body |= {"outcome": "interrupted", "ended": None}
-            if draft.clip:
-                draft.clip = False  # what was to be cut was in memory
-                draft.body["missing"].append({"role": "clip", "why": "the agent stopped before it was cut"})
+            _give_up(draft, "the agent stopped before it was cut")  # what was to be cut was in memory
             self._open[draft.incident] = draft
 
     async def _hold(self, shot: Shot, frame: Frame, tracks: Tracks) -> None:
@@ -195,9 +197,15 @@ class Dossiers:
             "files": [],
             "missing": [],
         }
-        films = settings.clips.seconds > 0 and rule.clip_before_s + rule.clip_after_s > 0
-        blur = settings.privacy.blur and rule.blur
-        draft = self._open[incident.id] = Draft(incident=incident.id, body=body, blur=blur, clip=films)
+        draft = self._open[incident.id] = Draft(
+            incident=incident.id,
+            body=body,
+            blur=settings.privacy.blur and rule.blur,
+            awaited=_clips(settings, rule),
+            wait_s=rule.clip_after_s + CLIP_S,
+        )
+        if (why := self._books.refuses()) is not None:
+            _give_up(draft, why)
         held = self._held.pop(shot.stay, None)
         if held is None:
             why = "nobody knew yet that it would stay: too many stood in the zone"
@@ -256,9 +264,7 @@ class Dossiers:
 
     async def _close(self, draft: Draft) -> None:
         """Sign it, on disk first, and hand it over."""
-        if draft.clip:
-            draft.clip = False
-            draft.body["missing"].append({"role": "clip", "why": "was not cut in time"})
+        _give_up(draft, "was not cut in time")
         file = self._dir / f"{draft.incident}{manifest.SUFFIX}"
         data = await asyncio.to_thread(self._sign, draft, file)
         facts = {"role": "manifest", "name": file.name, "bytes": len(data)}
@@ -316,6 +322,18 @@ def head(directory: Path) -> tuple[int, str]:
         except (DriverError, ValueError, KeyError, TypeError) as error:  # `verify` names it; the others go on
             log.error("%s: %s; the chain goes on from the others", file, error)
     return seq, digest
+
+
+def _clips(settings: config.Agent, rule: config.Rule) -> list[ClipRole]:
+    """The clips that a set will have."""
+    films = settings.clips.seconds > 0 and rule.clip_before_s + rule.clip_after_s > 0
+    return ["clip_fired", "clip"] if films else []
+
+
+def _give_up(draft: Draft, why: str) -> None:
+    """What clips are awaited will not come."""
+    draft.body["missing"] += [{"role": role, "why": why} for role in draft.awaited]
+    draft.awaited = []
 
 
 def _plate_facts(plate: Plate | None) -> dict[str, Any] | None:

@@ -228,7 +228,10 @@ class Snapped(Struct, frozen=True, kw_only=True):
 
 
 class Clipped(Struct, frozen=True, kw_only=True):
-    """A video that was asked for, or that goes with an incident: its id is then the incident's."""
+    """A video that was asked for, or that goes with an incident: its id is then the incident's.
+
+    That of a whole stay, from before the entry to after the end, has `.stay` behind it.
+    """
 
     id: str  # ULID
     camera: str

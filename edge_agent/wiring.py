@@ -32,6 +32,7 @@ from edge_agent.topics import Fault, rfc3339
 
 if TYPE_CHECKING:
     from edge_agent.agent import Agent
+    from edge_agent.incidents.shots import Shot
     from edge_agent.vision.clips import Wanted
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,29 @@ class Wiring:
                 agent.clips.around(incident, rule, blur=blur)
             if not isinstance(rule, config.Count):
                 await asyncio.to_thread(agent.recent.add, incident, rule.cool_down_s)
-        await agent.dossiers.take(incidents, agent.rules.shots(), frame, tracks)
+        shots = agent.rules.shots()
+        self._film(incidents, shots, tracks)
+        await agent.dossiers.take(incidents, shots, frame, tracks)
+
+    def _film(self, incidents: list[Incident], shots: list[Shot], tracks: Tracks) -> None:
+        """Who stays is filmed from the entry on, when nobody knows yet whether an incident comes of it."""
+        clips, fired = self._agent.clips, {incident.id: incident for incident in incidents}
+        rules = {rule.id: rule for rule in self._agent.settings.rules}
+        for shot in shots if clips else ():
+            assert clips
+            rule = rules[shot.stay[0]]
+            match shot.role:
+                case "entry":
+                    clips.follow(shot.stay, tracks.camera, shot.entered_s, rule)
+                case "photo" if shot.incident in fired and self._agent.evidence.refuses() is None:
+                    blur = self._agent.settings.privacy.blur and rule.blur
+                    clips.whole(shot.stay, fired[shot.incident], rule, blur=blur)
+                case "photo" if shot.incident in fired:  # the set says why there is no clip
+                    clips.forget(shot.stay)
+                case "over":
+                    clips.forget(shot.stay)
+                case "exit" | "stayed" | "lost":
+                    clips.ended(shot.stay, tracks.at_s, rule)
 
     async def _write_looks(self) -> None:
         """Nobody is told of a hit before the audit log knows who looked."""
@@ -88,11 +111,16 @@ class Wiring:
 
     async def on_clip(self, wanted: Wanted, found: Video | str) -> None:
         """A clip was cut, or cannot be: report it, and tell whoever asked for it."""
-        await self._agent.dossiers.filmed(wanted.id, found)
+        if wanted.incident is not None:
+            await self._agent.dossiers.filmed(wanted.incident, "clip" if wanted.stay else "clip_fired", found)
         if isinstance(found, Video):
-            incident = None if wanted.by else wanted.id
             clip = Clipped(
-                id=wanted.id, camera=wanted.camera, wall_s=wanted.wall_s, video=found, by=wanted.by, incident=incident
+                id=wanted.id,
+                camera=wanted.camera,
+                wall_s=wanted.wall_s,
+                video=found,
+                by=wanted.by,
+                incident=wanted.incident,
             )
             await self.report("clip", clip, id=f"{wanted.id}.clip", wall_s=wanted.wall_s)
             await self._agent.evidence.film(clip)

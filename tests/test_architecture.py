@@ -176,6 +176,7 @@ CORES = (
     "vision/heads/form.py",
     "vision/heads/ready.py",
     "plate_types.py",
+    "vision/film.py",
     "vision/ring.py",
     "vision/camera/liveness.py",
     "vision/tiles.py",

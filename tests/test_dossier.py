@@ -15,7 +15,7 @@ import pytest
 from edge_agent import config, keys, manifest
 from edge_agent.audit import Audit
 from edge_agent.cli import main
-from edge_agent.dossier import Dossiers
+from edge_agent.dossier import ClipRole, Dossiers
 from edge_agent.incidents.rules import Rules
 from edge_agent.messages import Plate, Spoken, Track, Tracks, Video
 from edge_agent.runtime import DriverError, Health, SystemClock
@@ -99,21 +99,26 @@ async def parked(tmp_path: Path) -> AsyncGenerator[World, None]:
     incident = next(iter(world.sets._open))
     said = {"cls": "rule", "proof": "delivered", "outcome": "delivered", "text": "Please drive on.", "by": "rule:p"}
     await world.sets.spoken(Spoken(announcement="a", speaker="horn", wall_s=1e9 + 5, incident=incident, **said))  # type: ignore[arg-type]
-    clip = tmp_path / "clips" / f"{incident}.mp4"
-    clip.parent.mkdir()
-    clip.write_bytes(b"a clip")
     sha256 = hashlib.sha256(b"a clip").hexdigest()
-    video = Video(path=str(clip), sha256=sha256, bytes=6, width=1, height=1, frames=9, began_s=1e9, lasts_s=20.0)
-    await world.sets.filmed(incident, video)
+    (tmp_path / "clips").mkdir()
+
+    async def film(role: ClipRole, name: str) -> None:
+        clip = tmp_path / "clips" / name
+        clip.write_bytes(b"a clip")
+        video = Video(path=str(clip), sha256=sha256, bytes=6, width=1, height=1, frames=9, began_s=1e9, lasts_s=20.0)
+        await world.sets.filmed(incident, role, video)
+
+    await film("clip_fired", f"{incident}.mp4")
     for n in range(14, 40):
         await world.see(n / 2, there=False)
+    await film("clip", f"{incident}.stay.mp4")
     yield world
 
 
 async def test_a_parked_car_leaves_one_signed_set_with_all_that_shows_it(parked: World, tmp_path: Path) -> None:
     found = await parked.closed()
     roles = [one["role"] for one in found["files"]]
-    assert roles == ["entry", "plate", "photo1", "plate", "photo2", "plate", "clip", "exit"]
+    assert roles == ["entry", "plate", "photo1", "plate", "photo2", "plate", "clip_fired", "exit", "clip"]
     assert found["missing"] == []
     assert (found["outcome"], found["seq"], found["prev"]) == ("left", 1, manifest.START)
     assert found["plate"]["text"] == "京A12345"
@@ -125,7 +130,7 @@ async def test_a_parked_car_leaves_one_signed_set_with_all_that_shows_it(parked:
     public = keys.public_text(keys.load(tmp_path / "device.key"))
     checked = manifest.check(file, public, [tmp_path / "clips"])
     assert checked.faults == ()
-    assert checked.files == 8
+    assert checked.files == 9
     assert parked.books.kept[file.name] == ("manifest", found["incident"])
     assert Audit(tmp_path).tail(1)[0]["facts"]["hash"] == found["hash"]
     assert not list((tmp_path / "sets").glob(".*.draft"))
@@ -140,7 +145,7 @@ def test_a_device_without_sets_is_whole_and_no_directory_is_none(
     assert main(["evidence", "verify", "--data-dir", str(tmp_path / "no")]) == 69
 
 
-@pytest.mark.parametrize("victim", ["photo1.jpg", "exit.jpg", ".mp4"])
+@pytest.mark.parametrize("victim", ["photo1.jpg", "exit.jpg", ".stay.mp4"])
 async def test_verify_finds_any_file_that_was_changed_or_taken_away(
     parked: World, tmp_path: Path, victim: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -248,7 +253,8 @@ async def test_a_restart_closes_what_it_finds_open_and_says_so(tmp_path: Path) -
     found = await World(tmp_path).closed()
     assert found["outcome"] == "interrupted"
     assert [one["role"] for one in found["files"]] == ["entry", "plate", "photo1", "plate"]
-    assert found["missing"] == [{"role": "clip", "why": "the agent stopped before it was cut"}]
+    why = "the agent stopped before it was cut"
+    assert found["missing"] == [{"role": "clip_fired", "why": why}, {"role": "clip", "why": why}]
 
 
 async def test_a_kill_after_the_signature_costs_no_place_in_the_chain(parked: World, tmp_path: Path) -> None:
@@ -275,7 +281,7 @@ async def test_after_a_blind_spell_nobody_signs_that_it_left(tmp_path: Path) -> 
     for n in range(14):
         await world.see(n / 2)
     (draft,) = world.sets._open.values()
-    draft.clip = False
+    draft.awaited = []
     await world.see(100.0)  # there it stands, after a minute and a half without a picture
     found = await world.closed()
     assert (found["outcome"], found["ended"]) == ("interrupted", None)
@@ -303,6 +309,8 @@ async def test_what_could_not_be_kept_is_named(tmp_path: Path) -> None:
     assert {(one["role"], one["why"]) for one in draft.body["missing"]} == {
         ("entry", "9 MiB of the disk are free"),
         ("photo1", "9 MiB of the disk are free"),
+        ("clip_fired", "9 MiB of the disk are free"),
+        ("clip", "9 MiB of the disk are free"),
     }
 
 

@@ -131,7 +131,7 @@ class Evidence:
             await self.keep(
                 Path(video.path),
                 kind="clip",
-                incident=clip.id,
+                incident=clip.incident or clip.id,
                 sha256=video.sha256,
                 bytes=video.bytes,
                 wall_s=clip.wall_s,

@@ -1,8 +1,9 @@
-"""The ring of each camera, and clips cut from it: around an incident, or the last seconds when asked."""
+"""The ring of each camera, and clips cut from it: around incidents, of whole stays, or the last seconds when asked."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.sealing import SUFFIX
 from edge_agent.vision.blur import private
 from edge_agent.vision.camera import Frame
+from edge_agent.vision.film import Film
 from edge_agent.vision.ring import Coded, Ring
 from edge_agent.vision.video_file import Encoder, seal_video, write_video
 from edge_agent.vision.worker import LAST, Worker
@@ -23,11 +25,14 @@ LOOK_S = 0.5
 PATIENCE_S = 10.0  # for pictures after an incident that do not come: then the clip ends with what there is
 MIB = 1024 * 1024
 
+StayName = tuple[str, int]  # rule, name of the stay
+
 
 class Wanted(Struct, kw_only=True):
     """A clip that waits for its end; times are those of the frames, `until_s` is the clock's.
 
-    `by` asked for it; around an incident nobody did. `subject` is the track that the incident is about.
+    `by` asked for it; around an incident nobody did. `subject` is the track that the incident is about. Of a whole
+    `stay`, from before its entry to after its end, the end comes later.
     """
 
     id: str
@@ -38,7 +43,9 @@ class Wanted(Struct, kw_only=True):
     until_s: float
     blur: bool
     by: str | None = None
+    incident: str | None = None
     subject: int | None = None
+    stay: StayName | None = None
 
 
 class _Recorder:
@@ -47,7 +54,8 @@ class _Recorder:
     def __init__(self, name: str, section: config.Clips) -> None:
         self.worker = Worker(f"clips.{name}", nice=LAST)
         self._encoder, self._period_s = Encoder(section.max_height), 1 / section.fps
-        self.ring = Ring(section.seconds, section.max_mib * MIB)
+        self.ring, self._max_bytes = Ring(section.seconds, section.max_mib * MIB), section.max_mib * MIB
+        self.films: dict[StayName, Film] = {}
         self.busy: asyncio.Future[None] | None = None
         self._next_s = float("-inf")
 
@@ -62,8 +70,29 @@ class _Recorder:
 
     def encode(self, frame: Frame, tracks: Tracks) -> None:
         coded = self._encoder.encode(frame.pixels, frame.at_s, frame.wall_s, private(tracks))
-        if coded is not None:
-            self.ring.add(coded)
+        if coded is None:
+            return
+        self.ring.add(coded)
+        for film in self.films.values():
+            film.see(self.ring)
+
+    def follow(self, stay: StayName, film: Film) -> None:
+        """Film a stay, where that does not take more memory than the ring may."""
+        held = {one.at_s: len(one.data) for other in self.films.values() for one in other.pictures}
+        if sum(held.values()) < self._max_bytes:
+            self.films[stay] = film
+
+    def cut(self, wanted: Wanted) -> list[Coded]:
+        """The pictures of a clip; raises DriverError where there are none."""
+        if wanted.stay is None:
+            found = self.ring.cut(wanted.from_s, wanted.to_s)
+        elif (film := self.films.pop(wanted.stay, None)) is not None:
+            found = film.cut(self.ring, wanted.to_s)
+        else:
+            raise DriverError(f"clip {wanted.id}: more stays were filmed at once than clips.max_mib has room for")
+        if not found:
+            raise DriverError(f"clip {wanted.id}: no pictures of {wanted.camera} are kept of that time")
+        return found
 
 
 class Clips:
@@ -133,9 +162,48 @@ class Clips:
                 wall_s=incident.wall_s,
                 until_s=self._clock.monotonic() + rule.clip_after_s + PATIENCE_S,
                 blur=blur,
+                incident=incident.id,
                 subject=incident.track,
             )
         )
+
+    def follow(self, stay: StayName, camera: str, entered_s: float, rule: config.Rule) -> None:
+        """A stay began that an incident may come of: film it from before its entry on."""
+        recorder = self._recorders.get(camera)
+        if recorder and rule.clip_before_s + rule.clip_after_s > 0:
+            film = Film(entered_s, rule.clip_before_s, rule.clip_after_s)
+            recorder.worker.call(recorder.follow, stay, film)
+
+    def forget(self, stay: StayName) -> None:
+        """Nothing came of a stay."""
+        for recorder in self._recorders.values():
+            recorder.worker.call(recorder.films.pop, stay, None)
+
+    def whole(self, stay: StayName, incident: Incident, rule: config.Rule, *, blur: bool) -> None:
+        """A clip of the whole stay that an incident came of, once it has `ended`, or the agent stops."""
+        if incident.camera not in self._recorders or rule.clip_before_s + rule.clip_after_s <= 0:
+            return
+        self._wanted.append(
+            Wanted(
+                id=f"{incident.id}.stay",
+                camera=incident.camera,
+                from_s=-math.inf,
+                to_s=math.inf,
+                wall_s=incident.wall_s,
+                until_s=math.inf,
+                blur=blur,
+                incident=incident.id,
+                subject=incident.track,
+                stay=stay,
+            )
+        )
+
+    def ended(self, stay: StayName, at_s: float, rule: config.Rule) -> None:
+        """A stay is over: its clip goes on to a little after."""
+        for wanted in self._wanted:
+            if wanted.stay == stay:
+                wanted.from_s, wanted.to_s = at_s, at_s + rule.clip_after_s
+                wanted.until_s = self._clock.monotonic() + rule.clip_after_s + PATIENCE_S
 
     def last(self, id: str, camera: str, last_s: float, *, blur: bool, by: str) -> Refusal | None:
         """The last seconds of a camera, soon; or why not."""
@@ -173,7 +241,7 @@ class Clips:
     def _is_due(self, wanted: Wanted) -> bool:
         recorder = self._recorders.get(wanted.camera)
         newest = recorder.ring.newest if recorder else None
-        past = newest is not None and (newest.at_s >= wanted.to_s or newest.at_s < wanted.from_s)
+        past = newest is not None and (newest.at_s >= wanted.to_s or newest.at_s < wanted.from_s - PATIENCE_S)
         return past or self._clock.monotonic() >= wanted.until_s
 
     async def _cut(self, wanted: Wanted) -> None:
@@ -189,9 +257,9 @@ class Clips:
     async def _write(self, wanted: Wanted) -> Video:
         """The clip that leaves, and beside it, where that one is blurred, the original that stays."""
         recorder = self._recorders.get(wanted.camera)
-        pictures = await recorder.worker.call(recorder.ring.cut, wanted.from_s, wanted.to_s) if recorder else []
-        if not pictures:
-            raise DriverError(f"clip {wanted.id}: no pictures of {wanted.camera} are kept of that time")
+        if recorder is None:
+            raise DriverError(f"clip {wanted.id}: nothing of {wanted.camera} is kept")
+        pictures = await recorder.worker.call(recorder.cut, wanted)
         if self._cutter is None:
             self._cutter = Worker("clips.cutter", nice=LAST)
         return await self._cutter.call(self._put, wanted, pictures)

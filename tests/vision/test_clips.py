@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -274,3 +275,58 @@ async def test_a_camera_that_keeps_nothing_says_so(tmp_path: Path) -> None:
     world.clips.around(incident(0.0), RULE, blur=False)
     assert world.clips.last("id", "c", 2.0, blur=False, by="x") is not None
     assert world.clips.status() == {}
+
+
+PARKING = config.Dwell(id="p", zone="z", clip_before_s=1.0, clip_after_s=1.0)
+STAY = ("p", 1)
+
+
+async def test_the_clip_of_a_stay_goes_from_before_its_entry_to_after_its_end(tmp_path: Path) -> None:
+    world = World(tmp_path, seconds=4)  # a ring that is far shorter than the stay
+    await world.feed(4.0)
+    world.clips.follow(STAY, "c", 3.0, PARKING)
+    await world.feed(12.0, from_s=4.0)
+    world.clips.whole(STAY, incident(11.0), PARKING, blur=True)
+    await world.feed(20.0, from_s=12.0)
+    world.clips.ended(STAY, 19.5, PARKING)
+    await world.feed(21.0, from_s=20.0)
+    await world.until_found()
+    [(wanted, video)] = world.found
+    assert isinstance(video, Video)
+    assert (wanted.id, wanted.incident) == (f"{incident(0).id}.stay", incident(0).id)
+    assert (video.began_s, video.lasts_s) == (1002.0, 18.5)
+    for file in ("clips", "originals"):
+        with av.open(str(tmp_path / file / f"{wanted.id}.mp4")) as container:
+            times = [frame.time for frame in container.decode(video=0)]
+        assert len(times) == video.frames
+        assert times == pytest.approx(sorted(times))
+        assert max(b - a for a, b in itertools.pairwise(times)) <= 1.2
+    assert video.frames < 60  # of 148: between, a key picture each second
+
+
+async def test_a_stay_of_which_nothing_came_is_forgotten_and_one_too_many_is_told(tmp_path: Path) -> None:
+    world = World(tmp_path, seconds=4)
+    await world.feed(4.0)
+    world.clips.follow(STAY, "c", 3.0, PARKING)
+    await world.feed(8.0, from_s=4.0)
+    world.clips.forget(STAY)
+    world.clips.whole(STAY, incident(8.0), PARKING, blur=False)
+    world.clips.ended(STAY, 8.0, PARKING)
+    await world.feed(10.0, from_s=8.0)
+    await world.until_found()
+    assert "clips.max_mib" in str(world.found[0][1])
+
+
+async def test_an_agent_that_stops_during_a_stay_cuts_what_there_is(tmp_path: Path) -> None:
+    world = World(tmp_path, seconds=4)
+    await world.feed(4.0)
+    world.clips.follow(STAY, "c", 3.0, PARKING)
+    await world.feed(12.0, from_s=4.0)
+    world.clips.whole(STAY, incident(11.0), PARKING, blur=False)
+    running = asyncio.get_running_loop().create_task(world.clips.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    [(_, video)] = world.found
+    assert isinstance(video, Video)
+    assert (video.began_s, video.lasts_s) == (1002.0, 9.875)
