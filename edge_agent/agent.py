@@ -413,6 +413,8 @@ class Agent:
             self.rules.change(rule)
         for zone in settings.zones:
             self.rules.move(zone)
+        if self.vision:
+            self.vision.drawn(settings)
         for schedule in settings.schedules if self.pilot else ():
             assert self.pilot is not None
             self.pilot.enable(schedule.id, schedule.enabled)

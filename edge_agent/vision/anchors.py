@@ -7,11 +7,12 @@ found, it is covered, dirty or turned away. Cars that park change some patches, 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 Grey = npt.NDArray[np.uint8]
 
@@ -35,28 +36,39 @@ class Shift(NamedTuple):
     found: float
 
 
-class Anchors:
-    """The patches of one picture, given as BGR (H, W, 3)."""
+class Anchors(Struct, frozen=True):
+    """The patches of one picture: where each lies in its grey copy of `shape` (rows, columns), and its pixels."""
 
-    def __init__(self, pixels: npt.NDArray[np.uint8]) -> None:
-        self._grey = _grey(pixels)
-        self._places = _textured(self._grey)
+    shape: tuple[int, int]
+    patches: tuple[tuple[int, int, bytes], ...]
+
+    @classmethod
+    def of(cls, pixels: npt.NDArray[np.uint8]) -> Anchors:
+        """Those of a picture, given as BGR (H, W, 3)."""
+        grey = _grey(pixels)
+        found = ((x, y, grey[y : y + PATCH, x : x + PATCH].tobytes()) for x, y in _textured(grey))
+        return cls((grey.shape[0], grey.shape[1]), tuple(found))
 
     @property
     def usable(self) -> bool:
-        """Whether there is enough to hold on to."""
-        return len(self._places) >= LEAST
+        """Whether there is enough to hold on to, and all of it could be of one picture."""
+        height, width = self.shape
+        return len(self.patches) >= LEAST and all(
+            0 <= x <= width - PATCH and 0 <= y <= height - PATCH and len(data) == PATCH * PATCH
+            for x, y, data in self.patches
+        )
 
     def shift(self, pixels: npt.NDArray[np.uint8]) -> Shift | None:
         """Where the patches are now; None for a picture of another shape."""
         now = _grey(pixels)
-        if now.shape != self._grey.shape:
+        if now.shape != self.shape:
             return None
         moves = []
-        for x, y in self._places:
+        for x, y, data in self.patches:
             left, top = max(0, x - REACH), max(0, y - REACH)
             window = now[top : y + PATCH + REACH, left : x + PATCH + REACH]
-            match = cv2.matchTemplate(window, self._grey[y : y + PATCH, x : x + PATCH], cv2.TM_CCOEFF_NORMED)
+            patch = np.frombuffer(data, np.uint8).reshape(PATCH, PATCH)
+            match = cv2.matchTemplate(window, patch, cv2.TM_CCOEFF_NORMED)
             _, best, _, (right, down) = cv2.minMaxLoc(match)
             if best >= ALIKE:
                 moves.append((left + right - x, top + down - y))
@@ -64,17 +76,34 @@ class Anchors:
             return Shift(0.0, 0.0, 0.0)
         middle = np.median(np.array(moves, dtype=np.float64), axis=0)
         agree = sum(bool(np.abs(np.array(move) - middle).max() <= 3) for move in moves)
-        return Shift(float(middle[0]) / WIDTH, float(middle[1]) / WIDTH, agree / len(self._places))
+        return Shift(float(middle[0]) / WIDTH, float(middle[1]) / WIDTH, agree / len(self.patches))
+
+
+class Shelf(Protocol):
+    """Where references outlast a restart; what is `drawn` into the picture belongs to them."""
+
+    drawn: str
+
+    def load(self, light: str) -> Anchors | None: ...
+    def save(self, light: str, anchors: Anchors) -> None: ...
 
 
 class ViewWatch:
     """One fixed camera's view; the first usable picture of each light is what later ones are compared with."""
 
     def __init__(self) -> None:
+        self._shelf: Shelf | None = None
         self._anchors: dict[str, Anchors] = {}
+        self._kept = set[str]()  # of these the shelf has
         self._due_s = float("-inf")
         self._said, self._times = "", 0
         self.fault = ""  # what is wrong with the view, in words; empty where nothing is
+
+    def remember(self, shelf: Shelf) -> None:
+        """Keep the references there; what was drawn anew since was drawn into the view as it is now."""
+        if self._shelf is None or self._shelf.drawn != shelf.drawn:
+            self._shelf, self._anchors, self._kept = shelf, {}, set()
+            self.fault, self._said, self._times = "", "", 0
 
     def due(self, at_s: float) -> bool:
         """Whether it is time to compare again."""
@@ -82,18 +111,26 @@ class ViewWatch:
 
     def update(self, at_s: float, pixels: npt.NDArray[np.uint8], light: str) -> str:
         """Compare a picture; the fault after it, which changes once some checks on end agree."""
-        self._due_s = at_s + EVERY_S
-        if light not in self._anchors:
-            anchors = Anchors(pixels)
+        self._due_s, shelf = at_s + EVERY_S, self._shelf
+        if light not in self._anchors and shelf is not None and (kept := shelf.load(light)) is not None:
+            self._anchors[light] = kept
+            self._kept.add(light)
+        anchors = self._anchors.get(light)
+        shift = anchors.shift(pixels) if anchors is not None else None
+        if anchors is None or shift is None:  # none yet, or of a picture of another shape
+            anchors = Anchors.of(pixels)
             if anchors.usable:
                 self._anchors[light] = anchors
+                self._kept.discard(light)
             return self.fault
-        shift = self._anchors[light].shift(pixels)
-        says = "" if shift is None else _judge(shift)
+        says = _judge(shift)
         self._times = self._times + 1 if bool(says) == bool(self._said) else 1
         self._said = says
         if self._times >= AGREE:
             self.fault = says
+            if shelf is not None and not says and light not in self._kept:  # it was no passing truck
+                self._kept.add(light)
+                shelf.save(light, anchors)
         return self.fault
 
 

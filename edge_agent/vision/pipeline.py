@@ -21,6 +21,7 @@ from edge_agent.vision.heat import temperature_c
 from edge_agent.vision.load import FEW_FRAMES, NO_PLATES, ONE_TILE, PLATES_SELDOM, SLOW_FPS, SMALL_PICTURE, Load
 from edge_agent.vision.places import box_around
 from edge_agent.vision.plates import PlateReader, open_plate_reader
+from edge_agent.vision.views import Views, views_of
 from edge_agent.vision.worker import BEHIND, Worker
 
 STUCK_S = 60.0  # one frame through detector and plates: longer than the slowest board needs
@@ -45,6 +46,7 @@ def open_vision(
         on_tracks=on_tracks,
         load=settings.load,
         sun=_sun(settings.site),
+        views=_views(settings),
     )
 
 
@@ -93,6 +95,10 @@ def _sun(site: config.Site) -> Callable[[float], float] | None:
     return partial(height_deg, lat=site.lat, lon=site.lon)
 
 
+def _views(settings: config.Agent) -> dict[str, Views]:
+    return {camera.name: views_of(settings, camera) for camera in settings.cameras if camera.anchored}
+
+
 def _zones(settings: config.Agent, camera: config.Camera) -> list[Box]:
     """The boxes around a camera's zones, in fractions of its picture."""
     corners = [zone.polygon for zone in settings.zones if zone.camera == camera.name]
@@ -127,7 +133,9 @@ class Vision:
         on_tracks: Callable[[Frame, Tracks], Awaitable[None]],
         load: config.Load = config.Load(),  # noqa: B008  a frozen value
         sun: Callable[[float], float] | None = None,
+        views: Mapping[str, Views] | None = None,
     ) -> None:
+        self._views = views or {}
         self._load, self._sun = load, sun
         self._detectors, self._sections, self._plates, self._zones = detectors, sections, plates, dict(zones)
         self._health, self._on_tracks = health, on_tracks
@@ -151,6 +159,16 @@ class Vision:
         for seat in (seat for seats in self._seats.values() for seat in seats):
             if seat.camera.name == camera and seat.eye is not None:
                 seat.eye.look_at(zones)
+
+    def drawn(self, settings: config.Agent) -> None:
+        """Zones may have been drawn anew: a view that is wrong by the old ones is right by these."""
+        self._views = _views(settings)
+        for seat in (seat for seats in self._seats.values() for seat in seats):
+            self._remember(seat)
+
+    def _remember(self, seat: _Seat) -> None:
+        if seat.eye and seat.eye.view and (views := self._views.get(seat.camera.name)) is not None:
+            seat.eye.view.remember(views)
 
     def status(self) -> dict[str, dict[str, object]]:
         """How each camera does: its state, and what was lost on the way, by cause."""
@@ -251,6 +269,7 @@ class Vision:
         for seat in seats:
             section, zones = self._sections[seat.camera.name], self._zones.get(seat.camera.name, ())
             seat.eye = make_eye(section, detectors, reader=reader, plates=self._plates, zones=zones, sun=self._sun)
+            self._remember(seat)
 
     def _count_drops(self, seat: _Seat) -> None:
         prefix = f"camera.{seat.camera.name}.dropped"
