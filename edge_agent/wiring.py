@@ -96,7 +96,7 @@ class Wiring:
                 case "over":
                     clips.forget(shot.stay)
                 case "exit" | "stayed" | "lost":
-                    clips.ended(shot.stay, tracks.at_s, rule)
+                    clips.ended(shot.stay, shot.last_s, tracks.at_s, rule)
 
     async def _write_looks(self) -> None:
         """Nobody is told of a hit before the audit log knows who looked."""

@@ -31,6 +31,7 @@ class Shot(Struct, frozen=True, kw_only=True):
     track: Track | None  # none where it is not seen
     moved: float  # since the entry, in sizes of the object
     entered_s: float  # the frames' time at which the stay began
+    last_s: float  # and at which the object was last seen in it
     gap_s: float
 
 
@@ -40,6 +41,7 @@ class _Open(Struct):
     entry: Spot
     entered_s: float
     key: Key
+    last_s: float
     incident: str | None = None
     fired_s: float = 0.0
     next_s: float = 0.0
@@ -83,9 +85,9 @@ class ShotPlan:
             rests = now - stay.began_s >= SETTLE_S or incident is not None
             if track is None or not rests or len(self._open) >= MAX_STAYS:
                 return []
-            one = self._open[name] = _Open(spot_of(track), stay.began_s, stay.key)
+            one = self._open[name] = _Open(spot_of(track), stay.began_s, stay.key, stay.last_s)
             shots.append(self._shot("entry", name, one, track))
-        one.key, one.gap_s = stay.key, max(one.gap_s, stay.gap_s)
+        one.key, one.last_s, one.gap_s = stay.key, stay.last_s, max(one.gap_s, stay.gap_s)
         if incident is not None and one.incident is None:
             one.incident, one.fired_s, one.next_s = incident, now, now
         if one.incident is None or one.closed:
@@ -106,5 +108,6 @@ class ShotPlan:
             track=track,
             moved=apart(one.entry, spot_of(track)) if track is not None else 0.0,
             entered_s=one.entered_s,
+            last_s=one.last_s,
             gap_s=one.gap_s,
         )

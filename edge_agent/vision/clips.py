@@ -87,7 +87,7 @@ class _Recorder:
         if wanted.stay is None:
             found = self.ring.cut(wanted.from_s, wanted.to_s)
         elif (film := self.films.pop(wanted.stay, None)) is not None:
-            found = film.cut(self.ring, wanted.to_s)
+            found = film.cut(self.ring, wanted.from_s, wanted.to_s)
         else:
             raise DriverError(f"clip {wanted.id}: more stays were filmed at once than clips.max_mib has room for")
         if not found:
@@ -187,7 +187,7 @@ class Clips:
             Wanted(
                 id=f"{incident.id}.stay",
                 camera=incident.camera,
-                from_s=-math.inf,
+                from_s=math.inf,
                 to_s=math.inf,
                 wall_s=incident.wall_s,
                 until_s=math.inf,
@@ -198,11 +198,11 @@ class Clips:
             )
         )
 
-    def ended(self, stay: StayName, at_s: float, rule: config.Rule) -> None:
-        """A stay is over: its clip goes on to a little after."""
+    def ended(self, stay: StayName, last_s: float, at_s: float, rule: config.Rule) -> None:
+        """A stay is over, of one who was last seen in it at `last_s`: its clip goes on to a little after."""
         for wanted in self._wanted:
             if wanted.stay == stay:
-                wanted.from_s, wanted.to_s = at_s, at_s + rule.clip_after_s
+                wanted.from_s, wanted.to_s = last_s - rule.clip_before_s, at_s + rule.clip_after_s
                 wanted.until_s = self._clock.monotonic() + rule.clip_after_s + PATIENCE_S
 
     def last(self, id: str, camera: str, last_s: float, *, blur: bool, by: str) -> Refusal | None:
@@ -241,8 +241,9 @@ class Clips:
     def _is_due(self, wanted: Wanted) -> bool:
         recorder = self._recorders.get(wanted.camera)
         newest = recorder.ring.newest if recorder else None
-        past = newest is not None and (newest.at_s >= wanted.to_s or newest.at_s < wanted.from_s - PATIENCE_S)
-        return past or self._clock.monotonic() >= wanted.until_s
+        back = newest is not None and wanted.to_s < math.inf and newest.at_s < wanted.from_s - PATIENCE_S
+        past = newest is not None and newest.at_s >= wanted.to_s
+        return past or back or self._clock.monotonic() >= wanted.until_s
 
     async def _cut(self, wanted: Wanted) -> None:
         try:

@@ -42,14 +42,14 @@ class Film:
         if len(self._between) > MOST:
             self._between, self._every_s = self._between[1::2], self._every_s * 2
 
-    def cut(self, ring: Ring, to_s: float) -> list[Coded]:
-        """All of it, in order and of one size, up to `to_s` after the end, or to where the ring is."""
+    def cut(self, ring: Ring, from_s: float, to_s: float) -> list[Coded]:
+        """All of it, in order and of one size; its end is from `from_s` to `to_s`, or where the ring is before that."""
         kept, newest = self.pictures, ring.newest
         if not self._entry:
             kept = ring.cut(self.from_s, min(self._entered_until_s, to_s)) + kept
         if newest is not None and (not kept or newest.at_s >= kept[-1].at_s):  # else a video began again
             until_s = min(to_s, newest.at_s)
-            kept += ring.cut(max(self.from_s, until_s - self._around_s), until_s)
+            kept += ring.cut(max(self.from_s, min(from_s, until_s - self._around_s)), until_s)
         return _in_order(kept)
 
 

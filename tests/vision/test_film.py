@@ -23,7 +23,7 @@ def filmed(entered_s: float, ended_s: float, *, around_s: float = 5.0, ring_s: f
         ring.add(coded(n))
         if n / RATE >= entered_s + 1:  # it is known once the vehicle rests
             film.see(ring)
-    return film.cut(ring, until_s)
+    return film.cut(ring, ended_s - around_s, until_s)
 
 
 def decodable(pictures: list[Coded]) -> bool:
@@ -72,10 +72,10 @@ def test_a_stream_of_another_size_or_one_that_begins_again_spoils_nothing() -> N
     for n in range(20 * RATE, 40 * RATE):
         ring.add(coded(n, width=128))
         film.see(ring)
-    found = film.cut(ring, 39.0)
+    found = film.cut(ring, 29.0, 39.0)
     assert {one.width for one in found} == {64}
     assert (found[0].at_s, found[-1].at_s) == (5.0, 19.0)
     assert decodable(found)
     for n in range(8):
         ring.add(coded(n))
-    assert [one.at_s for one in film.cut(ring, 1.0)] == [one.at_s for one in found]
+    assert [one.at_s for one in film.cut(ring, 0.0, 1.0)] == [one.at_s for one in found]

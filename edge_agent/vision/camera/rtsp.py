@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_agent import config
 from edge_agent.runtime import Clock, DriverError
+from edge_agent.vision.camera.decoding import Decoder
 from edge_agent.vision.camera.live import LiveCamera, Pixels, Shot
 
 BROKEN_IN_A_ROW = 250  # so many packets without one picture: this will not become one
@@ -60,10 +61,10 @@ def _pictures(
     stream: av.video.stream.VideoStream,
     drops: Counter[str],
 ) -> Generator[Shot, None, None]:
-    broken = 0
+    broken, decoder = 0, Decoder(section.url, stream)
     for packet in stream_in.demux(stream):
         try:
-            frames = packet.decode()
+            frames = decoder.decode(packet)
         except av.InvalidDataError:
             drops["broken"] += 1
             broken += 1

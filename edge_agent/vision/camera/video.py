@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edge_agent import config
 from edge_agent.runtime import Clock, DriverError
 from edge_agent.vision.camera import Frame
+from edge_agent.vision.camera.decoding import Decoder
 from edge_agent.vision.camera.liveness import State
 from edge_agent.vision.picture import find_pictures, read_picture
 from edge_agent.vision.worker import Worker
@@ -194,9 +195,9 @@ def _decoded(
 ) -> Iterator[av.VideoFrame]:
     """All frames that can be had: a packet that does not decode costs itself, a broken container the rest.
 
-    A decoder may also pass over what is of another codec than the beginning, without a word: then that is said here.
+    A decoder may also pass over what it does not understand, without a word: then that is said here.
     """
-    packets, said = container.demux(stream), False
+    packets, decoder, said = container.demux(stream), Decoder(str(file), stream), False
     owed = silent = most = 0  # frames that packets have not given; packets in a row without one, and the most of them
     while True:
         try:
@@ -205,7 +206,7 @@ def _decoded(
                 break
             if packet.is_corrupt:  # a part of it is not there, though decoders may conceal that
                 drops["broken"] += 1
-            frames = packet.decode()
+            frames = decoder.decode(packet)
         except av.FFmpegError as error:
             if isinstance(error, av.EOFError):
                 break
@@ -220,7 +221,7 @@ def _decoded(
         yield from frames
     if min(most, owed) > SILENT:
         drops["broken"] += owed
-        log.warning("%s: %d packets give no picture: is a part of it of another codec?", file, owed)
+        log.warning("%s: %d packets give no picture: is a part of it of another codec, or damaged?", file, owed)
 
 
 def _missing(
