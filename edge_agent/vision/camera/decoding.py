@@ -45,16 +45,17 @@ class Decoder:
         self._held: list[av.VideoFrame] = []  # of a decoder that was given up
         self._size: tuple[int, int] | None = None
 
-    def decode(self, packet: av.Packet) -> list[av.VideoFrame]:
+    def decode(self, packet: av.Packet[av.video.stream.VideoStream]) -> list[av.VideoFrame]:
         """The pictures that this packet completes; raises av.FFmpegError where it cannot be decoded."""
         name = codec_of(bytes(memoryview(packet)[:16]), self._context.name)
         if name != self._context.name:
             log.warning("%s: its codec changes from %s to %s", self._what, self._context.name, name)
             with suppress(av.FFmpegError):
                 self._held += self._context.decode(None)
-            threads = self._context.thread_type
-            self._context = av.VideoCodecContext.create(name, "r")
-            self._context.thread_type = threads
+            context = av.CodecContext.create(name, "r")
+            assert isinstance(context, av.VideoCodecContext)
+            context.thread_type = self._context.thread_type
+            self._context = context
         frames = self._context.decode(packet)
         frames, self._held = [*self._held, *frames], []
         for frame in frames:
