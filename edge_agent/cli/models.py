@@ -88,7 +88,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _check(file: str, args: argparse.Namespace) -> bool:
-    from edge_agent.vision.net import Net
+    from edge_agent.vision.net import Net, sidecar_path
 
     try:
         told = _told(net := Net(_find(file), args.threads), args.threads)
@@ -107,7 +107,9 @@ def _check(file: str, args: argparse.Namespace) -> bool:
         shapes = ", ".join(f"{wide}x{high} for {ratio}" for ratio, (wide, high) in own.items())
         print(f"           in the picture's own shape, at as many pixels: {shapes}")
     print("  outputs  " + ", ".join(f"{plain(name)} {tuple(shape)}" for name, shape in told["outputs"].items()))
-    print(f"  labels   {plain(labels)}")
+    print(
+        f"  labels   {plain(labels)}{'' if net.named else f'; name them as `labels` in {sidecar_path(net.file).name}'}"
+    )
     print(f"  time     {told['ms']:.1f} ms a picture, {args.threads} thread{'s' if args.threads > 1 else ''}")
     if told["licence"]:
         print(f"  licence  {plain(told['licence'])}")

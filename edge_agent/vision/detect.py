@@ -77,11 +77,14 @@ class OnnxDetector:
         self._net = Net(model, section.threads, section.labels)
         self.labels = self._net.labels
         self.share: float | None = 1.0 if self._net.open else None
-        self._wanted = [not section.classes or any(is_a(label, n) for n in section.classes) for label in self.labels]
+        self._wanted = [
+            bool(label) and (not section.classes or any(is_a(label, name) for name in section.classes))
+            for label in self.labels
+        ]
         if not any(self._wanted):
             raise DriverError(
                 f"{model}: none of its labels ({_some(self.labels)}) is one of the classes "
-                f"{', '.join(section.classes)}; set `classes` of detector {self.name}"
+                f"{', '.join(section.classes)}; set `classes` of detector {self.name}, or its `labels`"
             )
 
     def detect(self, frame: Frame) -> list[Detection]:

@@ -13,8 +13,10 @@ from msgspec import Meta, Struct
 
 from edge_agent.runtime import DriverError
 from edge_agent.vision.coco import COCO, COCO_91
-from edge_agent.vision.heads.find import Found, Model, find_head, names
+from edge_agent.vision.heads.find import Found, find_head
 from edge_agent.vision.heads.form import Candidates, Head, Input, Tensor, UnknownLayoutError
+from edge_agent.vision.heads.model import Model
+from edge_agent.vision.heads.told import names
 from edge_agent.vision.letterbox import Feeder, Letterbox, Pixels
 from edge_agent.vision.session import on_trial, open_session, run
 from edge_agent.vision.sizes import own_size
@@ -22,6 +24,7 @@ from edge_agent.vision.sizes import own_size
 DEFAULT_SIZE = 640  # of models that leave their input size open
 SIDES = (32, 4096)
 MAX_SIDECAR_BYTES = 1 << 20
+MAX_CLASSES = 10_000
 GREY = 114
 DTYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8,
@@ -212,10 +215,15 @@ class Net:
         return {name: np.array(known[name], dtype=SIZES[kind]) for name, kind in rest.items()}
 
     def _labels(self, told: tuple[str, ...], own: tuple[str, ...] | None) -> tuple[str, ...]:
-        """Names of the classes: the sidecar's, else the model's own, else told, else what the family or COCO says."""
+        """Names of the classes: the sidecar's, else the model's own, else told, else what the family or COCO says.
+
+        Where nobody names them they are numbered. RF-DETR may have one more, which is nothing (`_class_layout.py`).
+        """
         classes = self.head.classes
         usual = {2: ("plate", "plate"), 1: ("plate",), 0: ("plate",)} if "plate" in self.head.family else {}
-        fixed = {"lpd-yunet": ("plate",), "yunet": ("face",), "ssd": COCO_91[1:]}.get(self.head.family)
+        fixed = {
+            "lpd-yunet": ("plate",), "yunet": ("face",), "ssd": COCO_91[1:], "ssd-torchvision": COCO_91,
+        }.get(self.head.family)  # fmt: skip
         labels = (
             self.sidecar.labels
             or own
@@ -224,11 +232,13 @@ class Net:
             or usual.get(classes)
             or {0: COCO, 80: COCO, 91: COCO_91}.get(classes, ())
         )
+        if max(classes, len(labels)) > MAX_CLASSES:
+            raise DriverError(f"{self.file}: has {max(classes, len(labels))} classes; at most {MAX_CLASSES} are taken")
+        self.named = bool(labels)
         if not labels:
-            raise DriverError(
-                f"{self.file}: has {classes} classes and does not name them; give their names in `labels`"
-            )
-        if classes and len(labels) != classes:
+            return tuple(f"class {number}" for number in range(classes))
+        nothing = self.head.family == "rf-detr" and len(labels) == classes - 1
+        if classes and len(labels) != classes and not nothing:
             who = "its metadata" if own and not self.sidecar.labels else "`labels`"
             raise DriverError(f"{self.file}: has {classes} classes, but {who} name {len(labels)}")
         return labels

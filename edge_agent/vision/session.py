@@ -52,6 +52,10 @@ def open_session(file: Path, threads: int, *, plain: bool = False) -> ort.Infere
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a fifth of the CPU
+    # weights in a file beside the model, as torch exports them; the runtime takes none from outside that directory
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(file.parent.absolute())
+    )
     options.log_severity_level = 4
     if plain:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -26,7 +26,9 @@ def make_model(tmp_path: Path) -> ModelMaker:
         metadata: dict[str, str] | None = None,
         input_type: int = TensorProto.FLOAT,
         name: str = "model.onnx",
+        names: tuple[str, ...] = (),
     ) -> Path:
+        called = names or tuple(f"output{number}" for number in range(len(outputs)))
         nodes = [
             helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
             helper.make_node("Mul", ["mean", "nil"], ["nothing"]),
@@ -34,13 +36,13 @@ def make_model(tmp_path: Path) -> ModelMaker:
         constants = [numpy_helper.from_array(np.float32(0), "nil")]
         for number, output in enumerate(outputs):
             constants.append(numpy_helper.from_array(output.astype(np.float32), f"answer{number}"))
-            nodes.append(helper.make_node("Add", [f"answer{number}", "nothing"], [f"output{number}"]))
+            nodes.append(helper.make_node("Add", [f"answer{number}", "nothing"], [called[number]]))
         graph = helper.make_graph(
             nodes,
             "constant",
             [helper.make_tensor_value_info("images", input_type, (1, 3, size[1], size[0]))],
             [
-                helper.make_tensor_value_info(f"output{n}", TensorProto.FLOAT, output.shape)
+                helper.make_tensor_value_info(called[n], TensorProto.FLOAT, output.shape)
                 for n, output in enumerate(outputs)
             ],
             constants,

@@ -123,6 +123,28 @@ def test_a_model_that_wants_ten_gigabytes_does_not_get_them(tmp_path: Path, fold
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
+def test_weights_may_lie_beside_a_model_and_nowhere_else(tmp_path: Path, make_yolox: Any) -> None:
+    # onnx.proto, TensorProto.external_data: a location relative to the model; torch.onnx.export writes FILE.data
+    model = onnx.load(str(make_yolox(3, {0: [0, 0, 0, 0, 1, 0, 1, 0]}, metadata={"names": "['a', 'b', 'c']"})))
+    answer = next(one for one in model.graph.initializer if one.name == "answer0")
+    outside, folder = tmp_path / "weights", tmp_path / "models"
+    folder.mkdir()
+    for place in (outside, folder / "inside"):
+        place.write_bytes(answer.raw_data)
+    (folder / "link").symlink_to(outside)
+    answer.ClearField("raw_data")
+    answer.data_location = TensorProto.EXTERNAL
+    at = answer.external_data.add(key="location")
+    for location in ("../weights", str(outside), "link", "nowhere"):
+        at.value = location
+        (folder / "m.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(DriverError, match=r"m\.onnx: is no ONNX model that can be loaded: .*xternal data"):
+            Net(folder / "m.onnx", 1)
+    at.value = "inside"
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    assert Net(folder / "m.onnx", 1).labels == ("a", "b", "c")
+
+
 @pytest.mark.parametrize("device", ["pipe", "/dev/zero"])
 def test_a_pipe_or_a_device_is_not_read_for_ever(tmp_path: Path, device: str) -> None:
     os.mkfifo(tmp_path / "pipe")

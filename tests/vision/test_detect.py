@@ -75,7 +75,7 @@ def test_the_model_s_own_names_come_first(make_yolox: Any, names: str) -> None:
 @pytest.mark.parametrize(
     ("metadata", "labels", "says"),
     [
-        ({}, (), "give their names in `labels`"),
+        ({}, (), r"none of its labels \(class 0, class 1\) .* or its `labels`"),
         ({}, ("one",), "has 2 classes, but `labels` name 1"),
         ({"names": "{0: 'a'}"}, (), "has 2 classes, but its metadata name 1"),
         ({"names": "__import__('os').abort()"}, (), "is no list of names"),

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from edge_agent.vision.boxes import clip, iou
 from edge_agent.vision.coco import COCO_91
-from edge_agent.vision.heads.find import FORMATS, Found, Model, find_head, names
+from edge_agent.vision.heads.find import FORMATS, Found, find_head
 from edge_agent.vision.heads.form import Candidates, UnknownLayoutError, grid, suppress
+from edge_agent.vision.heads.model import Model
+from edge_agent.vision.heads.told import names
 
 CELLS = 84  # of a 64 x 64 input: 8 * 8 + 4 * 4 + 2 * 2
 GOLDEN = sorted((Path(__file__).parent.parent / "golden/heads").glob("*.json"))
@@ -42,7 +44,10 @@ def zeros(*shape: int) -> np.ndarray[Any, Any]:
 
 
 def tensor_of(kept: dict[str, Any]) -> np.ndarray[Any, Any]:
-    whole = zeros(*kept["shape"])
+    whole = zeros(*kept["shape"]) + np.float32(kept.get("fill", 0))
+    if "column" in kept:
+        column, value = kept["column"]
+        whole[..., column] = value
     for index, *values in kept.get("rows", ()):
         whole.reshape(-1, kept["shape"][-1])[index] = values
     for index, *values in kept.get("columns", ()):
@@ -115,6 +120,38 @@ def test_plates_of_a_yolov8_pose_model_have_their_four_corners() -> None:
     got = head.decode([raw], 0.5)
     assert head.family == "yolov8-plate" and head.classes == 1
     assert got.corners is not None and got.corners.tolist() == [[[20, 16], [40, 16], [40, 24], [20, 24]]]
+
+
+def test_masks_and_key_points_beside_the_classes_do_not_count_as_classes() -> None:
+    # ultralytics, Segment and Pose: 32 coefficients, or 17 points of (x, y, visible), behind the classes of each column
+    masks = zeros(1, 32, 16, 16)
+    segment, pose = found(zeros(1, 4 + 2 + 32, CELLS), masks), zeros(1, 4 + 1 + 51, CELLS)
+    assert (segment.head.family, segment.head.classes) == ("yolov8", 2)
+    assert found(pose, metadata={"kpt_shape": "[17, 3]", "task": "pose"}).head.classes == 1
+    ready = zeros(1, 300, 6 + 32)
+    ready[0, 0, :6] = [1, 2, 11, 22, 0.9, 3]
+    head = found(ready, masks).head
+    got = head.decode([ready, masks], 0.5)
+    assert (head.family, got.boxes.tolist(), got.classes.tolist()) == ("yolo-end-to-end", [[1, 2, 11, 22]], [3])
+    heads = [
+        zeros(1, 3, 64 // stride, 64 // stride, 7) for stride in (8, 16, 32)
+    ]  # YOLOv5's, exported for training too
+    assert found(zeros(1, 3 * CELLS, 7), *heads).head.family == "yolov5"
+
+
+def test_tasks_without_upright_boxes_are_refused_by_name() -> None:
+    for task, shape in (("obb", (1, 300, 7)), ("obb", (1, 4 + 15 + 1, CELLS)), ("classify", (1, 1000))):
+        with pytest.raises(UnknownLayoutError, match=rf"its task is '{task}'.*output0 \({shape[0]}, .*`format`"):
+            found(zeros(*shape), metadata={"task": task})
+
+
+def test_a_yolov8_with_a_row_a_cell_is_told_by_its_names() -> None:
+    raw = zeros(1, CELLS, 4 + 2)
+    raw[0, 7] = [30, 20, 10, 8, 0.2, 0.9]
+    raw[0, 8, :2] = 500
+    head = found(raw, metadata={"names": '{"0": "a", "1": "b"}'}).head
+    assert (head.family, head.decode([raw], 0.5).boxes.tolist()) == ("yolov8", [[25, 16, 35, 24]])
+    assert found(raw).head.family == "yolox-decoded"
 
 
 def test_a_square_table_is_a_yolov8_s_unless_the_names_say_otherwise() -> None:
@@ -251,6 +288,28 @@ def test_an_ssd_of_tensorflow_tells_rows_before_columns_and_counts_from_one(suff
     assert (got.boxes.tolist(), got.classes.tolist()) == ([[32, 16, 64, 32]], [2])
 
 
+def test_an_ssd_of_torchvision_tells_pixels_and_coco_s_own_numbers() -> None:
+    # torchvision, models/detection/ssd.py, SSD.postprocess_detections: boxes in pixels, scores, labels from 1; no batch
+    boxes, scores, labels = zeros(200, 4), zeros(200), np.zeros(200, np.int64)
+    boxes[3], scores[3], labels[3] = [1, 2, 11, 22], 0.9, 3
+    head = found(boxes, scores, labels, names="boxes scores labels").head
+    got = head.decode([boxes, scores, labels], 0.5)
+    assert (head.family, got.boxes.tolist(), got.classes.tolist()) == ("ssd-torchvision", [[1, 2, 11, 22]], [3])
+
+
+def test_an_ssd_whose_priors_nobody_told_is_refused() -> None:
+    offsets = np.random.default_rng(0).normal(size=(1, 3000, 4)).astype(np.float32)
+    with pytest.raises(UnknownLayoutError, match=r"boxes \(1, 3000, 4\)"):
+        found(zeros(1, 3000, 21), offsets, names="scores boxes")
+
+
+@pytest.mark.parametrize("names", ["boxes scores labels", "detection_boxes detection_scores detection_classes"])
+def test_lists_that_do_not_belong_together_are_refused(names: str) -> None:
+    for shapes in ([(1, 5, 4), (1, 6), (1, 5)], [(5, 3), (5,), (5,)], [(2, 5, 4), (2, 5), (2, 5)], [(4,), (), ()]):
+        with pytest.raises(UnknownLayoutError):
+            found(*(zeros(*shape) for shape in shapes), names=names, inputs="images orig_target_sizes")
+
+
 def test_efficient_nms_tells_pixels() -> None:
     # TensorRT, efficientNMSPlugin/README.md: num_detections, boxes (x1, y1, x2, y2), scores, classes
     tensors = zeros(1, 1), zeros(1, 100, 4), zeros(1, 100), np.zeros((1, 100), np.int32)
@@ -298,8 +357,8 @@ def test_a_sidecar_s_format_overrules_the_probe() -> None:
     model = Model(width=64, height=64, inputs=("images",), outputs={"o": zeros(1, CELLS, 7)})
     assert find_head(model).head.family == "yolox"
     assert find_head(model, "yolov6").head.family == "yolov6"
-    with pytest.raises(UnknownLayoutError, match=r"`format` is 'yolov8', and the tensors are not its: .*\(1, 84, 7\)"):
-        find_head(model, "yolov8")
+    with pytest.raises(UnknownLayoutError, match=r"`format` is 'yolov5', and the tensors are not its: .*\(1, 84, 7\)"):
+        find_head(model, "yolov5")
     with pytest.raises(UnknownLayoutError, match=r"'yolo-9000'; known are .*rf-detr"):
         find_head(model, "yolo-9000")
 

@@ -49,6 +49,24 @@ def test_a_sidecar_overrules_and_its_faults_name_file_and_key(
         assert str(model) in error and says in error
 
 
+def test_classes_without_names_are_numbered_and_the_key_is_told(
+    make_model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(np.zeros((1, 6, CELLS)))
+    assert main(["models", "check", str(model)]) == 0
+    assert "labels   class 0, class 1; name them as `labels` in model.onnx.toml" in capsys.readouterr().out
+
+
+def test_an_rf_detr_may_name_its_classes_without_the_last_which_is_nothing(
+    make_model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(np.zeros((1, 9, 4)), np.zeros((1, 9, 3)), names=("dets", "labels"))
+    Path(f"{model}.toml").write_text('labels = ["person", "car"]')
+    assert main(["models", "check", "--json", str(model)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["format"], told["labels"]) == ("rf-detr", ["person", "car"])
+
+
 def test_what_is_no_model_is_refused_in_words(
     tmp_path: Path, make_model: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,16 +63,19 @@ class PlateRows:
 
     family = "yolov5-plate"
     input = UNIT_RGB._replace(pad=0)
-    classes = 2
     overlapping = True
+    FIRST_CLASS = 13  # column
+
+    def __init__(self, classes: int = 2) -> None:
+        self.classes = classes
 
     def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
         rows = outputs[0][0]
-        likely = np.flatnonzero(rows[:, 4] * rows[:, 13:15].max(axis=1) >= score)
+        likely = np.flatnonzero(rows[:, 4] * rows[:, self.FIRST_CLASS :].max(axis=1) >= score)
         found = rows[likely].astype(np.float64)
-        scores = found[:, 4] * found[:, 13:15].max(axis=1)
-        corners = found[:, 5:13].reshape(-1, 4, 2)
-        return centred(found[:, :2], found[:, 2:4], scores, found[:, 13:15].argmax(axis=1), corners)
+        named = found[:, self.FIRST_CLASS :]
+        corners = found[:, 5 : self.FIRST_CLASS].reshape(-1, 4, 2)
+        return centred(found[:, :2], found[:, 2:4], found[:, 4] * named.max(axis=1), named.argmax(axis=1), corners)
 
 
 class LpdYuNet:

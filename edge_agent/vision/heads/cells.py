@@ -52,27 +52,30 @@ class Rows:
         self.family, self.classes, self.input = family, classes, form
 
     def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
-        rows, _, scores, classes = likely_rows(outputs[0][0], score)
+        rows, _, scores, classes = likely_rows(outputs[0][0][:, : 5 + self.classes], score)
         return centred(rows[:, :2], rows[:, 2:4], scores, classes)
 
 
 class Yolov8:
     """YOLOv8, v9, v11, v12 as ultralytics exports them: cx, cy, w, h and C class scores a column, key points below.
 
-    Boxes are in input pixels; where an export divided them by the input's size, `unit` multiplies them back. Four key
-    points are the corners of a plate: x, y, and a visibility in exports of three numbers a point.
+    `turned`, all that is a row. Boxes are in input pixels; where an export divided them by the input's size, `unit`
+    multiplies them back. Four key points are the corners of a plate: x, y, and a visibility in exports of three numbers
+    a point.
     """
 
     input = UNIT_RGB
     overlapping = True
 
-    def __init__(self, width: int, height: int, classes: int, point: int = 0, *, unit: bool = False) -> None:
+    def __init__(
+        self, width: int, height: int, classes: int, point: int = 0, *, unit: bool = False, turned: bool = False
+    ) -> None:
         self.family = "yolov8-plate" if point else "yolov8"
-        self.classes, self._point = classes, point
+        self.classes, self._point, self._turned = classes, point, turned
         self._scale = np.array([width, height], dtype=np.float64) if unit else np.ones(2)
 
     def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
-        columns = outputs[0][0]
+        columns = outputs[0][0].T if self._turned else outputs[0][0]
         keep = np.flatnonzero(columns[4 : 4 + self.classes].max(axis=0) >= score)
         columns = columns[:, keep].astype(np.float64)
         named = columns[4 : 4 + self.classes]

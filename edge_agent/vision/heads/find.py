@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
+from edge_agent.vision.coco import COCO
 from edge_agent.vision.heads import anchors, cells, ready
-from edge_agent.vision.heads.form import IMAGENET_RGB, UNIT_RGB, Head, Input, Tensor, UnknownLayoutError, grid
+from edge_agent.vision.heads.form import IMAGENET_RGB, UNIT_RGB, Head, Input, UnknownLayoutError
+from edge_agent.vision.heads.model import Model, reach
+from edge_agent.vision.heads.told import names, task
 
 MAX_READY = 1000  # rows of a table of found boxes; grids have more
 QUERIES = 300  # of RT-DETR
 PLATE_COLUMNS = 15
-P5, P6 = (8, 16, 32), (8, 16, 32, 64)
-
-
-@dataclass(frozen=True)
-class Model:
-    """What is known of a model before it is used: its input's size, its tensors for a grey picture, its metadata."""
-
-    width: int
-    height: int
-    inputs: tuple[str, ...]  # their names
-    outputs: Mapping[str, Tensor]
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    nhwc: bool = False
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        return list(self.outputs.values())
-
-    @property
-    def shapes(self) -> list[tuple[int, ...]]:
-        return [tuple(tensor.shape) for tensor in self.tensors]
-
-    def at(self, *names: str) -> tuple[int, ...] | None:
-        """Where outputs of these names stand; None where one is missing."""
-        there = [name.removesuffix(":0") for name in self.outputs]  # as TensorFlow's converters leave it
-        return tuple(there.index(name) for name in names) if set(names) <= set(there) else None
-
-    def cells(self, strides: Sequence[int]) -> int:
-        """How many cells the strides make of the input."""
-        return len(grid(self.width, self.height, strides)[0])
+P5, P6, P2 = (8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32)  # strides
+OTHER_TASKS = ("obb", "classify", "semantic", "depth")  # of ultralytics, which are no boxes along the picture's sides
 
 
 @dataclass(frozen=True)
@@ -61,13 +35,18 @@ def find_head(model: Model, format: str | None = None) -> Found:
             raise UnknownLayoutError(f"`format` is {format!r}; known are {', '.join(FORMATS)}")
         head = FORMATS[format](model)
         if head is None:
-            raise UnknownLayoutError(f"`format` is {format!r}, and the tensors are not its: {_told(model)}")
+            raise UnknownLayoutError(f"`format` is {format!r}, and the tensors are not its: {model}")
         return Found(head, "the sidecar's `format`")
+    if task(model.metadata) in OTHER_TASKS:
+        raise UnknownLayoutError(
+            f"its metadata say that its task is {task(model.metadata)!r}, which is not to find boxes: {model}; "
+            f"if it is one of {', '.join(FORMATS)} all the same, name it as `format` in the sidecar"
+        )
     for why, look in _LOOKS:
         if (head := look(model)) is not None:
             return Found(head, why)
     raise UnknownLayoutError(
-        f"{_told(model)} fit no family; if it is one of {', '.join(FORMATS)}, name it as `format` in the sidecar"
+        f"{model} fit no family; if it is one of {', '.join(FORMATS)}, name it as `format` in the sidecar"
     )
 
 
@@ -75,32 +54,17 @@ def find_head(model: Model, format: str | None = None) -> Found:
 
 
 def _yolox(model: Model) -> Head | None:
-    match model.shapes:
-        case [(1, rows, columns)] if rows == model.cells(P5) and columns > 5:
-            return cells.Yolox(model.width, model.height, columns - 5)
-    return None
-
-
-def _square(model: Model) -> Head | None:
-    """As many rows as columns, as of 80 classes at 64 x 64: YOLOv8's, unless the names are one fewer."""
-    match model.shapes:
-        case [(1, rows, columns)] if rows == columns and len(names(model.metadata) or ()) != columns - 5:
-            return _yolov8(model)
-    return None
+    rows, columns = model.table
+    fits = rows == model.cells(P5) and columns > 5
+    return cells.Yolox(model.width, model.height, columns - 5) if fits else None
 
 
 def _yolov6(model: Model) -> Head | None:
-    match model.shapes:
-        case [(1, rows, columns)] if rows == model.cells(P5) and columns > 5:
-            return cells.Rows("yolov6", columns - 5)
-    return None
+    return cells.Rows("yolov6", model.table[1] - 5) if _yolox(model) else None
 
 
 def _yolox_decoded(model: Model) -> Head | None:
-    match model.shapes:
-        case [(1, rows, columns)] if rows == model.cells(P5) and columns > 5:
-            return cells.Rows("yolox-decoded", columns - 5, cells.Yolox.input)
-    return None
+    return cells.Rows("yolox-decoded", model.table[1] - 5, cells.Yolox.input) if _yolox(model) else None
 
 
 def _one_a_cell(model: Model) -> Head | None:
@@ -109,47 +73,67 @@ def _one_a_cell(model: Model) -> Head | None:
     Of the decoded ones YOLOv6 has an objectness of 1 everywhere (`effidehead.py`).
     """
     head = _yolox(model)
-    if head is None or _reach(model.tensors[0][0, :, :2]) <= 4 * max(P5):
+    if head is None or reach(model.tensors[0][0, :, :2]) <= 4 * max(P5):
         return head
     return _yolov6(model) if (model.tensors[0][0, :, 4] == 1).all() else _yolox_decoded(model)
 
 
 def _yolov5(model: Model) -> Head | None:
-    match model.shapes:
-        case [(1, rows, columns)] if rows in (3 * model.cells(P5), 3 * model.cells(P6)) and columns > 5:
-            return cells.Rows("yolov5", columns - 5)
-    return None
+    rows, columns = model.table
+    classes = columns - 5 - model.beside
+    fits = classes > 0 and rows in [3 * model.cells(strides) for strides in (P5, P6)]
+    return cells.Rows("yolov5", classes) if fits else None
 
 
 def _yolov5_plate(model: Model) -> Head | None:
-    match model.shapes:
-        case [(1, rows, columns)] if rows == 3 * model.cells(P5) and columns == PLATE_COLUMNS:
-            return anchors.PlateRows()
-    return None
+    rows, columns = model.table
+    fits = rows == 3 * model.cells(P5) and columns > anchors.PlateRows.FIRST_CLASS
+    return anchors.PlateRows(columns - anchors.PlateRows.FIRST_CLASS) if fits else None
 
 
 def _three_a_cell(model: Model) -> Head | None:
     """Fifteen columns are ten classes, or a plate's corners: a model that names ten classes is no plate model."""
     named = len(names(model.metadata) or ()) == PLATE_COLUMNS - 5
-    return (None if named else _yolov5_plate(model)) or _yolov5(model)
+    plate = model.table[1] == PLATE_COLUMNS and not named
+    return (_yolov5_plate(model) if plate else None) or _yolov5(model)
 
 
 def _yolov8(model: Model) -> Head | None:
-    match model.shapes:
-        case [(1, rows, columns)] if rows > 4 and columns in (model.cells(P5), model.cells(P6)):
-            point = _corner_numbers(model)
-            unit = 0 < _reach(model.tensors[0][0, :4]) <= 2.0
-            classes = rows - 4 - 4 * point
-            return cells.Yolov8(model.width, model.height, classes, point, unit=unit) if classes > 0 else None
-    return None
+    """A column a cell, as ultralytics exports it; a row a cell in some other exports."""
+    return _yolov8_columns(model) or _yolov8_head(model, *model.table, turned=True)
+
+
+def _yolov8_columns(model: Model) -> Head | None:
+    numbers, count = model.table
+    return _yolov8_head(model, count, numbers, turned=False)
+
+
+def _yolov8_rows(model: Model) -> Head | None:
+    """Without an objectness: told from YOLOX and YOLOv6 by as many names, or COCO's 80, as classes."""
+    named = len(names(model.metadata) or COCO) == model.table[1] - 4 - model.beside
+    return _yolov8_head(model, *model.table, turned=True) if named else None
+
+
+def _yolov8_head(model: Model, count: int, numbers: int, *, turned: bool) -> Head | None:
+    classes = numbers - 4 - model.beside
+    if classes < 1 or count not in [model.cells(strides) for strides in (P5, P6, P2)]:
+        return None
+    whole = model.tensors[0][0]
+    unit = 0 < reach(whole[:, :4] if turned else whole[:4]) <= 2.0
+    return cells.Yolov8(model.width, model.height, classes, model.corner_numbers, unit=unit, turned=turned)
+
+
+def _square(model: Model) -> Head | None:
+    """As many rows as columns, as of 80 classes at 64 x 64: YOLOv8's, unless the names are one fewer."""
+    rows, columns = model.table
+    own = rows == columns and len(names(model.metadata) or ()) != columns - 5
+    return _yolov8_columns(model) if own else None
 
 
 def _end_to_end(model: Model) -> Head | None:
-    point = _corner_numbers(model)
-    match model.shapes:
-        case [(1, rows, columns)] if rows <= MAX_READY and columns == 6 + 4 * point:
-            return ready.end_to_end(point)
-    return None
+    rows, columns = model.table
+    fits = 0 < rows <= MAX_READY and columns == 6 + model.beside
+    return ready.end_to_end(model.corner_numbers) if fits else None
 
 
 def _yolov7_end_to_end(model: Model) -> Head | None:
@@ -162,53 +146,75 @@ def _yolov7_end_to_end(model: Model) -> Head | None:
 def _picodet_nms(model: Model) -> Head | None:
     match model.shapes:
         case [(_, 6), (_,)] if "scale_factor" in model.inputs:
-            return ready.picodet_nms()
+            return ready.picodet_nms(detr="im_shape" in model.inputs)
     return None
 
 
 def _efficient_nms(model: Model) -> Head | None:
     for prefix in ("", "det_", "detection_"):
-        at = model.at(f"{prefix}boxes", f"{prefix}scores", f"{prefix}classes")
+        at = model.lists(f"{prefix}boxes", f"{prefix}scores", f"{prefix}classes")
         if at and (model.at("num_dets") or model.at("num_detections")) and not model.nhwc:
             return ready.Lists("efficient-nms", UNIT_RGB, at)
     return None
 
 
 def _detr(model: Model) -> Head | None:
-    at = model.at("boxes", "scores", "labels")
+    at = model.lists("boxes", "scores", "labels")
     return ready.Lists("detr", ready.STRETCHED_RGB, at) if at and "orig_target_sizes" in model.inputs else None
 
 
 def _rf_detr(model: Model) -> Head | None:
-    at = model.at("dets", "labels")
-    if at is None:
-        return None
-    size = (model.width, model.height)
-    return ready.Queries("rf-detr", IMAGENET_RGB, size, model.shapes[at[1]][-1], at)
+    return _queries(model, "rf-detr", IMAGENET_RGB, "dets", "labels")
 
 
 def _detr_logits(model: Model) -> Head | None:
-    at = model.at("pred_boxes", "logits")
-    if at is None or "pixel_mask" in model.inputs:  # the first DETR of all, whose last class is nothing
+    if "pixel_mask" in model.inputs:  # the first DETR of all, whose last class is nothing
         return None
-    size = (model.width, model.height)
-    return ready.Queries("detr-logits", ready.STRETCHED_RGB, size, model.shapes[at[1]][-1], at)
-
-
-def _rt_detr_table(model: Model) -> Head | None:
-    match model.shapes:
-        case [(1, rows, columns)] if rows == QUERIES and columns > 6:
-            size = (model.width, model.height)
-            return ready.Queries("rt-detr", ready.STRETCHED_RGB, size, columns - 4)
+    for logits in ("logits", "pred_logits"):
+        if head := _queries(model, "detr-logits", ready.STRETCHED_RGB, "pred_boxes", logits):
+            return head
     return None
 
 
+def _rt_detr_table(model: Model) -> Head | None:
+    """Boxes in fractions, then a score a class; or, of later exports, the score and the class: a whole number.
+
+    Such tables are those of end-to-end YOLOs too, whose boxes are pixels, or nothing for a grey picture.
+    """
+    rows, columns = model.table
+    if rows != QUERIES or columns < 5:
+        return None
+    size, table = (model.width, model.height), model.tensors[0][0]
+    largest = reach(table[:, :4])
+    if largest > 2.0 or (largest == 0 and columns == 6 + model.beside):
+        return None
+    if columns == 6 and (table[:, 5] == np.round(table[:, 5])).all():
+        return ready.rt_detr_found(size)
+    return ready.Queries("rt-detr", ready.STRETCHED_RGB, size, columns - 4)
+
+
 def _ssd(model: Model) -> Head | None:
-    at = model.at("detection_boxes", "detection_scores", "detection_classes")
+    at = model.lists("detection_boxes", "detection_scores", "detection_classes")
     if at is None:
         return None
     form = Input(rgb=True, fit="stretch", nhwc=model.nhwc)
     return ready.Lists("ssd", form, at, size=(model.width, model.height), first=1)
+
+
+def _ssd_torchvision(model: Model) -> Head | None:
+    at = model.lists("boxes", "scores", "labels")
+    return ready.Lists("ssd-torchvision", ready.STRETCHED_RGB, at) if at and len(model.inputs) == 1 else None
+
+
+def _ssd_scores(model: Model) -> Head | None:
+    """Where the corners are not in order, they are offsets from priors that nobody has told."""
+    at = model.at("boxes", "scores")
+    match [model.shapes[i] for i in at or ()]:
+        case [(1, count, 4), (1, scored, numbers)] if count == scored and numbers > 1 and len(model.shapes) == 2:
+            boxes = model.tensors[at[0]][0] if at else np.empty((0, 4))
+            if (boxes[:, 2:] >= boxes[:, :2]).all():
+                return ready.Scored(model.width, model.height, numbers - 1, at or ())
+    return None
 
 
 def _nanodet_m(model: Model) -> Head | None:
@@ -222,15 +228,14 @@ def _picodet(model: Model) -> Head | None:
 
 
 def _nanodet_plus(model: Model) -> Head | None:
-    match model.shapes:
-        case [(1, rows, columns)] if rows == model.cells(P6) and columns > 32:
-            return cells.nanodet_plus(model.width, model.height, columns - 32)
-    return None
+    rows, columns = model.table
+    fits = rows == model.cells(P6) and columns > 32
+    return cells.nanodet_plus(model.width, model.height, columns - 32) if fits else None
 
 
 def _fastestdet(model: Model) -> Head | None:
     match model.shapes:
-        case [(1, channels, rows, columns)] if channels > 5 and (columns, rows) == _map(model, 16):
+        case [(1, channels, rows, columns)] if channels > 5 and (columns, rows) == model.map(16):
             return cells.FastestDet(model.width, model.height, channels - 5)
     return None
 
@@ -238,8 +243,8 @@ def _fastestdet(model: Model) -> Head | None:
 def _fastest_v2(model: Model) -> Head | None:
     match model.shapes:
         case [(1, r2, c2, n2), (1, r3, c3, n3)] if n2 == n3 > 15 and [(c2, r2), (c3, r3)] == [
-            _map(model, 16),
-            _map(model, 32),
+            model.map(16),
+            model.map(32),
         ]:
             return anchors.FastestV2(model.width, model.height, n2 - 15)
         case [(rows, columns)] | [(1, rows, columns)] if columns > 15 and rows == model.cells((16, 32)):
@@ -249,7 +254,10 @@ def _fastest_v2(model: Model) -> Head | None:
 
 def _yunet(model: Model) -> Head | None:
     at = model.at(*(f"{name}_{stride}" for name in ("cls", "obj", "bbox") for stride in P5))
-    return cells.YuNet(model.width, model.height, at) if at else None
+    sizes = [model.cells((stride,)) * width for width in (1, 1, 4) for stride in P5]
+    if at is None or [model.tensors[i].size for i in at] != sizes:
+        return None
+    return cells.YuNet(model.width, model.height, at)
 
 
 def _lpd_yunet(model: Model) -> Head | None:
@@ -265,8 +273,8 @@ FORMATS: Mapping[str, Callable[[Model], Head | None]] = {
     "yolo-end-to-end": _end_to_end, "yolov7-end-to-end": _yolov7_end_to_end, "efficient-nms": _efficient_nms,
     "nanodet-m": _nanodet_m, "nanodet-plus": _nanodet_plus, "picodet": _picodet, "picodet-nms": _picodet_nms,
     "detr": _detr, "rt-detr": _rt_detr_table, "detr-logits": _detr_logits, "rf-detr": _rf_detr, "ssd": _ssd,
-    "fastestdet": _fastestdet, "yolo-fastestv2": _fastest_v2, "yunet": _yunet, "lpd-yunet": _lpd_yunet,
-    "yolov5-plate": _yolov5_plate,
+    "ssd-torchvision": _ssd_torchvision, "ssd-scores": _ssd_scores, "fastestdet": _fastestdet,
+    "yolo-fastestv2": _fastest_v2, "yunet": _yunet, "lpd-yunet": _lpd_yunet, "yolov5-plate": _yolov5_plate,
 }  # fmt: skip
 
 # In this order: names first, for shapes may be alike.
@@ -279,6 +287,8 @@ _LOOKS: Sequence[tuple[str, Callable[[Model], Head | None]]] = (
     ("the outputs loc, conf and iou, and as many priors", _lpd_yunet),
     ("the outputs num_dets, boxes, scores and classes", _efficient_nms),
     ("the outputs detection_boxes, detection_scores and detection_classes", _ssd),
+    ("the outputs boxes, scores and labels, and no size asked for", _ssd_torchvision),
+    ("the outputs boxes and scores, and corners in order", _ssd_scores),
     ("three class maps and three maps of distances", _nanodet_m),
     ("four class maps and four maps of distances", _picodet),
     ("a table of seven columns", _yolov7_end_to_end),
@@ -286,46 +296,22 @@ _LOOKS: Sequence[tuple[str, Callable[[Model], Head | None]]] = (
     ("one map of stride 16", _fastestdet),
     ("three rows a cell", _three_a_cell),
     ("as many columns as cells, and as many rows", _square),
+    ("one row a cell, and as many classes as names", _yolov8_rows),
     ("one row a cell, and the values of a probe", _one_a_cell),
-    ("as many columns as cells", _yolov8),
+    ("as many columns as cells", _yolov8_columns),
+    ("a table of queries, and boxes in fractions", _rt_detr_table),
     ("a table of six columns", _end_to_end),
     ("one row a cell of the strides 8 to 64, with 32 columns of distances", _nanodet_plus),
-    ("a table of queries", _rt_detr_table),
 )
 
 
-def names(metadata: Mapping[str, str], limit: int = 100_000) -> tuple[str, ...] | None:
-    """`names` as ultralytics writes it: the repr of a dict from class number to name, or of a list; None without it.
-
-    Raises ValueError where it is something else.
-    """
-    text = metadata.get("names", "")
-    if not text:
-        return None
-    try:
-        found = ast.literal_eval(text) if len(text) <= limit else None
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        found = None
-    match found:
-        case dict() if set(found) == set(range(len(found))):
-            return tuple(_plain(str(found[number])) for number in range(len(found)))
-        case list() | tuple():
-            return tuple(_plain(str(name)) for name in found)
-        case _:
-            raise ValueError("its metadata `names` is no list of names")
-
-
-def _plain(name: str) -> str:
-    """Names are shown on terminals: nothing in them may move a cursor."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name)
-
-
-def _corner_numbers(model: Model) -> int:
-    """Numbers a corner (2 or 3) where the metadata `kpt_shape` tells of four key points, else 0."""
-    match model.metadata.get("kpt_shape", "")[:40].strip("[]() ").replace(" ", "").split(","):
-        case ["4", "2" | "3" as numbers]:
-            return int(numbers)
-    return 0
+def _queries(model: Model, family: str, form: Input, *names: str) -> Head | None:
+    """A box and logits a query, where outputs of these names are such."""
+    at = model.at(*names)
+    match [model.shapes[i] for i in at or ()]:
+        case [(1, boxes, 4), (1, named, classes)] if boxes == named and classes:
+            return ready.Queries(family, form, (model.width, model.height), classes, at)
+    return None
 
 
 def _two_widths(model: Model, strides: Sequence[int]) -> int:
@@ -341,18 +327,3 @@ def _two_widths(model: Model, strides: Sequence[int]) -> int:
         if [shape[-2] for shape in (*named, *sides)] == rows * 2 and {shape[-1] for shape in sides} == {32}:
             return widths.pop() if len(widths) == 1 and widths != {32} else 0
     return 0
-
-
-def _reach(values: Tensor) -> float:
-    """The largest of them, whatever its sign; numbers that are none do not count."""
-    return float(np.nan_to_num(np.abs(values), nan=0.0).max(initial=0.0))
-
-
-def _map(model: Model, stride: int) -> tuple[int, int]:
-    return model.width // stride, model.height // stride
-
-
-def _told(model: Model) -> str:
-    inputs = ", ".join(model.inputs)
-    outputs = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in model.outputs.items())
-    return f"outputs {outputs or 'none'} for the inputs {inputs} of {model.width}x{model.height}"
