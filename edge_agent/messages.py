@@ -78,7 +78,7 @@ class Fix(Struct, frozen=True, kw_only=True):
 
 
 class Track(Struct, frozen=True, kw_only=True):
-    """One object followed over frames; `seen` is false while it is only predicted."""
+    """One object followed over frames; `seen` is false while it is only predicted; `first_box`: at `first_s`."""
 
     id: int
     label: str
@@ -88,6 +88,7 @@ class Track(Struct, frozen=True, kw_only=True):
     last_s: float
     hits: int
     seen: bool = True
+    first_box: Box | None = None
     plate: Plate | None = None
     place: Fix | None = None  # of its feet or wheels, where the camera's view is known
 

@@ -154,6 +154,12 @@ def test_relative_paths_resolve_against_the_file(tmp_path: Path) -> None:
         ('zone = "water"', 'zone = "lava"', "rule[bathers].zone: no zone is called `lava` (there is: water)"),
         ('detector = "main"\n[[camera]]', 'detector = "x"\n[[camera]]', "camera[gate].detector: no detector"),
         ('route = "bank"', 'route = "sea"', "schedule[dusk].route: no route is called `sea`"),
+        (
+            'zone = "water"',
+            'zone = "water"\nclasses = ["dog"]',
+            "rule[bathers].classes: `dog`: the detector of camera[bank]",
+        ),
+        ('model = "models/people.onnx"', 'classes = ["vehicle"]', "rule[bathers].classes: `person`"),
         ('speakers = ["horn"]', 'speakers = ["bell"]', "rule[bathers].speakers: no speaker is called `bell`"),
         ("lat = 30.251, lon = 120.17}", "lat = 31.0, lon = 120.17}", "limits.max_distance_m is 2000"),
         ("lat = 30.251, lon = 120.17}", "lat = 0, lon = 0}", "0/0 is the sea"),

@@ -18,13 +18,26 @@ from edge_agent.calendar import rule_fault
 from edge_agent.config.agent import Agent
 from edge_agent.config.base import RESERVED, Site
 from edge_agent.config.flight import Airframe, Limits, MavlinkVehicle, MustVisit, Schedule
-from edge_agent.config.incidents import Count, Crowd, Dwell, HotListed, LineCrossing, PhotoSet, PlateSeen, Respond, Zone
+from edge_agent.config.incidents import (
+    Count,
+    Crowd,
+    Dwell,
+    ForbiddenZone,
+    HotListed,
+    LineCrossing,
+    Loitering,
+    PhotoSet,
+    PlateSeen,
+    Respond,
+    Zone,
+)
 from edge_agent.config.secret import secret_path
 from edge_agent.config.speakers import DjiSpeaker, Gb28181Speaker, SipSpeaker, Speaker, TuneSpeaker
 from edge_agent.config.uplink import Evidence, Mqtt, Operator
 from edge_agent.config.vision import (
     Camera,
     DroneView,
+    OnnxDetector,
     PiCamera,
     Plates,
     PointsView,
@@ -33,10 +46,13 @@ from edge_agent.config.vision import (
     SimulatedDetector,
     View,
 )
+from edge_agent.messages import GROUPS, is_a
 from edge_agent.phrases import phrase_faults, pronounceable
 from edge_agent.plans.judge import route_faults
 from edge_agent.plate_types import known_types
 from edge_agent.sealing import SealError, check_recipient
+
+BUILT_IN_LABELS = ("person", "vehicle", "two-wheeler")  # of the detector without a `model`
 
 
 def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
@@ -120,6 +136,8 @@ def cross_check(config: Agent, table: dict[str, Any]) -> list[str]:
             faults += [f"rule[{rule.id}]{fault}" for fault in _line_faults(rule, config)]
         if isinstance(rule, Crowd):
             faults += [f"rule[{rule.id}]{fault}" for fault in _crowd_faults(rule, config)]
+        if not isinstance(rule, HotListed | PlateSeen):
+            faults += [f"rule[{rule.id}].classes: {fault}" for fault in _class_faults(rule, config)]
         if isinstance(rule, Count):
             faults += [f"rule[{rule.id}]{fault}" for fault in _count_faults(rule)]
         if not isinstance(rule, LineCrossing) and rule.zone is not None:
@@ -266,6 +284,27 @@ def _crowd_faults(rule: Crowd, config: Agent) -> list[str]:
     if rule.per_m2 is not None and rule.area_m2 is None and zone is not None and not zone.map:
         return [f".area_m2: required with `per_m2`: zone[{zone.name}] is drawn in the picture, not on the map"]
     return []
+
+
+def _class_faults(rule: ForbiddenZone | Dwell | Loitering | Crowd | LineCrossing | Count, config: Agent) -> list[str]:
+    """Classes that no detector of the rule's camera ever tells: nothing would come of it, and nobody would know."""
+    zone = None if isinstance(rule, LineCrossing) else next((z for z in config.zones if z.name == rule.zone), None)
+    name = zone.camera if zone is not None else getattr(rule, "camera", None)
+    camera = next((camera for camera in config.cameras if camera.name == name), None)
+    if camera is None:
+        return []
+    eyes = {camera.detector, *(profile.detector for profile in camera.profiles)}
+    told = set[str]()
+    for detector in (detector for detector in config.detectors if detector.name in eyes):
+        if not isinstance(detector, OnnxDetector) or (detector.model is not None and not detector.classes):
+            return []  # whatever the model knows
+        named = detector.classes or BUILT_IN_LABELS
+        mine = BUILT_IN_LABELS if detector.model is None else {*named}.union(*(GROUPS.get(one, ()) for one in named))
+        told |= {label for label in mine if any(is_a(label, one) for one in named)}
+    if not told or any(is_a(label, wanted) for label in told for wanted in rule.classes):
+        return []
+    wants = ", ".join(f"`{wanted}`" for wanted in rule.classes)
+    return [f"{wants}: the detector of camera[{camera.name}] tells {', '.join(sorted(told))} alone"]
 
 
 def _line_faults(rule: LineCrossing | Count, config: Agent) -> list[str]:

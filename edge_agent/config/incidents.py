@@ -17,14 +17,15 @@ MapLine = tuple[tuple[Lat, Lon], tuple[Lat, Lon]]
 class Zone(Section, frozen=True):
     """A polygon in a camera's picture, or on the map (`map`), which needs the camera's `view`.
 
-    Corners are fractions of the picture's width and height from the top left, or latitude and longitude. `spoken` is
-    what a voice calls it, by language.
+    Corners are fractions of the picture's width and height from the top left, or latitude and longitude. Who comes or
+    goes is in it, or out of it, once that has lasted `inertia` seconds. `spoken` is what a voice calls it, by language.
     """
 
     name: Id
     camera: Id
     polygon: Annotated[tuple[Corner, ...], Meta(max_length=200)] = ()
     map: Annotated[tuple[tuple[Lat, Lon], ...], Meta(max_length=200)] = ()
+    inertia: Annotated[float, Meta(ge=0, le=60)] = 0.0
     spoken: dict[Literal["cmn", "en"], Annotated[str, Meta(min_length=1, max_length=100)]] = field(default_factory=dict)
 
 
@@ -58,6 +59,8 @@ class Respond(Section, frozen=True):
 class RuleSection(Section, frozen=True, kw_only=True):
     """What all rules have; `blur = false` lets the pictures of its incidents leave as they were taken.
 
+    Those with `classes` judge who has at least `min_score` and is `min_size` tall, as a share of the picture's height.
+
     An incident that nobody has acknowledged `patrol_after_s` after it began, while the object is still there, calls for
     the patrol; one that nobody has handled after `expire_after_s` expires.
     """
@@ -82,6 +85,7 @@ class ForbiddenZone(RuleSection, frozen=True, kw_only=True, tag_field="type", ta
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person",)
     after_s: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     min_score: Unit = 0.0
+    min_size: Unit = 0.0
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 60.0
 
 
@@ -105,6 +109,7 @@ class Dwell(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="dwell
     after_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
     radius: Annotated[float, Meta(gt=0, le=10)] = 0.5
     min_score: Unit = 0.0
+    min_size: Unit = 0.0
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
     evidence: PhotoSet | None = None
 
@@ -116,6 +121,7 @@ class Loitering(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="l
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person", "vehicle", "two-wheeler")
     after_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
     min_score: Unit = 0.0
+    min_size: Unit = 0.0
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
 
 
@@ -132,6 +138,7 @@ class Crowd(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="crowd
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person",)
     after_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
     min_score: Unit = 0.0
+    min_size: Unit = 0.0
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 600.0
 
 
@@ -171,6 +178,7 @@ class LineCrossing(RuleSection, frozen=True, kw_only=True, tag_field="type", tag
     direction: Literal["either", "to_left", "to_right"] = "either"
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person", "vehicle", "two-wheeler")
     min_score: Unit = 0.0
+    min_size: Unit = 0.0
     cool_down_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  # for who goes to and fro
 
 
@@ -187,6 +195,7 @@ class Count(RuleSection, frozen=True, kw_only=True, tag_field="type", tag="count
     interval_s: Annotated[float, Meta(ge=1, le=86_400)] = 900.0
     classes: Annotated[tuple[str, ...], Meta(min_length=1)] = ("person", "vehicle", "two-wheeler")
     min_score: Unit = 0.0
+    min_size: Unit = 0.0
 
 
 Rule = ForbiddenZone | Dwell | Loitering | Crowd | LineCrossing | PlateSeen | HotListed | Count

@@ -45,11 +45,7 @@ class CrowdWatch(Watch[config.Crowd]):
         rule, now = self.rule, tracks.at_s
         if self._step_s(tracks) is None:
             return []
-        there = [
-            track
-            for track in tracks.tracks
-            if is_evidence(track, rule.classes, rule.min_score) and self._stands(track, tracks)
-        ]
+        there = [track for track in tracks.tracks if is_evidence(track, rule, tracks) and self._stands(track, tracks)]
         if now - self._last_s > DIP_S:
             self._disperse()
         if not self._many(len(there)):

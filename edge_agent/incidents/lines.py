@@ -2,7 +2,8 @@
 
 A track is on a side when its feet are clearly there: in the picture `CLEAR` of its height away from the line, on the
 map as far as its place is sure (one standard deviation, `CLEAR_M` at least). It has crossed when it is clearly on the
-other side and the way between led through the line itself, not past its ends.
+other side and the way between led through the line itself, not past its ends. In the picture that way begins where it
+was first seen, before it was seen often enough to be a track: who is quick may have crossed by then.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from edge_agent import config, geo
 from edge_agent.incidents.watch import Direction, Found, Key, Watch, is_evidence, key_of
-from edge_agent.messages import Track, Tracks
+from edge_agent.messages import Box, Track, Tracks
 
 CLEAR, CLEAR_M = 0.1, 0.5
 SIGMAS = 2.447746830680816  # half axes of 95 % ellipses are so many standard deviations (chi² of two)
@@ -45,7 +46,9 @@ class LineWatch(Watch[config.LineCrossing]):
             return fired
         line = _ends(rule, tracks)
         for track in tracks.tracks:
-            foot = _foot(rule, track) if is_evidence(track, rule.classes, rule.min_score) else None
+            foot = _foot(rule, track) if is_evidence(track, rule, tracks) else None
+            if foot and rule.map is None and track.first_box is not None and key_of(track) not in self._seen:
+                self._cross(key_of(track), _in_picture(track.first_box), line, now)
             direction = self._cross(key_of(track), foot, line, now) if foot else None
             if direction is not None and rule.direction in ("either", direction):
                 fired.append(Found(track, now, direction=direction))
@@ -83,11 +86,15 @@ def _ends(rule: config.LineCrossing, tracks: Tracks) -> Line:
 def _foot(rule: config.LineCrossing, track: Track) -> Foot | None:
     """None where a track's place is not known."""
     if rule.map is None:
-        x1, y1, x2, y2 = track.box
-        return ((x1 + x2) / 2, y2), CLEAR * (y2 - y1)
+        return _in_picture(track.box)
     if (place := track.place) is None:
         return None
     return _on_map(rule.map, place.lat, place.lon), max(CLEAR_M, place.major_m / SIGMAS)
+
+
+def _in_picture(box: Box) -> Foot:
+    x1, y1, x2, y2 = box
+    return ((x1 + x2) / 2, y2), CLEAR * (y2 - y1)
 
 
 def _on_map(line: config.MapLine, lat: float, lon: float) -> geo.Point:

@@ -71,22 +71,22 @@ class ShotPlan:
             if stay.name not in here or track is not None:
                 here[stay.name] = stay, track
         for name, (stay, track) in here.items():
-            shots += self._go_on(name, stay, track, fired.get(name), now)
+            shots += self._go_on(name, stay, track, fired.get(name), tracks)
         for name in [name for name in self._open if name not in here]:
             one = self._open.pop(name)
             role: Literal["lost", "exit"] = "lost" if blind else "exit"
             if not one.closed:
-                shots.append(self._shot(role if one.incident else "over", name, one, seen.get(one.key)))
+                shots.append(self._shot(role if one.incident else "over", name, one, seen.get(one.key), tracks))
         return shots
 
-    def _go_on(self, name: int, stay: Stay, track: Track | None, incident: str | None, now: float) -> list[Shot]:
-        shots, one = list[Shot](), self._open.get(name)
+    def _go_on(self, name: int, stay: Stay, track: Track | None, incident: str | None, tracks: Tracks) -> list[Shot]:
+        shots, one, now = list[Shot](), self._open.get(name), tracks.at_s
         if one is None:
             rests = now - stay.began_s >= SETTLE_S or incident is not None
             if track is None or not rests or len(self._open) >= MAX_STAYS:
                 return []
-            one = self._open[name] = _Open(spot_of(track), stay.began_s, stay.key, stay.last_s)
-            shots.append(self._shot("entry", name, one, track))
+            one = self._open[name] = _Open(spot_of(track, tracks), stay.began_s, stay.key, stay.last_s)
+            shots.append(self._shot("entry", name, one, track, tracks))
         one.key, one.last_s, one.gap_s = stay.key, stay.last_s, max(one.gap_s, stay.gap_s)
         if incident is not None and one.incident is None:
             one.incident, one.fired_s, one.next_s = incident, now, now
@@ -94,19 +94,19 @@ class ShotPlan:
             return shots
         if track is not None and now >= one.next_s - EPSILON_S:
             one.photos, one.next_s = one.photos + 1, now + self._wanted.every_s
-            shots.append(self._shot("photo", name, one, track))
+            shots.append(self._shot("photo", name, one, track, tracks))
         elif now - one.fired_s >= self._wanted.grace_s and one.photos >= self._wanted.photos:
             one.closed = True
-            shots.append(self._shot("stayed", name, one, track))
+            shots.append(self._shot("stayed", name, one, track, tracks))
         return shots
 
-    def _shot(self, role: Role | Literal["over"], name: int, one: _Open, track: Track | None) -> Shot:
+    def _shot(self, role: Role | Literal["over"], name: int, one: _Open, track: Track | None, tracks: Tracks) -> Shot:
         return Shot(
             role=role,
             stay=(self._id, name),
             incident=one.incident,
             track=track,
-            moved=apart(one.entry, spot_of(track)) if track is not None else 0.0,
+            moved=apart(one.entry, spot_of(track, tracks)) if track is not None else 0.0,
             entered_s=one.entered_s,
             last_s=one.last_s,
             gap_s=one.gap_s,

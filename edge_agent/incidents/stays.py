@@ -28,6 +28,7 @@ from edge_agent.messages import Incident, Plate, Track, Tracks, group_of
 FLICKER_S = 0.5  # a shorter look elsewhere is noise of the detector
 SETTLE_S = 1.0  # a vehicle rests once it moved less than STILL for this long: its clock starts there
 STILL = 0.15  # of its own size
+SHAKES_S = 3.0  # in one place for so long, though never still for a second: it is the camera that trembles
 BLIND_S = 10.0  # after so long without frames nobody knows who stayed,
 RESTS_BLIND_S = 60.0  # and who rested: a camera restarts, a stream is connected to anew
 FRAME_S = 1.0  # a longer time between two frames is one without
@@ -98,6 +99,7 @@ class StayWatch(Watch[StayRule]):
         self._stays: dict[Key, Stay] = {}
         self._pasts: list[_Past] = []
         self._first: dict[Key, Spot] = {}  # where each track was first seen
+        self._came: dict[Key, tuple[Spot, float]] = {}  # where and when those who do not rest yet came to their place
 
     @property
     def stays(self) -> Iterable[Stay]:
@@ -118,22 +120,23 @@ class StayWatch(Watch[StayRule]):
             return []
         self._miss(step_s)
         rule = self.rule
-        seen = {key_of(track): track for track in tracks.tracks if is_evidence(track, rule.classes, rule.min_score)}
+        seen = {key_of(track): track for track in tracks.tracks if is_evidence(track, rule, tracks)}
         there = {key_of(track) for track in tracks.tracks}
-        self._first = {key: spot for key, spot in self._first.items() if key in there}
+        before = self._first
+        self._first = {key: spot for key, spot in before.items() if key in there}
         for key, track in seen.items():
-            self._first.setdefault(key, spot_of(track))
+            self._first.setdefault(key, spot_of(track, tracks))
         standing = [key for key in sorted(seen) if self._stands(seen[key], tracks)]
         self._pasts = [past for past in self._pasts if now - past.fired_s < self.rule.cool_down_s]
         for key in list(self._stays):
-            self._go_on(key, seen.get(key), key in standing, now)
+            self._go_on(key, seen.get(key), key in standing, tracks)
         for stay in self._stays.values():
             if stay.heir_of is not None and stay.heir_of in seen:
                 self._disinherit(stay)
         for key in standing:
             if key not in self._stays:
-                self._begin(key, seen[key], seen, now)
-        fired = [(seen[key], self._stays[key]) for key in standing if self._fires(key, seen[key], now)]
+                self._begin(key, seen, tracks, new=key not in before)
+        fired = [(seen[key], self._stays[key]) for key in standing if self._fires(key, seen[key], tracks)]
         return [Found(track, stay.began_s, gap_s=stay.gap_s, stay=stay.name) for track, stay in fired]
 
     def _miss(self, step_s: float) -> None:
@@ -145,9 +148,9 @@ class StayWatch(Watch[StayRule]):
             for stay in self._stays.values():
                 stay.blind_s += step_s
 
-    def _go_on(self, key: Key, track: Track | None, standing: bool, now: float) -> None:
+    def _go_on(self, key: Key, track: Track | None, standing: bool, tracks: Tracks) -> None:
         """Carry a stay on, or end it."""
-        stay = self._stays[key]
+        stay, now = self._stays[key], tracks.at_s
         if track is None:
             if now - stay.last_s - stay.blind_s > self._patience.unseen_s:
                 self._end(key)
@@ -155,29 +158,43 @@ class StayWatch(Watch[StayRule]):
         if _differ(stay.plate_before, track.plate):
             self._disinherit(stay)
         stay.plate, stay.blind_s = track.plate or stay.plate, 0.0
-        moved = self._moved(stay, track, now)
+        spot = spot_of(track, tracks)
+        moved = self._moved(stay, spot, now)
         if standing and not moved:
             stay.gap_s = max(stay.gap_s, now - stay.last_s)
-            stay.last_s, stay.spot = now, spot_of(track)
-        elif now - stay.last_s >= FLICKER_S or (moved and now - stay.began_s < SETTLE_S):
+            stay.last_s, stay.spot = now, spot
+        elif moved and now - stay.began_s < SETTLE_S:
+            came = self._came.get(key)
+            self._end(key)
+            if came is not None:
+                self._came[key] = came
+        elif now - stay.last_s >= FLICKER_S:
             self._end(key)
 
-    def _moved(self, stay: Stay, track: Track, now: float) -> bool:
+    def _moved(self, stay: Stay, spot: Spot, now: float) -> bool:
         if self._radius is None:
             return False
+        anchor, came_s = self._came.setdefault(stay.key, (stay.anchor, stay.began_s))
+        if apart(anchor, spot) > self._radius:
+            self._came[stay.key] = spot, now
+        elif now - stay.began_s < SETTLE_S and now - came_s >= SHAKES_S:
+            stay.anchor, stay.began_s, stay.own_s = anchor, came_s, came_s
         limit = self._radius if now - stay.began_s >= SETTLE_S else min(STILL, self._radius)
-        return apart(stay.anchor, spot_of(track)) > limit
+        return apart(stay.anchor, spot) > limit
 
-    def _begin(self, key: Key, track: Track, seen: dict[Key, Track], now: float) -> None:
+    def _begin(self, key: Key, seen: dict[Key, Track], tracks: Tracks, *, new: bool) -> None:
+        now, track = tracks.at_s, seen[key]
+        spot = spot_of(track, tracks)
+        began_s = track.first_s if new and self._came_here(track, tracks) else now
         stay = Stay(
             key=key,
             group=group_of(track.label),
-            began_s=now,
-            anchor=spot_of(track),
-            last_s=now,
-            spot=spot_of(track),
+            began_s=began_s,
+            anchor=spot,
+            last_s=tracks.at_s,
+            spot=spot,
             plate=track.plate,
-            own_s=now,
+            own_s=began_s,
             name=self._next(),
         )
         self._stays[key] = stay
@@ -190,6 +207,12 @@ class StayWatch(Watch[StayRule]):
             stay.past = past
         elif (maybe := self._lost(stay, seen, self._patience.around)) is not None:
             stay.past, stay.heir_of = maybe.past, maybe.key
+
+    def _came_here(self, track: Track, tracks: Tracks) -> bool:
+        """Whether a track that is new stood in the picture's zone when it was first seen: it took a while to be one."""
+        if self._radius is not None or self.zone is None or not self.zone.polygon or self.zone.inertia:
+            return False
+        return track.first_box is not None and self._area(tracks).holds(track.first_box)
 
     def _next(self) -> int:
         self._count += 1
@@ -237,6 +260,7 @@ class StayWatch(Watch[StayRule]):
 
     def _end(self, key: Key) -> None:
         stay = self._stays.pop(key)
+        self._came.pop(key, None)
         if stay.past is not None and not any(other.heir_of == key for other in self._stays.values()):
             plate = stay.plate or stay.past.plate
             self._pasts.append(replace(stay.past, key=key, last_s=stay.last_s, spot=stay.spot, plate=plate))
@@ -244,8 +268,8 @@ class StayWatch(Watch[StayRule]):
             if other.heir_of == key:
                 other.heir_of = None
 
-    def _fires(self, key: Key, track: Track, now: float) -> bool:
-        stay, rule = self._stays[key], self.rule
+    def _fires(self, key: Key, track: Track, tracks: Tracks) -> bool:
+        stay, rule, now = self._stays[key], self.rule, tracks.at_s
         if stay.done or stay.last_s < now or now - stay.began_s < rule.after_s - EPSILON_S:
             return False
         past = stay.past
@@ -255,7 +279,7 @@ class StayWatch(Watch[StayRule]):
                 stay.past = replace(past, incident=None)
             return False
         stay.done = True
-        stay.past = _Past(key, stay.group, now, now, spot_of(track), stay.plate)
+        stay.past = _Past(key, stay.group, now, now, spot_of(track, tracks), stay.plate)
         return True
 
     @staticmethod

@@ -95,10 +95,16 @@ def _look(interval: _Interval, now: float) -> None:
 
 def _watch(rule: config.Count, zone: config.Zone | None) -> Watch[Any]:
     """Who is counted: each stay in the zone, each crossing of the line."""
-    classes, score = rule.classes, rule.min_score
+    classes, score, size = rule.classes, rule.min_score, rule.min_size
     if zone is not None:
         entering = config.ForbiddenZone(
-            id=rule.id, zone=zone.name, classes=classes, after_s=ENTERED_S, min_score=score, cool_down_s=0
+            id=rule.id,
+            zone=zone.name,
+            classes=classes,
+            after_s=ENTERED_S,
+            min_score=score,
+            min_size=size,
+            cool_down_s=0,
         )
         return StayWatch(entering, zone)
     assert rule.camera is not None  # as the configuration's checks saw to
@@ -109,6 +115,7 @@ def _watch(rule: config.Count, zone: config.Zone | None) -> Watch[Any]:
         map=rule.map,
         classes=classes,
         min_score=score,
+        min_size=size,
         cool_down_s=0,
     )
     return LineWatch(crossing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -39,6 +39,7 @@ class Watch(ABC, Generic[R]):
         self.rule, self.zone = rule, zone
         self.camera = zone.camera if zone else camera
         self._areas: dict[str, Area] = {}
+        self._sides: dict[tuple[str, Key], _Side] = {}
         self._clocks: dict[str, float] = {}
 
     @abstractmethod
@@ -66,6 +67,8 @@ class Watch(ABC, Generic[R]):
 
     def _step_s(self, tracks: Tracks) -> float | None:
         """Seconds since the last frame of this camera; None for a frame out of order, which is to be left out."""
+        for track in tracks.ended:
+            self._sides.pop((tracks.camera, key_of(track)), None)
         now, last_s = tracks.at_s, self._clocks.get(tracks.camera, tracks.at_s)
         if last_s - RESTART_S < now < last_s:
             return None
@@ -75,15 +78,40 @@ class Watch(ABC, Generic[R]):
         return max(0.0, now - last_s)
 
     def _stands(self, track: Track, tracks: Tracks) -> bool:
-        """Whether a track stands in the zone; without one, everything does. On the map its likeliest place counts."""
+        """Whether a track stands in the zone, with its inertia; without a zone, everything does."""
         if self.zone is None:
             return True
-        if self.zone.map:
-            return track.place is not None and geo.in_polygon(track.place.lat, track.place.lon, self.zone.map)
+        if self.zone.map:  # its likeliest place counts
+            here = track.place is not None and geo.in_polygon(track.place.lat, track.place.lon, self.zone.map)
+        else:
+            here = self._area(tracks).holds(track.box)
+        if not self.zone.inertia:
+            return here
+        side = self._sides.setdefault((tracks.camera, key_of(track)), _Side())
+        return side.judge(here, tracks.at_s, self.zone.inertia)
+
+    def _area(self, tracks: Tracks) -> Area:
+        assert self.zone is not None
         area = self._areas.get(tracks.camera)
         if area is None or (area.width, area.height) != (tracks.width, tracks.height):
             area = self._areas[tracks.camera] = Area(self.zone, tracks.width, tracks.height)
-        return area.holds(track.box)
+        return area
+
+
+class _Side(Struct):
+    """Whether a track counts as in the zone, and since when it has been seen on the other side."""
+
+    inside: bool = False
+    other_s: float | None = None
+
+    def judge(self, here: bool, now: float, inertia_s: float) -> bool:
+        if here == self.inside:
+            self.other_s = None
+        else:
+            self.other_s = now if self.other_s is None else min(self.other_s, now)
+            if now - self.other_s >= inertia_s - EPSILON_S:
+                self.inside, self.other_s = here, None
+        return self.inside
 
 
 def key_of(track: Track) -> Key:
@@ -91,6 +119,21 @@ def key_of(track: Track) -> Key:
     return track.id, track.first_s
 
 
-def is_evidence(track: Track, classes: tuple[str, ...], min_score: float) -> bool:
-    """Whether a track is evidence in this frame: seen, sure enough, and of the classes."""
-    return track.seen and track.score >= min_score and any(is_a(track.label, name) for name in classes)
+class Judged(Protocol):
+    """A rule about some classes of things."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def min_score(self) -> float: ...
+    @property
+    def min_size(self) -> float: ...
+
+
+def is_evidence(track: Track, rule: Judged, tracks: Tracks) -> bool:
+    """Whether a track is evidence in this frame: seen, sure and tall enough, and of the rule's classes."""
+    if not track.seen or track.score < rule.min_score:
+        return False
+    if track.box[3] - track.box[1] < rule.min_size * tracks.height:
+        return False
+    return any(is_a(track.label, name) for name in rule.classes)

@@ -7,7 +7,7 @@ import math
 from msgspec import Struct
 
 from edge_agent import config, geo
-from edge_agent.messages import Box, Fix, Track
+from edge_agent.messages import Box, Fix, Track, Tracks
 
 
 class Area:
@@ -28,15 +28,16 @@ class Area:
 
 
 class Spot(Struct, frozen=True):
-    """Where something was seen: in the picture, and on the ground where that is known."""
+    """Where something was seen: in a picture so `high` (0: as the other), and on the ground where that is known."""
 
     box: Box
     place: Fix | None = None
+    high: int = 0
 
 
-def spot_of(track: Track) -> Spot:
+def spot_of(track: Track, tracks: Tracks) -> Spot:
     """Where a track is."""
-    return Spot(track.box, track.place)
+    return Spot(track.box, track.place, tracks.height)
 
 
 def centre(box: Box) -> geo.Point:
@@ -47,12 +48,14 @@ def centre(box: Box) -> geo.Point:
 def apart(a: Spot, b: Spot) -> float:
     """How far two things are apart, in sizes of the larger one.
 
-    In the picture from middle to middle, by the root of its area. Seen by a camera that moves, the picture tells
-    nothing: on the ground then, by their width, and no further than the places are sure.
+    In the picture from middle to middle, by the root of its area, whatever size the stream had then. Seen by a camera
+    that moves, the picture tells nothing: on the ground then, by their width, and no further than the places are sure.
     """
     if a.place is not None and b.place is not None and a.place.method == b.place.method == "drone":
         away_m = geo.distance_m(a.place.lat, a.place.lon, b.place.lat, b.place.lon)
         unsure_m = max(a.place.major_m, b.place.major_m)
         return max(0.0, away_m - unsure_m) / max(a.place.wide_m, b.place.wide_m, 0.1)
-    size = max(math.sqrt(max(0.0, (x2 - x1) * (y2 - y1))) for x1, y1, x2, y2 in (a.box, b.box))
-    return math.dist(centre(a.box), centre(b.box)) / max(size, 1.0)
+    times = a.high / b.high if a.high and b.high else 1.0
+    other = (b.box[0] * times, b.box[1] * times, b.box[2] * times, b.box[3] * times)
+    size = max(math.sqrt(max(0.0, (x2 - x1) * (y2 - y1))) for x1, y1, x2, y2 in (a.box, other))
+    return math.dist(centre(a.box), centre(other)) / max(size, 1.0)

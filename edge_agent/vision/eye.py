@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edge_agent import config
 from edge_agent.messages import Box, Track, Tracks, is_a
 from edge_agent.vision.anchors import ViewWatch
+from edge_agent.vision.boxes import Floats
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.detect import Detector
 from edge_agent.vision.light import LightSwitch, signs_of
@@ -62,6 +63,7 @@ class Eye:
         self._looker = Looker(detector.detect, camera.tiles, zones)
         self._shrinker, self._masks = Shrinker(), Masks(camera.masks)
         self.view = ViewWatch() if camera.anchored else None
+        self._size: tuple[int, int] | None = None  # of the frame before
         self.skipped = 0  # frames that were not looked at, because nothing had changed
         self.step = 0  # of load.STEPS: what is left out
         self.look = self._looks["day"]
@@ -74,16 +76,24 @@ class Eye:
         self._adapt(frame, small)
         known = self._tracker.boxes()
         seen = self._motion.see(small, frame.at_s, width / small.shape[1], known)
+        resized = self._resized(width, height)
         at = Moment(frame.seq, frame.at_s, frame.wall_s, width, height)
-        if seen.look or self._tracker.unsure:
+        if seen.look or self._tracker.unsure or resized is not None:
             found = self._masks.believed(self._looker.look(frame, known), width, height)
-            tracks = self._tracker.update(found, at, seen.affine)
+            tracks = self._tracker.update(found, at, seen.affine if resized is None else resized)
         else:
             self.skipped += 1
             tracks = self._tracker.hold(at)
         if self._reader is None or self._votes is None or self.step >= NO_PLATES:
             return tracks
         return self._with_plates(frame, tracks, self._reader, self._votes)
+
+    def _resized(self, width: int, height: int) -> Floats | None:
+        """How the pixels of the frame before become those of one of another size; None where it has the same."""
+        before, self._size = self._size, (width, height)
+        if before is None or before == self._size:
+            return None
+        return np.array([[width / before[0], 0.0, 0.0], [0.0, height / before[1], 0.0]])
 
     def veil(self, frame: Frame) -> Frame:
         """The frame as anybody may see it: what masks hide is painted over."""

@@ -48,6 +48,7 @@ class _Object:
     id: int = 0  # 0 while it is not confirmed
     hits: int = 1
     seen: bool = True
+    first_box: Box | None = None  # within the frame, at `first_s`
     box: Box = (0.0, 0.0, 0.0, 0.0)  # within the frame, as it was when it was last seen
     labels: dict[str, float] = field(default_factory=dict)  # sums of scores: the object goes by the best
 
@@ -112,6 +113,7 @@ class Tracker:
         shown = [_box(row) for row in box_math.clip(self._kalman.boxes(), at.width, at.height).tolist()]
         for thing, box in zip(self._objects, shown, strict=True):
             thing.box = box if thing.seen else thing.box
+            thing.first_box = thing.first_box or box
         return Tracks(
             camera=self._camera,
             seq=at.seq,
@@ -218,6 +220,7 @@ def _track(thing: _Object, box: Box) -> Track:
         last_s=thing.last_s,
         hits=thing.hits,
         seen=thing.seen,
+        first_box=thing.first_box,
     )
 
 

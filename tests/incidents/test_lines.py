@@ -155,3 +155,14 @@ def test_outside_its_times_a_rule_is_silent() -> None:
     rule = config.LineCrossing(id="gate", camera="c", line=RULE.line, active=(config.Span(start="22:00", end="06:00"),))
     for clock, count in (("2026-11-22T12:00", 0), ("2026-11-22T23:00", 1)):
         assert len(walk(Rules([], [rule], time_zone=SHANGHAI), down(320), wall_s=at(clock))) == count
+
+
+def test_who_had_crossed_before_being_seen_often_enough_to_be_followed_has_crossed_all_the_same() -> None:
+    fast = Track(
+        id=1, label="person", score=0.9, box=(305, 300, 335, 380), first_box=(305, 60, 335, 140), first_s=0.0,
+        last_s=0.4, hits=3,
+    )  # fmt: skip
+    [incident] = Rules([], [RULE]).update(
+        Tracks(camera="c", seq=2, at_s=0.4, wall_s=0.4, width=640, height=480, tracks=(fast,))
+    )
+    assert incident.direction == "to_right"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edge_agent import config
 from edge_agent.incidents.rules import Rules
@@ -197,6 +199,52 @@ def test_one_who_steps_out_from_behind_another_was_somebody_else() -> None:
     second = Object(2, between(4.5, 20, x=920.0))
     found = play(forbidden(cool_down_s=600.0), times(20), first, second)
     assert [i.track for i in found] == [1, 2]
+
+
+def test_who_stood_in_the_zone_before_being_a_track_was_there_since_then() -> None:
+    """Three looks make a track: at five frames a second the first was 0.4 s before."""
+
+    def found(first_x: float) -> list[float]:
+        rules, told = forbidden(after_s=1.0), list[Incident]()
+        for t in times(5, fps=5, start=0.4):
+            track = Object(1, between(0, 9), first_s=0.0).track(t)
+            assert track is not None
+            first_box = (first_x - 20, 500.0, first_x + 20, 600.0)
+            told += rules.update(frame(t, [], tracks=(structs.replace(track, first_box=first_box),)))
+        return [i.at_s for i in told]
+
+    assert found(first_x=900.0) == [pytest.approx(1.0)]
+    assert found(first_x=300.0) == [pytest.approx(1.4)]  # it was not in the zone yet
+
+
+def test_inertia_lets_nobody_in_or_out_before_it_has_lasted() -> None:
+    def flickers(t: float) -> tuple[float, float]:
+        inside = (2 <= t < 2.5 or t >= 4) and not 6 <= t < 6.75
+        return (900.0 if inside else 300.0, 600.0)
+
+    def fired(inertia: float) -> list[float]:
+        zone = structs.replace(WATER, inertia=inertia)
+        rule = config.ForbiddenZone(id="r", zone="water", after_s=3.0)
+        return [i.at_s for i in play(Rules([zone], [rule], random.Random(1)), times(12), Object(1, flickers))]
+
+    assert fired(0.0) == [pytest.approx(9.75)]  # out at 6 s: its time began anew
+    assert fired(1.0) == [pytest.approx(8.0)]  # in since 4 s, which counted from 5 s on; and never out
+
+
+def test_who_is_too_small_in_the_picture_is_no_evidence() -> None:
+    assert play(forbidden(min_size=0.2), times(5), Object(1, between(0, 5), size=(40.0, 140.0))) == []
+    assert play(forbidden(min_size=0.2), times(5), Object(1, between(0, 5), size=(40.0, 145.0)))
+
+
+def test_a_stream_that_changes_its_size_moves_nobody() -> None:
+    rules, told = dwell(), list[Incident]()
+    for t in times(40):
+        stands = car(1, between(0, 60), first_s=0.0).track(t)
+        assert stands is not None
+        k = 0.5 if t >= 10 else 1.0
+        small = structs.replace(stands, box=tuple(k * edge for edge in stands.box))
+        told += rules.update(frame(t, [], tracks=(small,), width=int(1280 * k), height=int(720 * k)))
+    assert [i.at_s for i in told] == [pytest.approx(20.0)]
 
 
 # --- dwell --------------------------------------------------------------------------------------------------------
@@ -461,3 +509,13 @@ def test_no_sequence_of_frames_breaks_the_rules(frames: list[tuple[float, int, f
         track = Track(id=id, label=label, score=0.5, box=box, first_s=0.0, last_s=t, hits=1, seen=seen)
         for found in rules.update(frame(t, [], tracks=(track,))):
             assert found.lasted_s >= (0.5 if found.rule == "a" else 1.0) - 1e-6
+
+
+@pytest.mark.parametrize("fps", [5.0, 12.5, 25.0])
+def test_a_camera_that_trembles_in_the_wind_hides_nobody_who_rests(fps: float) -> None:
+    def shaken(t: float) -> tuple[float, float]:
+        return 900.0 - 130.0 * max(0.0, 5.0 - t) + 30.0 * math.sin(7 * t), 600.0 + 18.0 * math.cos(9 * t)
+
+    (found,) = play(dwell(), times(40, fps), car(1, shaken))
+    assert found.at_s == pytest.approx(25.0, abs=1.5)
+    assert play(dwell(), times(40, fps), car(1, lambda t: (shaken(t)[0] - 20.0 * t, 600.0))) == []

@@ -284,6 +284,22 @@ class Onlooker:
         return []
 
 
+def test_a_stream_that_changes_its_size_keeps_its_tracks() -> None:
+    class Somebody(Onlooker):
+        def detect(self, frame: Frame) -> list[Detection]:
+            high, wide = frame.pixels.shape[:2]
+            return [Detection(label="person", score=0.9, box=(0.7 * wide, 0.2 * high, 0.8 * wide, 0.6 * high))]
+
+    eye = Eye(Somebody(), config.Plates(), None, config.SimulatedCamera(name="c", detector="d"))
+    ids = set[int]()
+    for n in range(30):
+        size = (270, 480, 3) if 10 <= n < 20 else (1080, 1920, 3)
+        tracks = eye.process(Frame("c", n, n / 10, n / 10, np.zeros(size, np.uint8))).tracks
+        ids |= {track.id for track in tracks}
+        assert n < 5 or all(track.seen and track.box[0] == pytest.approx(0.7 * size[1], abs=1) for track in tracks)
+    assert ids == {1}
+
+
 def test_a_large_picture_is_shrunk_once_for_all_and_its_tiles_are_not() -> None:
     pixels, whole = np.zeros((1080, 1920, 3), np.uint8), Onlooker()
     given = Frame("c", 1, 0.1, 0.1, pixels, lores=np.zeros((234, 416, 3), np.uint8))

@@ -364,6 +364,12 @@ async def test_what_a_file_promises_and_does_not_hold_is_counted(tmp_path: Path)
     assert 30 < len(frames) < 90 and drops["missing"] in range(100 - len(frames), 102 - len(frames))
 
 
+def test_a_matroska_whose_first_frame_comes_late_misses_nothing(tmp_path: Path) -> None:
+    drops = Counter[str]()
+    clip = encode(tmp_path / "late.mkv", [3000 + 40 * n for n in range(50)])
+    assert len(list(read_frames(clip, drops=drops))) == 50 and not drops
+
+
 @pytest.mark.parametrize(("suffix", "gap"), [("avi", 10), ("matroska", 10), ("mpegts", 0), ("mp4", 10)])
 def test_a_whole_file_misses_nothing_even_where_its_frames_have_gaps(tmp_path: Path, suffix: str, gap: int) -> None:
     times_ms = [40 * (n + (gap if n >= 20 else 0)) for n in range(50)]

@@ -239,6 +239,7 @@ def _missing(
         promised_s, slack_s = float(stream.duration * stream.time_base), CUT_SHORT_S
     else:
         promised_s, slack_s = (container.duration or 0) / av.time_base, CUT_SHORT_S
+        end_s += max(0.0, (container.start_time or 0) / av.time_base)  # Matroska's is counted from 0, not from there
     if count == stream.frames or promised_s - end_s <= slack_s:
         return 0
     return max(1, round((promised_s - end_s) / step_s))
