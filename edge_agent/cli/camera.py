@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from edge_agent import config
 from edge_agent.cli.check import print_json
 from edge_agent.runtime import DriverError
 
+if TYPE_CHECKING:
+    from edge_agent.vision.camera import Camera, Frame
+
 MOST_S = 86_400.0
+WATCH_S = 0.1
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
         print_json(found)
     else:
         for name, value in found.items():
-            print(f"{name}: {value}")
+            print(f"{name}: {_words(value) if args.verb == 'test' else value}")
     return 0 if found["ok"] else 1
 
 
@@ -96,59 +102,114 @@ def _simulated() -> config.Camera:
     return config.SimulatedCamera(name="test", detector="-")
 
 
-async def _look(section: config.Camera, seconds: float, picture: Path | None) -> dict[str, Any]:
-    from contextlib import aclosing
+class _Seen:
+    """What came of a camera while it was looked through."""
 
+    def __init__(self, camera: Camera, now: float) -> None:
+        self._camera, self._began_s = camera, now
+        self.first_s: float | None = None
+        self.last: Frame | None = None
+        self._last_s = now
+        self._ages_s, self._sizes, self._states = list[float](), list[str](), list[str]()
+
+    def take(self, frame: Frame, now: float) -> None:
+        """A frame came."""
+        self.first_s = now if self.first_s is None else self.first_s
+        self.last, self._last_s = frame, now
+        self._ages_s.append(now - frame.at_s)
+        size = f"{frame.pixels.shape[1]}x{frame.pixels.shape[0]}"
+        if size not in self._sizes:
+            self._sizes.append(size)
+        self._note()
+
+    def _note(self) -> None:
+        if self._states[-1:] != [self._camera.state]:
+            self._states.append(self._camera.state)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncGenerator[None, None]:
+        """Notice states also while no frame comes, and show how it goes."""
+
+        async def watch() -> None:
+            while True:
+                self._note()
+                _progress(
+                    f"{self._camera.state}, {len(self._ages_s)} frames of {', '.join(self._sizes) or 'no size yet'}"
+                )
+                await asyncio.sleep(WATCH_S)
+
+        watching = asyncio.get_running_loop().create_task(watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            _progress("")
+
+    def facts(self) -> dict[str, Any]:
+        """All of it, once a frame came."""
+        from edge_agent.vision.light import LightSwitch, signs_of
+
+        assert self.last is not None and self.first_s is not None
+        looked_s, ages_s = self._last_s - self.first_s, sorted(self._ages_s)
+        signs = signs_of(self.last.pixels, self.last.lux)
+        return {
+            "state": self._states[-1],
+            "states": self._states,
+            "frames": len(ages_s),
+            "fps": round((len(ages_s) - 1) / looked_s, 2) if looked_s > 0.2 else None,
+            "size": self._sizes[-1],
+            "sizes": self._sizes,
+            "first_frame_s": round(self.first_s - self._began_s, 3),
+            "age_ms": round(1000 * ages_s[len(ages_s) // 2], 1),
+            "age_ms_max": round(1000 * ages_s[-1], 1),
+            "drops": dict(self._camera.drops),
+            "light": LightSwitch("auto", {"night"}, 0.0).update(0.0, signs),
+            "luma": round(signs.luma, 1),
+            "chroma": round(signs.chroma, 1),
+            "lux": signs.lux,
+        }
+
+
+async def _look(section: config.Camera, seconds: float, picture: Path | None) -> dict[str, Any]:
+    """What `seconds` from the first frame on show; one that fails on the way is told with what it showed before."""
     from edge_agent.runtime import SystemClock
     from edge_agent.vision.camera import open_camera
 
-    clock = SystemClock()
+    clock, error = SystemClock(), None
     camera = open_camera(section, clock)
-    began_s, first_s, ages_s, sizes, last = clock.monotonic(), None, list[float](), list[str](), None
-    state = "connecting"
+    seen = _Seen(camera, clock.monotonic())
     try:
-        async with asyncio.timeout(None) as limit, aclosing(camera.frames()) as frames:
+        async with asyncio.timeout(None) as limit, aclosing(camera.frames()) as frames, seen.watched():
             async for frame in frames:
-                now = clock.monotonic()
-                if first_s is None:
-                    first_s = now
+                if seen.first_s is None:
                     limit.reschedule(asyncio.get_running_loop().time() + seconds)
-                ages_s.append(now - frame.at_s)
-                state, last = camera.state, frame
-                size = f"{frame.pixels.shape[1]}x{frame.pixels.shape[0]}"
-                if size not in sizes:
-                    sizes.append(size)
-                _progress(len(ages_s), size)
+                seen.take(frame, clock.monotonic())
     except TimeoutError:
         pass
-    finally:
-        _progress(0, "")
-    if first_s is None or last is None:
+    except DriverError as failure:
+        if seen.last is None:
+            raise
+        error = str(failure)
+    if seen.last is None:
         raise DriverError(f"{section.name}: ended without one picture")
     if picture is not None:
         from edge_agent.vision.masks import Masks
         from edge_agent.vision.record import write_png
 
-        write_png(picture, Masks(section.masks).painted(last.pixels))
-    looked_s = clock.monotonic() - first_s
-    return {
-        "ok": True,
-        "camera": section.name,
-        "type": section.__struct_config__.tag,
-        "state": state,
-        "frames": len(ages_s),
-        "fps": round((len(ages_s) - 1) / looked_s, 2) if looked_s > 0.2 else None,
-        "size": sizes[-1],
-        "sizes": sizes,
-        "first_frame_s": round(first_s - began_s, 3),
-        "age_ms": round(1000 * sorted(ages_s)[len(ages_s) // 2], 1),
-        "drops": dict(camera.drops),
-    }
+        write_png(picture, Masks(section.masks).painted(seen.last.pixels))
+    what = {"ok": error is None, "camera": section.name, "type": section.__struct_config__.tag}
+    return what | seen.facts() | ({"error": error} if error else {})
 
 
-def _progress(frames: int, size: str) -> None:
+def _progress(text: str) -> None:
     if sys.stderr.isatty():
-        print(f"\r\033[K{frames} frames of {size}" if frames else "\r\033[K", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items()) or "none"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _calibrate(args: argparse.Namespace) -> dict[str, Any]:

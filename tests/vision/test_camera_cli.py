@@ -1,6 +1,10 @@
 """`camera test|calibrate`: how a camera does, and what its lens does, or what is wrong with the pictures."""
 
+import asyncio
 import json
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import cv2
@@ -9,6 +13,9 @@ import pytest
 
 from edge_agent import config
 from edge_agent.cli import main
+from edge_agent.runtime import DriverError
+from edge_agent.vision import camera
+from edge_agent.vision.camera import Frame
 from edge_agent.vision.masks import VEIL
 
 MATRIX = np.array([[500.0, 0, 320], [0, 500.0, 240], [0, 0, 1]])
@@ -50,6 +57,38 @@ def test_a_simulated_camera_is_live(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["camera", "test", "simulated", "--seconds", "0.5", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["state"], found["size"]) == (True, "live", "1280x720")
+    assert found["states"][-1] == "live" and found["light"] in ("day", "night") and found["luma"] > 0
+    assert found["age_ms"] <= found["age_ms_max"] and found["fps"] > 0 and isinstance(found["drops"], dict)
+
+
+class Dying:
+    """A camera that shows three pictures, hangs for a while, and is gone."""
+
+    def __init__(self) -> None:
+        self.state, self.drops = "connecting", Counter({"late": 2})
+
+    async def frames(self) -> AsyncGenerator[Frame, None]:
+        for number in range(3):
+            self.state = "live"
+            yield Frame("c", number, time.monotonic(), time.time(), np.zeros((48, 64, 3), np.uint8))
+        self.state = "stalled"
+        await asyncio.sleep(0.3)
+        raise DriverError("rtsp://h/live: the stream ended")
+
+
+def test_a_camera_that_fails_on_the_way_is_told_with_what_it_showed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(camera, "open_camera", lambda section, clock: Dying())
+    assert main(["camera", "test", "rtsp://h/live", "--json", "--seconds", "30"]) == 1
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (found["ok"], found["frames"], found["error"]) == (False, 3, "rtsp://h/live: the stream ended")
+    assert [state for state in found["states"] if state != "connecting"] == ["live", "stalled"]
+    assert (found["drops"], found["light"]) == ({"late": 2}, "night")
+    assert told.err == ""  # no progress in a pipe
+    assert main(["camera", "test", "rtsp://h/live"]) == 1
+    assert "drops: late 2\n" in capsys.readouterr().out
 
 
 def test_what_a_mask_hides_is_not_in_the_picture_of_a_test(tmp_path: Path) -> None:
