@@ -363,6 +363,7 @@ class Agent:
             lists=self.lists,
             clips=self.clips,
             witness=self.witness,
+            full=self.evidence.refuses,
             now=lambda: (self.clock.monotonic(), self.clock.wall()),
             report=self.wiring.report,
             tell=self.wiring.tell,

@@ -99,13 +99,14 @@ class Desk:
         lists: HotLists,
         clips: Clips | None,
         witness: Witness,
+        full: Callable[[], str | None],
         now: Callable[[], tuple[float, float]],
         report: Callable[..., Awaitable[None]],
         tell: Callable[[str, Reply], Awaitable[None]],
     ) -> None:
         self._settings, self._pilot, self._grounded = settings, pilot, grounded
         self._announcer, self._cases, self._wishes, self._newest = announcer, cases, wishes, newest
-        self._lists, self._clips, self._witness = lists, clips, witness
+        self._lists, self._clips, self._witness, self._full = lists, clips, witness, full
         self._now, self._report, self._tell = now, report, tell
         self._spoken: dict[str, dict[str, Spoken | None]] = {}  # announcement: speaker: what became of it, if it has
         self._ended = asyncio.Condition()
@@ -296,6 +297,8 @@ class Desk:
         if len(names) != 1:
             which = f"no camera {request.camera!r} has a picture" if request.camera else "`camera` is needed"
             return _rejected(f"{which} (there is: {there})")
+        if (why := self._full()) is not None:
+            return _refused(_no_room("snapshot", why))
         (frame, tracks), id = self._newest[names[0]], str(ULID())
         picture, thumb = await self._witness.snapshot(id, frame, tracks, blur=self._settings.privacy.blur)
         snapped = Snapped(id=id, camera=names[0], by=by, wall_s=frame.wall_s, picture=picture)
@@ -305,6 +308,8 @@ class Desk:
     def _clip(self, request: Clip, by: str) -> Reply:
         if self._clips is None:
             return _rejected("this device has no [[camera]]")
+        if (why := self._full()) is not None:
+            return _refused(_no_room("clip", why))
         id, blur = str(ULID()), self._settings.privacy.blur
         refusal = self._clips.last(id, request.camera, request.last_s, blur=blur, by=by)
         return _refused(refusal) if refusal else Reply(state="accepted", run=id)
@@ -363,6 +368,12 @@ def _begun(pilot: Pilot, name: str, by: str, answer: str | Refusal) -> Reply:
         pilot.refuse(name, by, str(answer))
         return _refused(answer)
     return Reply(state="accepted", run=answer)
+
+
+def _no_room(gate: str, why: str) -> Refusal:
+    """Originals are refused before events are: what somebody asks to see, too."""
+    remedy = "delete originals (edge-agent evidence purge) or give them more room ([evidence] max_mib)"
+    return Refusal(gate=gate, reason=why, remedy=remedy)
 
 
 def _rejected(reason: str) -> Reply:

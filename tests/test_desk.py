@@ -20,6 +20,7 @@ from edge_agent.messages import (
     Acknowledge,
     CheckConfig,
     ClearLockout,
+    Clip,
     Dispatch,
     Extend,
     FlightEvent,
@@ -134,6 +135,7 @@ class World:
         self.told: list[tuple[str, Reply]] = []
         self.newest: dict[str, Any] = {}
         self.refusal: Refusal | None = None
+        self.full: str | None = None
         clock, audit = SystemClock(), Audit(directory)
         self.desk = Desk(
             settings,
@@ -146,6 +148,7 @@ class World:
             lists=HotLists(directory, audit=audit),
             clips=None,
             witness=Witness(settings.data_dir, settings.privacy, audit=audit, clock=clock, health=Health(clock)),
+            full=lambda: self.full,
             now=lambda: (10.0, 1000.0),
             report=self.report,
             tell=self.tell,
@@ -334,6 +337,21 @@ async def test_two_who_take_on_the_same_incident_at_once_are_one_and_a_refusal(w
     world.cases.opened("01J")
     replies = await asyncio.gather(*(world.ask(Acknowledge(incident="01J")) for _ in range(8)))
     assert sorted(reply.state for reply in replies) == ["done", *["rejected"] * 7]
+
+
+async def test_a_full_disk_keeps_its_room_for_events_whoever_asks(world: World) -> None:
+    nobody = Tracks(camera="bank", seq=1, at_s=1.0, wall_s=1.0, width=64, height=48, tracks=())
+    world.newest["bank"] = (Frame("bank", 1, 1.0, 1.0, np.zeros((48, 64, 3), np.uint8)), nobody)
+    world.desk._clips = object()  # type: ignore[assignment]  # it is not asked
+    world.full = "9 MiB of the disk are free, evidence.min_free_mib is 256"
+    for request, gate in ((Snapshot(), "snapshot"), (Clip(camera="bank", last_s=5.0), "clip")):
+        reply = await world.ask(request)
+        assert reply.state == "rejected" and reply.refusal is not None
+        assert (reply.refusal.gate, reply.refusal.reason) == (gate, world.full)
+        assert "evidence purge" in str(reply.reason)
+    assert world.reported == []
+    world.full = None
+    assert (await world.ask(Snapshot())).state == "done"
 
 
 async def test_a_snapshot_is_a_picture_on_disk_and_an_event_with_a_thumb(world: World) -> None:
