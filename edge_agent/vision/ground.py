@@ -70,6 +70,9 @@ class PointsSight(Sight):
         self._to_unit, self._from_unit = _unit(seen), _unit(ground)
         self._fit(_through(self._to_unit, seen), _through(self._from_unit, ground), float(self._from_unit[0, 0]))
         there = np.linalg.inv(self._from_unit) @ _matrix(self._h) @ self._to_unit
+        ahead = float(np.mean(np.column_stack([seen, np.ones(len(seen))]) @ there[2]))
+        if np.linalg.det(there) * ahead < 0:  # right and down in the picture is right and down on the map, turned
+            raise Misfit("the points are a mirror image: are two of them exchanged, or latitude and longitude?")
         back = np.linalg.inv(there)
         self._there, self._back = (
             there,

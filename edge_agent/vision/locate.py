@@ -28,6 +28,7 @@ Corner = tuple[float, float]
 
 MIN_DEPRESSION_DEG = 10.0
 MAX_RANGE_M = 3000.0
+SLOPE_M = 15.0  # half of what the slope of the ground is taken over: the best maps have a height each 30 m
 CHI2_95 = 5.991464547107979  # of two degrees of freedom
 EDGE_PARTS = 8  # pieces of a polygon's edge: a lens bends it
 FAR = 10.0  # a slope beyond every picture, where a lens has no ray for its edge
@@ -177,8 +178,13 @@ class PosedSight(Sight):
         north, east = below_m * per_m
         lat, lon = geo.from_local(float(north), float(east), self._lat, self._lon)
         known = self._ground is not None and self._ground.height_m(lat, lon) is not None
-        by_ray = below_m / ray[2] * np.array([[1.0, 0.0, -per_m[0]], [0.0, 1.0, -per_m[1]]])
-        shared, own = self._causes(ray, slope, by_ray)
+        leans = self._leans(lat, lon)
+        closes = ray[2] + float(leans @ ray[:2])  # how fast the ray nears the slope
+        if closes <= 0:
+            return None
+        per_m = ray[:2] / closes
+        by_ray = below_m / ray[2] * (np.eye(2, 3) - np.outer(per_m, [*leans, 1.0]))
+        shared, own = self._causes(ray, slope, by_ray, per_m, np.eye(2) - np.outer(per_m, leans))
         return Find(
             lat=lat,
             lon=lon,
@@ -188,6 +194,16 @@ class PosedSight(Sight):
             ref="terrain" if known else "home",
             wide_m=math.hypot(*(by_ray @ self._turn[:, 0])) * width / self._lens.fx,
         )
+
+    def _leans(self, lat: float, lon: float) -> Floats:
+        """How many metres the ground rises for each metre north and east."""
+        if self._ground is None:
+            return np.zeros(2)
+        south, north, west, east = (
+            self._height_m(*geo.from_local(*off, lat, lon))
+            for off in ((-SLOPE_M, 0), (SLOPE_M, 0), (0, -SLOPE_M), (0, SLOPE_M))
+        )
+        return np.array([north - south, east - west]) / (2 * SLOPE_M)
 
     def _below_m(self, per_m: Floats) -> float | None:
         """How far below the camera the ray meets the ground."""
@@ -215,21 +231,25 @@ class PosedSight(Sight):
             low, high = (low, middle) if clear_m(middle) <= 0 else (middle, high)
         return high
 
-    def _causes(self, ray: Floats, slope: Floats, by_ray: Floats) -> tuple[Floats, Floats]:
-        """What one σ of each shared cause and of the pixel does to the place; `by_ray` is how it moves with the ray."""
+    def _causes(
+        self, ray: Floats, slope: Floats, by_ray: Floats, by_height: Floats, by_place: Floats
+    ) -> tuple[Floats, Floats]:
+        """What one σ of each shared cause and of the pixel does to the place.
+
+        `by_ray`, `by_height` and `by_place` are how it moves with the ray, and with the camera's height and place.
+        """
         one, (x, y, z) = self._errors, ray
         by_turn = by_ray @ np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])  # δ × ray, as a matrix of δ
         tilt, heading = math.radians(one.tilt_deg), math.radians(one.heading_deg)
-        per_m = ray[:2] / z
         north, east, down = self._velocity
-        by_time = np.array([north, east]) - down * per_m + by_turn @ self._rates
+        by_time = by_place @ [north, east] - down * by_height + by_turn @ self._rates
         fx_picture = one.picture / np.array([self._lens.fx, self._lens.fx])  # of the width, also downwards
         by_picture = by_ray @ self._turn[:, :2] * fx_picture
         by_focal = by_ray @ self._turn[:, :2] @ slope * one.focal
         shared = np.column_stack(
             [
-                np.eye(2) * one.place_m,
-                per_m * one.height_m,
+                by_place * one.place_m,
+                by_height * one.height_m,
                 by_turn[:, :2] * tilt,
                 by_turn[:, 2] * heading,
                 by_time * one.time_s,

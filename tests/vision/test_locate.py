@@ -13,7 +13,7 @@ from edge_agent import geo
 from edge_agent.messages import Fix
 from edge_agent.vision.ground import Mark, Misfit, PointsSight
 from edge_agent.vision.lens import Lens, by_angle, lens_of
-from edge_agent.vision.locate import Errors, PosedSight, covers, mounted, rotation
+from edge_agent.vision.locate import Errors, Find, PosedSight, covers, mounted, rotation
 
 LAT, LON = 30.2461, 120.1552
 WIDE = Lens(fx=0.7, fy=0.7 * 16 / 9, cx=0.505, cy=0.49, k=(-0.28, 0.09, 0.0008, -0.0005, -0.012))
@@ -186,6 +186,46 @@ def test_the_ray_ends_at_the_first_ground_that_it_meets() -> None:
     assert local(eye.fixes([(0.5, 0.9)])[0])[0] < 40.0
 
 
+class Slope:
+    """Ground that rises by 0.4 m for each metre north and falls by 0.2 m for each metre east."""
+
+    def height_m(self, lat: float, lon: float) -> float:
+        north, east = geo.to_local(lat, lon, LAT, LON)
+        return 100.0 + 0.4 * north - 0.2 * east
+
+
+@pytest.mark.parametrize("place", [(0.5, 0.5), (0.2, 0.8), (0.9, 0.3)])
+def test_on_a_slope_each_error_moves_the_place_as_far_as_it_says(place: tuple[float, float]) -> None:
+    """Height and place of the camera, by trying it: a metre each."""
+
+    def there(*, alt_m: float = 60.0, lat: float = LAT, lon: float = LON) -> Find:
+        errors = Errors(place_m=1.0, height_m=1.0, tilt_deg=0.0, heading_deg=0.0, time_s=0.0, focal=0.0, picture=0.0)
+        turn = rotation(0.0, 0.0, 0.3) @ mounted(0.0, -50.0, 0.0)
+        eye = PosedSight(
+            by_angle(60.0, 16 / 9),
+            turn,
+            lat=lat,
+            lon=lon,
+            alt_m=alt_m,
+            errors=errors,
+            ground=Slope(),
+            home_msl_m=100.0,
+        )
+        found = eye.finds([place])[0]
+        assert found is not None
+        return found
+
+    first = there()
+    moved = [
+        there(lat=geo.from_local(1, 0, LAT, LON)[0]),
+        there(lon=geo.from_local(0, 1, LAT, LON)[1]),
+        there(alt_m=61),
+    ]
+    for column, one in enumerate(moved):
+        told = first.shared[:, column]
+        assert geo.to_local(one.lat, one.lon, first.lat, first.lon) == pytest.approx(tuple(told), abs=0.02)
+
+
 def test_a_zone_on_the_map_holds_in_the_picture_while_the_camera_moves() -> None:
     zone = [geo.from_local(n, e, LAT, LON) for n, e in ((40, -10), (60, -10), (60, 10), (40, 10))]
     for heading_deg, alt_m in ((0.0, 50.0), (10.0, 50.0), (-15.0, 40.0)):
@@ -340,6 +380,19 @@ def test_points_that_are_too_few_or_in_a_line_say_so() -> None:
         PointsSight(marks(eye, [(10.0, 0.0), (15.0, 0.0), (20.0, 0.0), (30.0, 0.0)]))
     with pytest.raises(Misfit, match="one place"):
         PointsSight(marks(eye, [(10.0, 0.0)] * 4))
+
+
+def test_points_that_are_exchanged_say_so() -> None:
+    true = marks(pole(), STREET[:4])
+    there = [(one.lat, one.lon) for one in true]
+    mirrored = [Mark(x=1 - one.x, y=one.y, lat=one.lat, lon=one.lon) for one in true]
+    across = [Mark(x=true[i].x, y=true[i].y, lat=there[j][0], lon=there[j][1]) for i, j in enumerate((1, 0, 2, 3))]
+    turned = [Mark(x=one.x, y=one.y, lat=one.lon - 90, lon=one.lat) for one in true]
+    for wrong in (mirrored, turned):
+        with pytest.raises(Misfit, match="mirror image"):
+            PointsSight(wrong)
+    with pytest.raises(Misfit, match="both sides of the horizon"):
+        PointsSight(across)
 
 
 def test_a_point_that_is_marked_wrongly_shows_in_its_miss() -> None:
