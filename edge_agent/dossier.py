@@ -21,7 +21,7 @@ from edge_agent import config, keys, manifest
 from edge_agent.audit import Audit
 from edge_agent.files import write_durably
 from edge_agent.incidents.shots import Shot
-from edge_agent.messages import Incident, Plate, Spoken, Tracks, Video
+from edge_agent.messages import Incident, Plate, Spoken, Track, Tracks, Video
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.timequality import time_quality
 from edge_agent.topics import rfc3339
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 FOLDER, HEAD = "sets", ".head"
 LOOK_S = 1.0
 CLIP_S = 60.0  # how long a set that is over waits for its clips, after they should have ended
-PLATE_MARGIN = 0.15  # of the plate's width, around it
 HELD_QUALITY = 95
 
 
@@ -232,8 +231,8 @@ class Dossiers:
                 facts |= {"track": track.id, "place": msgspec.to_builtins(track.place)}
             draft.body["files"].append(facts)
             await self._keep(draft, facts, frame.wall_s)
-            if track is not None and track.plate is not None:
-                await self._crop(draft, frame, track.plate, track.box)
+            if track is not None:
+                await self._crop(draft, track)
         except DriverError as error:
             self._health.failed("sets", error)
             draft.body["missing"].append({"role": role, "why": str(error)})
@@ -245,22 +244,21 @@ class Dossiers:
         draft.over_s = self._clock.wall()
         draft.body |= {"outcome": outcome, "ended": ended, "gap_s": round(gap_s, 3)}
 
-    async def _crop(self, draft: Draft, frame: Frame, plate: Plate, box: tuple[float, float, float, float]) -> None:
-        """The plate's best shot: it stands where it was read, as long as that is on the vehicle still."""
-        x1, y1, x2, y2 = plate.box
-        on_it = box[0] <= (x1 + x2) / 2 <= box[2] and box[1] <= (y1 + y2) / 2 <= box[3]
-        if not on_it or plate.confidence <= draft.plate:
+    async def _crop(self, draft: Draft, track: Track) -> None:
+        """The plate's best shot, of whatever moment."""
+        plate, shot = track.plate, track.shot
+        if plate is None or shot is None or plate.confidence <= draft.plate:
             return
-        data = await asyncio.to_thread(_cropped, frame, plate)
-        if data is None:
-            return
-        name = f"{draft.incident}.plate{round(plate.confidence * 1000)}.jpg"  # one that was uploaded is never changed
-        sha256 = hashlib.sha256(data).hexdigest()
-        await asyncio.to_thread(_write, self._dir / name, data)
         draft.plate, draft.body["plate"] = plate.confidence, _plate_facts(plate)
-        facts = {"role": "plate", "name": name, "sha256": sha256, "bytes": len(data), "time": rfc3339(frame.wall_s)}
+        sha256 = hashlib.sha256(shot.jpeg).hexdigest()
+        before = [one["sha256"] for one in draft.body["files"] if one["role"] == "plate"]
+        if sha256 in before:
+            return
+        name = f"{draft.incident}.plate{len(before) + 1}.jpg"  # one that was uploaded is never changed
+        await asyncio.to_thread(_write, self._dir / name, shot.jpeg)
+        facts = {"role": "plate", "name": name, "sha256": sha256, "bytes": len(shot.jpeg), "time": rfc3339(shot.wall_s)}
         draft.body["files"].append(facts)
-        await self._keep(draft, facts, frame.wall_s)
+        await self._keep(draft, facts, shot.wall_s)
 
     async def _close(self, draft: Draft) -> None:
         """Sign it, on disk first, and hand it over."""
@@ -363,14 +361,3 @@ def _decoded(data: bytes, frame: Frame) -> Frame:
 
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return replace(frame, pixels=np.asarray(pixels, dtype=np.uint8))
-
-
-def _cropped(frame: Frame, plate: Plate) -> bytes | None:
-    from edge_agent.vision.record import jpeg
-
-    height, width = frame.pixels.shape[:2]
-    x1, y1, x2, y2 = plate.box
-    margin = PLATE_MARGIN * (x2 - x1)
-    left, top = max(0, int(x1 - margin)), max(0, int(y1 - margin))
-    right, bottom = min(width, int(x2 + margin) + 1), min(height, int(y2 + margin) + 1)
-    return jpeg(frame.pixels[top:bottom, left:right], HELD_QUALITY) if right > left and bottom > top else None

@@ -60,6 +60,13 @@ class Plate(Struct, frozen=True, kw_only=True):
     corners: tuple[tuple[float, float], ...] = ()
 
 
+class PlateShot(Struct, frozen=True, kw_only=True):
+    """The crop from which a plate was read best, as JPEG, and when it was taken."""
+
+    jpeg: bytes
+    wall_s: float
+
+
 class Fix(Struct, frozen=True, kw_only=True):
     """A place on the ground as seen in a picture, with the ellipse that holds the truth 95 times in 100.
 
@@ -90,6 +97,7 @@ class Track(Struct, frozen=True, kw_only=True):
     seen: bool = True
     first_box: Box | None = None
     plate: Plate | None = None
+    shot: PlateShot | None = None  # of that plate
     place: Fix | None = None  # of its feet or wheels, where the camera's view is known
 
 

@@ -17,7 +17,7 @@ from edge_agent.audit import Audit
 from edge_agent.cli import main
 from edge_agent.dossier import ClipRole, Dossiers
 from edge_agent.incidents.rules import Rules
-from edge_agent.messages import Plate, Spoken, Track, Tracks, Video
+from edge_agent.messages import Plate, PlateShot, Spoken, Track, Tracks, Video
 from edge_agent.runtime import DriverError, Health, SystemClock
 from edge_agent.vision.camera import Frame
 from edge_agent.witness import Witness
@@ -65,7 +65,9 @@ class World:
 
     async def see(self, t: float, *, there: bool = True, passers_by: tuple[Track, ...] = ()) -> None:
         plate = Plate(text="京A12345", confidence=0.8 + t / 100, box=(40, 60, 60, 66), votes=3)
-        car = Track(id=1, label="car", score=0.9, box=(20, 20, 100, 70), first_s=0.0, last_s=t, hits=9, plate=plate)
+        shot = PlateShot(jpeg=f"read until {min(t, 5.0)}".encode(), wall_s=1e9 + min(t, 5.0))
+        facts: dict[str, Any] = {"first_s": 0.0, "last_s": t, "hits": 9, "plate": plate, "shot": shot}
+        car = Track(id=1, label="car", score=0.9, box=(20, 20, 100, 70), **facts)
         tracks = Tracks(
             camera="c",
             seq=int(t * 2),
@@ -120,6 +122,9 @@ async def test_a_parked_car_leaves_one_signed_set_with_all_that_shows_it(parked:
     roles = [one["role"] for one in found["files"]]
     assert roles == ["entry", "plate", "photo1", "plate", "photo2", "plate", "clip_fired", "exit", "clip"]
     assert found["missing"] == []
+    plates = [one for one in found["files"] if one["role"] == "plate"]
+    assert [one["name"].rpartition(".plate")[2] for one in plates] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert plates[-1]["time"] == "2001-09-09T01:46:45.000Z"  # when it was read best, not when the photograph was taken
     assert (found["outcome"], found["seq"], found["prev"]) == ("left", 1, manifest.START)
     assert found["plate"]["text"] == "京A12345"
     assert found["warnings"][0]["text"] == "Please drive on."

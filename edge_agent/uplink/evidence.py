@@ -25,7 +25,7 @@ from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.sealing import SUFFIX
 from edge_agent.topics import EvidenceFile, EvidenceState, Gap, Receipt
 from edge_agent.uplink.disk import Pressure
-from edge_agent.uplink.evidence_store import EvidenceStore, Item, look
+from edge_agent.uplink.evidence_store import EvidenceStore, Item
 from edge_agent.uplink.retention import Drop, due
 
 log = logging.getLogger(__name__)
@@ -185,10 +185,10 @@ class Evidence:
 
     def held(self) -> Callable[[str], bool]:
         """Tells of an incident whether any of its files is held; blocks."""
-        books = self._dir / "evidence.db"
         if self._section.hold:
             return lambda _: True
-        return {item.incident for item in look(books) if item.hold}.__contains__ if books.is_file() else lambda _: False
+        items = self._thread.submit(lambda: self._opened().items()).result()
+        return {item.incident for item in items if item.hold}.__contains__
 
     async def delete(self, items: Sequence[Item], by: str, why: str) -> None:
         """Delete files now, and their originals; one that the centre has not leaves a gap record first."""
@@ -237,17 +237,18 @@ class Evidence:
     async def on_disk(self, act: Callable[[EvidenceStore], T]) -> T:
         """Run `act` in the disk's thread; raises `DriverError`, and FileNotFoundError as it is."""
 
-        def run() -> T:
-            if self._store is None:
-                self._store = EvidenceStore(self._dir / "evidence.db")
-            return act(self._store)
-
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: act(self._opened()))
         except FileNotFoundError:
             raise
         except OSError as error:
             raise DriverError(f"{self._dir}: {error}") from None
+
+    def _opened(self) -> EvidenceStore:
+        """In the disk's thread alone."""
+        if self._store is None:
+            self._store = EvidenceStore(self._dir / "evidence.db")
+        return self._store
 
     async def adopt(self) -> None:
         """Take charge of complete files that are not on the books: a stop came between, or evidence.db was lost."""

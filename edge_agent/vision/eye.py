@@ -22,7 +22,7 @@ from edge_agent.vision.load import NO_PLATES, ONE_TILE, PLATES_SELDOM, SELDOM, S
 from edge_agent.vision.look import Looker
 from edge_agent.vision.masks import Masks
 from edge_agent.vision.motion import Motion
-from edge_agent.vision.plates import PlateReader
+from edge_agent.vision.plates import PlateReader, shot_of
 from edge_agent.vision.track import Moment, Tracker
 from edge_agent.vision.votes import PlateVotes
 
@@ -134,12 +134,14 @@ class Eye:
         due = [(size, t) for t in cars if votes.due(t.id, frame.at_s, size := _size(t))]
         if due:
             size, nearest = max(due, key=lambda pair: pair[0])
-            votes.add(nearest.id, frame.at_s, reader.read(frame, nearest.box), size)
+            read = reader.read(frame, nearest.box)
+            votes.add(nearest.id, frame.at_s, read and read._replace(shot=shot_of(frame, read.plate)), size)
+
+        def with_plate(track: Track) -> Track:
+            return msgspec.structs.replace(track, plate=votes.plate(track.id), shot=votes.shot(track.id))
 
         named = msgspec.structs.replace(
-            tracks,
-            tracks=tuple(msgspec.structs.replace(track, plate=votes.plate(track.id)) for track in tracks.tracks),
-            ended=tuple(msgspec.structs.replace(track, plate=votes.plate(track.id)) for track in tracks.ended),
+            tracks, tracks=tuple(map(with_plate, tracks.tracks)), ended=tuple(map(with_plate, tracks.ended))
         )
         votes.forget(t.id for t in tracks.ended)
         return named

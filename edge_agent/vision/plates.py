@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent import config, plate_types
-from edge_agent.messages import Box, Plate
+from edge_agent.messages import Box, Plate, PlateShot
 from edge_agent.plate_types import Type
 from edge_agent.runtime import DriverError
 from edge_agent.vision.camera import Frame
+from edge_agent.vision.record import jpeg
 from edge_agent.vision.votes import Calibration, Read
 
 Pixels = npt.NDArray[np.uint8]
 
+SHOT_MARGIN, SHOT_QUALITY = 0.15, 95  # of the plate's width, around it
 UPRIGHT = (96, 32)  # the size at which crops are compared
 GOOD_PX, SHARP, WORST = 120, 400.0, 0.01  # so wide it needs no more; detail at which sharpness counts half; the least
 
@@ -80,6 +82,18 @@ def quality(pixels: Pixels, corners: Sequence[tuple[float, float]]) -> float:
     slant = min(top, bottom) / max(top, bottom) * min(left, right) / max(left, right)
     level = abs(float(quad[1][0] - quad[0][0])) / top
     return max(WORST, min(top / GOOD_PX, 1.0) * detail / (detail + SHARP) * slant * level)
+
+
+def shot_of(frame: Frame, plate: Plate) -> PlateShot | None:
+    """The plate with its surroundings, as it stands in the frame that it was read in; None where it is beyond it."""
+    height, width = frame.pixels.shape[:2]
+    x1, y1, x2, y2 = plate.box
+    margin = SHOT_MARGIN * (x2 - x1)
+    left, top = max(0, int(x1 - margin)), max(0, int(y1 - margin))
+    right, bottom = min(width, int(x2 + margin) + 1), min(height, int(y2 + margin) + 1)
+    if right <= left or bottom <= top:
+        return None
+    return PlateShot(jpeg=jpeg(frame.pixels[top:bottom, left:right], SHOT_QUALITY), wall_s=frame.wall_s)
 
 
 def ground_color(pixels: Pixels) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.files import write_durably
 from edge_agent.messages import Box, Picture
 from edge_agent.runtime import DriverError
 from edge_agent.vision.camera import Frame
@@ -32,12 +32,15 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def write_picture(directory: Path, name: str, frame: Frame, boxes: Iterable[tuple[Box, str]]) -> Picture:
-    """`directory/name.jpg`: the whole frame with captioned boxes; on disk when this returns; raises DriverError."""
+    """`directory/name.jpg`, for its owner alone: the whole frame with captioned boxes; on disk when this returns.
+
+    Raises DriverError.
+    """
     pixels = draw_boxes(frame.pixels, boxes)
     data = jpeg(pixels, QUALITY)
     file = directory / f"{name}.jpg"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_durably(file, data)
     except OSError as error:
         raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
@@ -126,7 +129,7 @@ def write_png(file: Path, pixels: Pixels) -> None:
     if not done:
         raise DriverError(f"a picture of {pixels.shape[1]}x{pixels.shape[0]} pixels cannot be encoded as PNG")
     try:
-        write_durably(file, data.tobytes())
+        write_durably(file, data.tobytes(), 0o644)
     except OSError as error:
         raise DriverError(f"{file}: cannot be written: {error.strerror}") from None
 
@@ -135,21 +138,6 @@ def ascii_caption(text: str) -> str:
     """A caption that OpenCV can draw: a plate's province by its two letters, 京A12345 as BJ-A12345, the rest as `?`."""
     spelt = "".join(f"{_PROVINCES[c]}-" if c in _PROVINCES else c for c in text)
     return "".join(c if " " <= c <= "~" else "?" for c in spelt)
-
-
-def write_durably(file: Path, data: bytes) -> None:
-    """All of the file or none of it, even when the power fails: temp, fsync, rename, fsync of the directory."""
-    temporary = file.with_name(f".{file.name}.part")
-    with temporary.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(file)
-    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def jpeg(pixels: Pixels, quality: int = QUALITY) -> bytes:

@@ -92,6 +92,7 @@ def write_video(file: Path, pictures: Sequence[Coded], *, blur: bool, subject: i
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _mux(temporary, coded)
+        temporary.chmod(0o600)
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
             sha256, size = hashlib.file_digest(written, "sha256").hexdigest(), written.seek(0, os.SEEK_END)

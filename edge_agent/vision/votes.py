@@ -16,7 +16,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from edge_agent import plate_types
-from edge_agent.messages import Plate
+from edge_agent.messages import Plate, PlateShot
 from edge_agent.plate_types import Chances, Type
 
 MAX_WAIT = 16  # times `every_s`, between tries on a plate that does not read
@@ -49,6 +49,7 @@ class Read(NamedTuple):
     places: tuple[Chances, ...]  # of each character of the text
     color: str | None  # of the ground, as seen
     quality: float  # 0..1: size, sharpness and angle of the crop
+    shot: PlateShot | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class _Ballot:
     best: list[Read] = field(default_factory=list)
     texts: Counter[str] = field(default_factory=Counter)
     plate: Plate | None = None
+    shot: PlateShot | None = None
 
 
 class PlateVotes:
@@ -97,28 +99,33 @@ class PlateVotes:
         ballot.count, ballot.size = ballot.count + 1, max(size, ballot.size)
         ballot.texts[read.plate.text] += 1
         ballot.best = sorted([*ballot.best, read], key=lambda one: -one.quality)[: self._enough]
-        ballot.plate = self._elect(ballot)
+        ballot.plate, ballot.shot = self._elect(ballot)
 
     def plate(self, track: int) -> Plate | None:
         """What its readings make together; None until that is sure enough. Box and corners are those of the best."""
         ballot = self._ballots.get(track)
         return ballot.plate if ballot else None
 
+    def shot(self, track: int) -> PlateShot | None:
+        """The best of the crops that read as `plate` does."""
+        ballot = self._ballots.get(track)
+        return ballot.shot if ballot else None
+
     def forget(self, tracks: Iterable[int]) -> None:
         """Drop what is known of tracks that ended."""
         for track in tracks:
             self._ballots.pop(track, None)
 
-    def _elect(self, ballot: _Ballot) -> Plate | None:
+    def _elect(self, ballot: _Ballot) -> tuple[Plate | None, PlateShot | None]:
         reads, color = _of_one_length(ballot.best), _color(ballot.best)
         decoded = plate_types.decode(pooled(reads), self._types, color)
         if decoded is None:
-            return None
+            return None, None
         confidence = self._calibration.confidence(decoded.log_chance)
         if confidence < self._min_confidence:
-            return None
+            return None, None
         same = [read for read in reads if read.plate.text == decoded.text] or reads
-        return structs.replace(
+        plate = structs.replace(
             same[0].plate,
             text=decoded.text,
             confidence=confidence,
@@ -127,6 +134,7 @@ class PlateVotes:
             type=decoded.type.id,
             color=color if color in decoded.type.colors else decoded.type.colors[0],
         )
+        return plate, same[0].shot
 
 
 def pooled(reads: Sequence[Read]) -> tuple[dict[str, float], ...]:

@@ -128,7 +128,7 @@ def test_packets_become_a_file_that_plays_at_the_times_of_the_camera(tmp_path: P
     with av.open(str(tmp_path / "x.mp4")) as container:
         times = [frame.time for frame in container.decode(video=0)]
     assert times == pytest.approx([n / 8 for n in range(24)], abs=0.002)
-    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+    assert [(path.name, path.stat().st_mode & 0o777) for path in tmp_path.iterdir()] == [("x.mp4", 0o600)]
 
 
 def test_a_blurred_clip_shows_no_head_in_any_picture_and_the_original_does(tmp_path: Path) -> None:

@@ -387,3 +387,17 @@ def test_plates_are_read_one_a_frame_largest_first_and_only_on_vehicles() -> Non
         assert len(reader.read_boxes) - before <= 1
     assert [round(b[0]) for b in reader.read_boxes] == [30, 0]
     assert {t.label: bool(t.plate) for t in tracks.tracks} == {"car": True, "person": False}
+
+
+def test_the_best_shot_of_a_plate_is_of_the_moment_in_which_it_was_read() -> None:
+    """A vehicle that was read as it came is photographed where it stands: there its plate is elsewhere."""
+    eye = Eye(Cars(), config.Plates(enabled=True, every_s=10.0), CountingReader(), section("c"))
+    shots = set()
+    for n in range(12):
+        pixels = np.full_like(PIXELS, 20 * n)
+        tracks = eye.process(Frame("c", n, n * 0.2, 100 + n * 0.2, pixels))
+        for shot in (track.shot for track in tracks.tracks if track.shot is not None):
+            seen = cv2.imdecode(np.frombuffer(shot.jpeg, np.uint8), cv2.IMREAD_COLOR)
+            assert seen.mean() == pytest.approx(20 * round((shot.wall_s - 100) / 0.2), abs=2)
+            shots.add((seen.shape, shot.wall_s))
+    assert len(shots) == 2  # one of each car

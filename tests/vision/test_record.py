@@ -28,6 +28,7 @@ def test_a_picture_is_complete_hashed_and_marked(tmp_path: Path) -> None:
     assert file == tmp_path / "new" / "dir" / "01ABC.jpg" and list(file.parent.iterdir()) == [file]
     assert (picture.sha256, picture.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
     assert (picture.width, picture.height) == (1280, 720)
+    assert [path.stat().st_mode & 0o077 for path in (file, file.parent)] == [0, 0]  # nobody else's business
     drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert drawn is not None
     assert drawn[300, 100].max() > 150 and drawn[300, 200].max() < 60  # the edge is drawn, the inside is left
