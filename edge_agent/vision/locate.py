@@ -199,10 +199,8 @@ class PosedSight(Sight):
         """How many metres the ground rises for each metre north and east."""
         if self._ground is None:
             return np.zeros(2)
-        south, north, west, east = (
-            self._height_m(*geo.from_local(*off, lat, lon))
-            for off in ((-SLOPE_M, 0), (SLOPE_M, 0), (0, -SLOPE_M), (0, SLOPE_M))
-        )
+        off = ((-SLOPE_M, 0.0), (SLOPE_M, 0.0), (0.0, -SLOPE_M), (0.0, SLOPE_M))
+        south, north, west, east = (self._height_m(*geo.from_local(n, e, lat, lon)) for n, e in off)
         return np.array([north - south, east - west]) / (2 * SLOPE_M)
 
     def _below_m(self, per_m: Floats) -> float | None:
