@@ -7,8 +7,11 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from edge_agent import config
 from edge_agent.cli.check import print_json
@@ -49,6 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="write the picture of each incident there, as it would leave"
     )
+    parser.add_argument(
+        "--began",
+        type=_moment,
+        metavar="TIME",
+        help="when the video was taken, as 2026-11-22T21:30 (by the site's clock unless it says +08:00): rules hold at"
+        " their times alone (default: at any time)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -68,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
 def _main(args: argparse.Namespace, settings: config.Agent, name: str | None, file: Path) -> int:
     camera = _camera(settings, name, file)
     try:
-        for happening in _watch(settings, camera, args.video, args.pictures):
+        for happening in _watch(settings, camera, args.video, args.pictures, args.began):
             print_json(happening) if args.json else print(_readable(happening), flush=True)
     except DriverError as error:
         print(error, file=sys.stderr)
@@ -77,9 +87,9 @@ def _main(args: argparse.Namespace, settings: config.Agent, name: str | None, fi
 
 
 def _watch(
-    settings: config.Agent, camera: config.Camera, video: Path, pictures: Path | None
+    settings: config.Agent, camera: config.Camera, video: Path, pictures: Path | None, began: datetime | None
 ) -> Iterator[dict[str, Any]]:
-    """What happens in the video, in order; times are seconds from its start.
+    """What happens in the video, in order; times are seconds from its start, but for `wall_s`.
 
     Raises DriverError after the last of it where the video was not read whole.
     """
@@ -96,7 +106,10 @@ def _watch(
 
     lists = HotLists(settings.data_dir, audit=Audit(settings.data_dir))
     lists.refresh()
-    eye, rules = open_eye(settings, camera), Rules(settings.zones, settings.rules, lists=lists)
+    zone = ZoneInfo(settings.site.time_zone)
+    start_s = 0.0 if began is None else (began if began.tzinfo else began.replace(tzinfo=zone)).timestamp()
+    eye = open_eye(settings, camera)
+    rules = Rules(settings.zones, settings.rules, lists=lists, time_zone=zone if began else None)
     blurs = {rule.id: settings.privacy.blur and rule.blur for rule in settings.rules}
     places = Places([camera], settings.site)
     if fault := places.faults.get(camera.name):
@@ -106,28 +119,29 @@ def _watch(
     frames, drops = 0, Counter[str]()
     failure: DriverError | None = None
     try:
-        for frame in map(eye.veil, _with_progress(read_frames(video, camera=camera.name, fps=fps, drops=drops))):
+        for found in _with_progress(read_frames(video, camera=camera.name, fps=fps, drops=drops)):
+            frame = eye.veil(replace(found, wall_s=start_s + found.at_s))
             frames += 1
             tracks = places.locate(eye.process(frame))
             for track in tracks.ended:
                 seen.pop(track.id, None)
                 yield _track(track)
             seen |= {track.id: _track(track) for track in tracks.tracks if track.seen or track.id not in seen}
-            yield from (_tally(tally) for tally in rules.count(tracks))
+            yield from (_tally(tally, start_s) for tally in rules.count(tracks))
             for incident in rules.update(tracks):
                 picture = None
                 if pictures is not None:
                     marks = [(incident.box, f"{incident.rule} {incident.label} #{incident.track}")]
                     shown = veiled(frame, tracks, incident.track) if blurs[incident.rule] else frame
                     picture = write_picture(pictures, incident.id, shown, marks)
-                found = msgspec.to_builtins(msgspec.structs.replace(incident, picture=picture))
-                began_s = incident.at_s - incident.lasted_s
-                yield {"type": "incident"} | found | {"began_s": began_s, "wall_s": None}
+                told = msgspec.to_builtins(msgspec.structs.replace(incident, picture=picture))
+                began_s, wall_s = incident.at_s - incident.lasted_s, incident.wall_s if began else None
+                yield {"type": "incident"} | told | {"began_s": began_s, "wall_s": wall_s}
         failure = _incomplete(video, drops)
     except DriverError as error:
         failure = error
     lists.flush()
-    yield from (_tally(tally) for tally in rules.close())
+    yield from (_tally(tally, start_s) for tally in rules.close())
     yield from seen.values()
     yield {"type": "end", "frames": frames, "complete": failure is None}
     if failure:
@@ -162,12 +176,12 @@ def _track(track: Any) -> dict[str, Any]:
     }
 
 
-def _tally(tally: Any) -> dict[str, Any]:
+def _tally(tally: Any, start_s: float) -> dict[str, Any]:
     return {
         "type": "count",
         "rule": tally.rule,
         "zone": tally.zone,
-        "since_s": round(tally.since_s, 3),
+        "since_s": round(tally.since_s - start_s, 3),
         "lasted_s": round(tally.lasted_s, 3),
         "observed_s": round(tally.observed_s, 3),
         "total": tally.total,
@@ -210,6 +224,13 @@ def _readable(happening: dict[str, Any]) -> str:
             )
         case _:
             return f"{happening['frames']} frames" + ("" if happening["complete"] else ", not all of the video")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a time is wanted, as 2026-11-22T21:30; got {text!r}") from None
 
 
 def _camera(settings: config.Agent, name: str | None, file: Path) -> config.Camera:

@@ -364,6 +364,28 @@ async def test_what_a_file_promises_and_does_not_hold_is_counted(tmp_path: Path)
     assert 30 < len(frames) < 90 and drops["missing"] in range(100 - len(frames), 102 - len(frames))
 
 
+def test_a_length_that_looks_like_a_start_code_changes_no_codec(tmp_path: Path) -> None:
+    """In MP4 a unit of 0x1B0 bytes (here of filler, H.264 7.3.2.7) begins with 00 00 01 B0, as MPEG-4 does."""
+    filler = bytes.fromhex("000001b0 0c") + b"\xff" * 0x1AE + b"\x80"
+    with av.open(str(tmp_path / "plain.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(10):
+            pixels = np.full((48, 64, 3), 20 * number, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="bgr24")))
+        out.mux(stream.encode(None))
+    with av.open(str(tmp_path / "plain.mp4")) as plain, av.open(str(tmp_path / "clip.mp4"), "w") as out:
+        copy = out.add_stream_from_template(plain.streams.video[0])
+        for packet in plain.demux(video=0):
+            if packet.size:
+                padded = av.Packet(filler + bytes(packet))
+                padded.pts, padded.dts, padded.time_base = packet.pts, packet.dts, packet.time_base
+                padded.stream = copy
+                out.mux(padded)
+    drops = Counter[str]()
+    assert len(list(read_frames(tmp_path / "clip.mp4", drops=drops))) == 10 and not drops
+
+
 def test_a_matroska_whose_first_frame_comes_late_misses_nothing(tmp_path: Path) -> None:
     drops = Counter[str]()
     clip = encode(tmp_path / "late.mkv", [3000 + 40 * n for n in range(50)])

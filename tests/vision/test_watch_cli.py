@@ -61,6 +61,42 @@ def test_a_video_that_is_whole_ends_well(config: str, clip: Path, capsys: pytest
     assert captured.err == ""
 
 
+ZONE = """
+[[zone]]
+name = "all"
+camera = "cam"
+polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]
+[[rule]]
+id = "night"
+type = "forbidden_zone"
+zone = "all"
+after_s = 0.5
+active = [{from = "22:00", to = "06:00"}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("began", "wall"),
+    [
+        ([], None),
+        (["--began", "2026-11-22T23:00"], 1795359600.0),  # 15:00 UTC
+        (["--began", "2026-11-22T15:00+00:00"], 1795359600.0),
+        (["--began", "2026-11-22T21:00"], 0.0),
+    ],
+)
+def test_a_rule_holds_at_the_times_at_which_the_video_was_taken(
+    config: str, clip: Path, began: list[str], wall: float | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path(config).read_text().replace('"EA-WATCH"', '"EA-WATCH"\ntime_zone = "Asia/Shanghai"')
+    Path(config).write_text(text + ZONE)
+    assert main(["watch", str(clip), "-c", config, "--json", *began]) == 0
+    found = [one for one in map(json.loads, capsys.readouterr().out.splitlines()) if one["type"] == "incident"]
+    assert len(found) == (wall != 0.0)
+    for one in found:
+        assert one["began_s"] < one["at_s"] < 1.0
+        assert one["wall_s"] == (None if wall is None else pytest.approx(wall + one["at_s"]))
+
+
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
 def test_a_video_that_was_cut_short_is_told_after_all_that_was_seen(
     config: str, clip: Path, share: float, capsys: pytest.CaptureFixture[str]

@@ -42,12 +42,15 @@ class Decoder:
 
     def __init__(self, what: str, stream: av.video.stream.VideoStream) -> None:
         self._what, self._context = what, stream.codec_context
+        # MP4 and Matroska give lengths where a transport stream has start codes (ISO/IEC 14496-15, 5.3.3.1: version 1),
+        # and a length may look like one.
+        self._marked = (self._context.extradata or b"\0")[0] != 1
         self._held: list[av.VideoFrame] = []  # of a decoder that was given up
         self._size: tuple[int, int] | None = None
 
     def decode(self, packet: av.Packet[av.video.stream.VideoStream]) -> list[av.VideoFrame]:
         """The pictures that this packet completes; raises av.FFmpegError where it cannot be decoded."""
-        name = codec_of(bytes(memoryview(packet)[:16]), self._context.name)
+        name = codec_of(bytes(memoryview(packet)[:16]), self._context.name) if self._marked else self._context.name
         if name != self._context.name:
             log.warning("%s: its codec changes from %s to %s", self._what, self._context.name, name)
             with suppress(av.FFmpegError):
