@@ -25,6 +25,7 @@ from edge_agent.dossier import Dossiers
 from edge_agent.keys import device_key, public_text
 from edge_agent.life import Life
 from edge_agent.messages import (
+    Incident,
     Phrase,
     Refusal,
     Reply,
@@ -258,7 +259,6 @@ class Agent:
         self.lists = HotLists(self.data_dir, audit=self.audit, wall=self.clock.wall)
         self.rules = Rules(self.settings.zones, self.settings.rules, lists=self.lists, time_zone=self.zone)
         self.recent = Recent(self.data_dir / "recent.json")
-        self.rules.recall(self.recent.incidents())
         leave = config.sealed_leave(self.settings)
         privacy, held = self.settings.privacy, self.evidence.held
         self.witness = Witness(self.data_dir, privacy, audit=self.audit, sealed_leave=leave, held=held, **common)
@@ -351,6 +351,7 @@ class Agent:
 
     def _make_desk(self) -> None:
         self.cases = Cases(self.data_dir / "cases.json")
+        self.rules.recall(self._told())
         self.newest: dict[str, Any] = {}  # the last frame and tracks of each camera, for those who ask to see
         self.desk = Desk(
             self.settings,
@@ -372,6 +373,11 @@ class Agent:
         self.parts.append(("cases", self.life.run))
         if self.uplink:
             self.uplink.caps = self.desk.caps()
+
+    def _told(self) -> list[Incident]:
+        """What fired before the agent was restarted; a person in danger whose warning was cut off is warned again."""
+        danger = {rule.id for rule in self.settings.rules if isinstance(rule, config.ForbiddenZone) and rule.speakers}
+        return [one for one in self.recent.incidents() if one.rule not in danger or self.cases.warned(one.id)]
 
     # --- what is asked --------------------------------------------------------------------------------------------
 

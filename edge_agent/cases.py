@@ -147,6 +147,11 @@ class Cases:
         """How an incident stands; None where it is unknown, or too old."""
         return self._cases.get(id)
 
+    def warned(self, id: str) -> bool:
+        """Whether a warning was delivered, or a person saw to it."""
+        case = self._cases.get(id)
+        return case is not None and (case.state, case.level) != ("new", "none")
+
     def revise(self, request: CaseRequest, by: str, wall_s: float) -> Revision | Refusal:
         """Take a person's word on an incident, on disk when this returns; raises DriverError."""
         with self._lock:

@@ -3,12 +3,16 @@
 import asyncio
 import os
 import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from edge_agent import agent, config, control
-from edge_agent.messages import Dispatch, Incident, Recall, Refusal, Reply, Request
+from edge_agent.cases import announced
+from edge_agent.messages import Dispatch, Incident, Recall, Refusal, Reply, Request, Track, Tracks
 from edge_agent.runtime import DriverError, Health, SystemClock
 
 TEXT = 'data_dir = "s"\n[site]\ndevice = "EA-1"\nlat = 30.25\nlon = 120.17\n[vehicle]\ntype = "simulated"\n'
@@ -56,7 +60,7 @@ detector = "eye"
 [[zone]]
 name = "water"
 camera = "bank"
-polygon = [[0, 0], [1, 0], [1, 1]]
+polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]
 [[rule]]
 id = "by-the-water"
 type = "forbidden_zone"
@@ -87,3 +91,60 @@ def test_a_look_that_could_never_be_flown_is_a_fault_of_the_config(wrong: str, f
     text = TEXT + RESPOND[: RESPOND.index("respond")] + f"respond = {{ {wrong} }}\n"
     with pytest.raises(config.ConfigError, match=fault):
         config.parse(text, tmp_path / "agent.toml")
+
+
+WATCHED = """data_dir = "s"
+[site]
+device = "EA-1"
+[[detector]]
+name = "d"
+type = "simulated"
+[[camera]]
+name = "c"
+type = "simulated"
+detector = "d"
+[[speaker]]
+name = "bank"
+type = "simulated"
+[[zone]]
+name = "z"
+camera = "c"
+polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]
+[[rule]]
+type = "forbidden_zone"
+id = "r"
+zone = "z"
+after_s = 0
+speakers = ["bank"]
+say = [{text = "Step back", lang = "en"}]
+"""
+
+
+@asynccontextmanager
+async def made(settings: config.Agent) -> AsyncGenerator[agent.Agent, None]:
+    """An agent's parts, of which none runs."""
+    found = agent.Agent(settings, clock=SystemClock(), health=Health(SystemClock()))
+    try:
+        yield found
+    finally:
+        await found.evidence.close()
+        await found.outbox.close()
+
+
+@pytest.mark.parametrize("warned", [True, False])
+async def test_after_a_restart_nobody_is_told_of_twice_unless_the_warning_was_cut_off(
+    tmp_path: Path, warned: bool
+) -> None:
+    settings = config.parse(WATCHED, tmp_path / "agent.toml")
+    somebody = Track(id=1, label="person", score=0.9, box=(300, 10, 340, 90), first_s=5.0, last_s=5.0, hits=9)
+    frame = Tracks(camera="c", seq=1, at_s=5.0, wall_s=1000.0, width=400, height=100, tracks=(somebody,))
+    again = structs.replace(somebody, first_s=8.0, last_s=9.0)
+    async with made(settings) as before:
+        [incident] = before.rules.update(frame)
+        before.recent.add(incident, settings.rules[0].cool_down_s)
+        before.cases.opened(incident.id)
+        if warned:
+            before.cases.go_on(incident.id, lambda case: announced(incident.id, case, "polite", 1001.0))
+    async with made(settings) as after:
+        found = after.rules.update(structs.replace(frame, at_s=9.0, wall_s=1004.0, tracks=(again,)))
+    assert bool(found) is not warned

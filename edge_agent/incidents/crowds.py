@@ -6,7 +6,7 @@ from msgspec import structs
 
 from edge_agent import config, geo
 from edge_agent.incidents.watch import EPSILON_S, Found, Watch, is_evidence
-from edge_agent.messages import Track, Tracks
+from edge_agent.messages import Incident, Track, Tracks
 
 DIP_S = 2.0  # fewer, or no frames, for a shorter time: somebody stood behind another
 
@@ -34,6 +34,11 @@ class CrowdWatch(Watch[config.Crowd]):
     def _forget(self) -> None:
         self._fired_s = float("-inf")
         self._disperse()
+
+    def recall(self, incident: Incident, fired_s: float) -> None:
+        """As `Watch` says: a gathering is known by its place."""
+        if self.zone is not None and incident.zone == self.zone.name:
+            self._fired_s = max(self._fired_s, fired_s)
 
     def _disperse(self) -> None:
         self._since_s: float | None = None

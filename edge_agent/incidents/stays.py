@@ -107,11 +107,10 @@ class StayWatch(Watch[StayRule]):
         return self._stays.values()
 
     def recall(self, incident: Incident, fired_s: float) -> None:
-        """As `Watch` says: who stood in one place is known by it."""
-        if self._radius is not None:
-            spot, nobody = Spot(incident.box, incident.place), (0, fired_s)  # trackers count from 1
-            group = group_of(incident.label)
-            self._pasts.append(_Past(nobody, group, fired_s, fired_s, spot, incident.plate, incident.id))
+        """As `Watch` says: it is held back as one would be who was out of sight for as long."""
+        spot, nobody = Spot(incident.box, incident.place), (0, fired_s)  # trackers count from 1
+        group = group_of(incident.label)
+        self._pasts.append(_Past(nobody, group, fired_s, fired_s, spot, incident.plate, incident.id))
 
     def update(self, tracks: Tracks) -> list[Found]:
         """Whose stay became long enough in this frame."""

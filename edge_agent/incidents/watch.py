@@ -53,7 +53,7 @@ class Watch(ABC, Generic[R]):
     def recall(self, incident: Incident, fired_s: float) -> None:
         """The rule fired before the agent was restarted, at this time of the frames: its cool-down holds on.
 
-        Only where it is known who that was; a person in danger is warned rather twice than not at all.
+        Not for who crosses a line: tracks have other numbers now, and crossing again is another event.
         """
 
     def change(self, rule: R) -> None:

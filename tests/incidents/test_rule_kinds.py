@@ -279,9 +279,11 @@ def test_the_rules_of_the_document_are_a_configuration(tmp_path: Path) -> None:
 
 PARKING = config.Dwell(id="r", zone="square", after_s=10, cool_down_s=120)
 PASSING = config.PlateSeen(id="r", zone="square", min_votes=1, cool_down_s=60)
+STANDING = config.ForbiddenZone(id="r", zone="square", classes=("vehicle",), after_s=1, cool_down_s=100)
+STAYING = config.Loitering(id="r", zone="square", after_s=5, cool_down_s=100)
 
 
-@pytest.mark.parametrize("rule", [PARKING, PASSING])
+@pytest.mark.parametrize("rule", [PARKING, PASSING, STANDING, STAYING])
 def test_who_still_stands_there_after_a_restart_is_not_told_of_before_the_cool_down_is_over(rule: config.Rule) -> None:
     def parked(t: float) -> list[Track]:
         return [track(1, label="car", plate=plate(), first_s=t // 30 * 30)]
@@ -290,9 +292,24 @@ def test_who_still_stands_there_after_a_restart_is_not_told_of_before_the_cool_d
     again = Rules([SQUARE], [rule], random.Random(2))
     again.recall([first])
     found = play(rule, parked, start=30.0, until=160, rules=again)
-    assert [one.at_s for one in found] == ([first.at_s + 120] if rule is PARKING else [])
-    assert [(id, track) for _, id, track in again.resumed()] == ([(first.id, 1)] if rule is PARKING else [])
+    known = rule is not PASSING  # as one who is there still; what passed is past
+    assert [one.at_s for one in found] == ([first.at_s + rule.cool_down_s] if known else [])
+    assert [(id, track) for _, id, track in again.resumed()] == ([(first.id, 1)] if known else [])
     assert again.resumed() == []
+
+
+def test_after_a_restart_a_second_person_is_told_of_at_once_and_a_gathering_is_not() -> None:
+    alone, crowd = structs.replace(STANDING, classes=("person",)), config.Crowd(id="r", zone="square", count=2)
+    [first] = play(alone, lambda t: [track(1)], until=20)
+    again = Rules([SQUARE], [alone], random.Random(2))
+    again.recall([first])
+    both = [track(1, first_s=30.0), track(2, x=600.0, first_s=30.0)]
+    assert len(play(alone, lambda t: both, start=30.0, until=60, rules=again)) == 1
+    [first] = play(crowd, lambda t: both, until=20)
+    again = Rules([SQUARE], [crowd], random.Random(2))
+    again.recall([first])
+    [found] = play(crowd, lambda t: both, start=30.0, until=700, rules=again)
+    assert found.at_s == first.at_s + crowd.cool_down_s
 
 
 def test_after_a_restart_another_car_in_another_place_is_told_of(tmp_path: Path) -> None:
