@@ -117,6 +117,13 @@ class Audit:
                 if _fault(record, public_key) is None:
                     yield record
 
+    def end_faults(self) -> list[str]:
+        """Whether the log's newest records are there: what `verify` says of its end, in no time."""
+        with _held(self._dir / LOCK):
+            last = _last(self._dir / NAME) or self._last_of_old() or {"seq": 0, "hash": START}
+            head = (self._dir / HEAD).read_bytes() if (self._dir / HEAD).exists() else None
+        return _head_faults(head, last["seq"], last["hash"])
+
     def verify(self, public_key: str | None = None) -> Verdict:
         """Read the whole log: every link, every signature by the device's key, and whether both its ends are there.
 

@@ -215,6 +215,18 @@ async def test_verify_misses_the_last_set_and_knows_what_was_deleted_by_the_rule
     assert main(verify) == 0
 
 
+async def test_a_set_that_goes_with_the_records_that_tell_of_it_is_missed_by_the_log_s_end(
+    parked: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await parked.closed()
+    for file in (next((tmp_path / "sets").glob("*.manifest.json")), tmp_path / "sets" / ".head"):
+        file.unlink()
+    log = tmp_path / "audit.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    assert main(["evidence", "verify", "--data-dir", str(tmp_path)]) == 1
+    assert "audit.head: records 1 to 1 were written and are not there" in capsys.readouterr().out
+
+
 async def test_a_deletion_that_this_device_did_not_sign_excuses_nothing(
     parked: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

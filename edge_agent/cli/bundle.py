@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EX_UNAVAILABLE = 69
 ASK_S = 20.0
 FLIGHTS, FAULTS, LOG_LINES = 5, 200, 20_000
-LEFT_OUT = "pictures, clips, events, keys, hot lists"
+LEFT_OUT = "pictures, clips, events, keys, hot lists, plates"
 MOST_BYTES = 8 * 1024 * 1024  # of one file
 KINDS_OF_FAULT = ("fault", "gap")
 PROGRAMS = (

@@ -149,6 +149,7 @@ def _check(
     import msgspec
 
     from edge_agent import manifest
+    from edge_agent.audit import Audit
 
     files = [file for path in given for file in (_manifests(path) if path.is_dir() else [path])]
     if home is None and not files:
@@ -159,6 +160,7 @@ def _check(
     chain = manifest.chain_faults(whole, gone) if any(path.is_dir() for path in given) else []
     damaged = {one.seq for one in checked if one.faults}
     chain += manifest.signed_faults(whole, {n: one for n, one in signed.items() if n not in damaged}, gone)
+    chain += Audit(home).end_faults() if home is not None else []
     ok = not chain and not any(one.faults for one in checked)
     if args.json:
         print_json({"ok": ok, "sets": [msgspec.to_builtins(one) for one in checked], "chain": chain, "key": public})

@@ -1,4 +1,4 @@
-"""What leaves in a support bundle: text without secrets. Pure.
+"""What leaves in a support bundle: text without secrets, and without the plates of vehicles. Pure.
 
 Redaction works twice: values of keys whose name says that they are secret, and whatever in any text looks like a
 secret (private keys, passwords in URLs, bearer tokens, claims). What was taken out is counted by kind.
@@ -12,8 +12,9 @@ from collections import Counter
 from typing import Any
 
 HIDDEN = "[redacted]"
+PROVINCES = "京津冀晋蒙辽吉黑沪苏浙皖闽赣鲁豫鄂湘粤桂琼渝川贵云藏陕甘青宁新"
 SECRET_NAMES = re.compile(
-    r"(pass(word|wd|phrase)?|secret|token|credential|psk|api_?key|private|claim|signature|cookie|authorization|\bkey$|_key$)",
+    r"(pass(word|wd|phrase)?|secret|token|credential|psk|api_?key|private|claim|signature|cookie|authorization|\bkey$|_key$|^plate$)",
     re.IGNORECASE,
 )
 FILE_NAMES = re.compile(
@@ -35,6 +36,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("authorization", re.compile(r"(?i)\b(bearer|basic|digest)\s+[A-Za-z0-9+/=_.~-]{8,}"), r"\1 " + HIDDEN),
     ("claim", re.compile(r"(?i)\bEA1:[^\s\"']+"), HIDDEN),
     ("claim", re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){4}[0-9A-HJKMNP-TV-Z]{4}\b"), HIDDEN),
+    ("plate", re.compile(rf"[{PROVINCES}][A-Z][·•.\s-]?[A-Z0-9]{{4,6}}[学警挂港澳使领]?"), HIDDEN),
     ("access key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), HIDDEN),
     (
         "password",

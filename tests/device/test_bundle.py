@@ -34,6 +34,8 @@ from edge_agent.device.bundle import HIDDEN, redact, redact_json, redact_table
         ("token: s3cr3t-t0ken", "s3cr3t-t0ken", "token"),
         ("-----BEGIN PRIVATE KEY-----\nMIIabc\n-----END PRIVATE KEY-----\nafter", "MIIabc", "after"),
         (f"EA1:ca:8470:{'ab' * 32}:7F3K-AAAA-BBBB-CCCC-DDDD", "7F3K", ""),
+        ("spoken on horn: 皖A·T022C, please drive on", "T022C", "please drive on"),
+        ("vehicle 浙AD12345挂 seen", "12345", "seen"),
         ("claim 7F3K-AAAA-BBBB-CCCC-DDDD used", "7F3K", "used"),
     ],
 )
