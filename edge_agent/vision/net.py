@@ -19,7 +19,7 @@ from edge_agent.vision.heads.model import Model
 from edge_agent.vision.heads.told import names
 from edge_agent.vision.letterbox import Feeder, Letterbox, Pixels
 from edge_agent.vision.session import on_trial, open_session, run
-from edge_agent.vision.sizes import own_size
+from edge_agent.vision.sizes import STEP, own_size
 
 DEFAULT_SIZE = 640  # of models that leave their input size open
 SIDES = (32, 4096)
@@ -135,7 +135,8 @@ class Net:
         """The net at the size for such a picture; at its own where it fails at that one, whatever its axes say."""
         size = self.width, self.height
         if self.open:
-            size = own_size(width, height, int(self.width * self.height * share))
+            step = 64 if self.metadata.get("stride") == "64" else STEP  # as of YOLOv5's larger models
+            size = own_size(width, height, int(self.width * self.height * share), step)
         if size not in self._sizes:
             self._sizes[size] = self._tried(*size) or self._sizes[self.width, self.height]
         return self._sizes[size]

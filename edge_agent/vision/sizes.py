@@ -15,10 +15,10 @@ OVER = 1.05  # of the pixels that may be used: 384 x 224 for 288 x 288
 
 
 @lru_cache(maxsize=256)
-def own_size(width: int, height: int, pixels: int) -> tuple[int, int]:
+def own_size(width: int, height: int, pixels: int, step: int = STEP) -> tuple[int, int]:
     """Width and height of the input of about `pixels` in which this picture is largest; of those the smallest."""
     ratio = min(max(width / height, 1 / LONGEST), LONGEST)
-    most = max(pixels * OVER / STEP**2, 1.0)
+    most = max(pixels * OVER / step**2, 1.0)
     sizes = [(across, min(int(most / across), math.ceil(across / ratio - 1e-9))) for across in range(1, int(most) + 1)]
     across, down = max(sizes, key=lambda size: (min(size[0] / ratio, size[1]), -size[0] * size[1]))
-    return across * STEP, down * STEP
+    return across * step, down * step

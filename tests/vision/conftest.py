@@ -71,10 +71,10 @@ def make_yolox(make_model: ModelMaker) -> ModelMaker:
 
 
 @pytest.fixture
-def make_spotter(tmp_path: Path) -> Callable[[], Path]:
+def make_spotter(tmp_path: Path) -> ModelMaker:
     """Writes a model of any size in the raw layout of YOLOX: each bright cell of stride 8 is a person of 16 x 16."""
 
-    def make() -> Path:
+    def make(**metadata: str) -> Path:
         constants = {
             "dark": [240.0], "range": [15.0], "nil": [0.0], "one": [1.0], "half": [0.5], "log2": [np.log(2.0)],
         }  # fmt: skip
@@ -117,7 +117,7 @@ def make_spotter(tmp_path: Path) -> Callable[[], Path]:
             tensors,
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        helper.set_model_props(model, {"names": "{0: 'person'}", "imgsz": "[288, 288]"})
+        helper.set_model_props(model, {"names": "{0: 'person'}", "imgsz": "[288, 288]", **metadata})
         file = tmp_path / "spotter.onnx"
         onnx.save(model, str(file))
         return file

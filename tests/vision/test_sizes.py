@@ -111,6 +111,10 @@ def test_a_model_that_takes_no_other_size_whatever_its_axes_say_is_run_at_its_ow
     assert len(net.look(np.zeros((90, 160, 3), np.uint8), None, 0.5)[0].scores) == 0
 
 
+def test_a_model_of_coarser_stride_gets_sides_of_that(make_spotter: Any) -> None:
+    assert Net(make_spotter(imgsz="[640, 640]", stride="64"), 1).size_for(1920, 1080) == (832, 512)
+
+
 def test_a_model_of_one_size_stays_at_it(make_yolox: Any) -> None:
     detector = OnnxDetector(config.OnnxDetector(name="d", model=make_yolox(80, {}), threads=1))
     assert detector.share is None
