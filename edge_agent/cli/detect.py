@@ -42,6 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=2, choices=range(1, 65), metavar="N", help="of the model (default 2)"
     )
+    parser.add_argument(
+        "--side", type=int, choices=range(64, 2049, 32), metavar="PX",
+        help="with a model of open size, as person-vehicle: look at as many pixels as this square has (default: 288)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write pictures with boxes into this directory")
 
@@ -58,6 +62,7 @@ def main(args: argparse.Namespace) -> int:
             threads=args.threads,
             labels=_labels(args.labels),
             classes=(),
+            side_px=args.side,
         )
         detector = open_detector(section)
     except DriverError as error:

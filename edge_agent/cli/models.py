@@ -56,6 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             help="an ONNX file (FILE.toml beside it is read too), or a model by name",
         )
         action.add_argument("--threads", type=int, default=1, choices=range(1, 65), metavar="N", help="(default 1)")
+        action.add_argument(
+            "--side", type=int, choices=range(64, 2049, 32), metavar="PX",
+            help="of models with an open size: at as many pixels as this square has",
+        )  # fmt: skip
         action.add_argument("--json", action="store_true", help="one JSON object a line and file")
     bench.add_argument(
         "--rounds", type=int, default=30, choices=range(3, 1001), metavar="N", help="pictures each (default 30)"
@@ -91,7 +95,7 @@ def _check(file: str, args: argparse.Namespace) -> bool:
     from edge_agent.vision.net import Net, sidecar_path
 
     try:
-        told = _told(net := Net(_find(file), args.threads), args.threads)
+        told = _told(net := Net(_find(file), args.threads, side_px=args.side), args.threads)
     except DriverError as error:
         if _check_reader(file, args):
             return True
@@ -165,7 +169,7 @@ def _bench(args: argparse.Namespace) -> int:
     models: dict[str, Timed] = {}
     for file in dict.fromkeys(args.file or [*weights.names(), *(model.name for model in store.installed())]):
         try:
-            models[file] = _timed(_find(file), args.threads)
+            models[file] = _timed(_find(file), args.threads, args.side)
         except DriverError as error:
             _refuse(file, error, args)
     took = taking_turns([model.look for model in models.values()], args.rounds)
@@ -192,13 +196,13 @@ def _bench(args: argparse.Namespace) -> int:
     return int(any(file not in models for file in args.file))
 
 
-def _timed(path: Path, threads: int) -> Timed:
+def _timed(path: Path, threads: int, side_px: int | None) -> Timed:
     """A detector or a plate reader; raises the detector's DriverError where the file is neither."""
     from edge_agent.vision.net import Net
     from edge_agent.vision.plates_own import PlateText
 
     try:
-        return of_net(Net(path, threads))
+        return of_net(Net(path, threads, side_px=side_px))
     except DriverError:
         try:
             return _of_reader(PlateText(path, threads))

@@ -223,7 +223,8 @@ class OnnxDetector(Section, frozen=True, tag_field="type", tag="onnx"):
 
     `model`: a file, or the name of a model that came along or was installed; without it `person-vehicle`. With `socket`
     it runs in a process of its own, without network: "/run/edge-agent-detector/NAME.sock" is that of
-    edge-agent-detector@NAME.socket.
+    edge-agent-detector@NAME.socket. With `side_px` a model that leaves the size of its input open looks at as many
+    pixels as this square has; the cost grows with them.
     """
 
     name: Id
@@ -234,6 +235,7 @@ class OnnxDetector(Section, frozen=True, tag_field="type", tag="onnx"):
     labels: tuple[str, ...] = ()
     classes: tuple[str, ...] = ("person", "vehicle", "two-wheeler")  # what is kept; empty keeps all
     socket: Path | None = None
+    side_px: Annotated[int, Meta(ge=64, le=2048, multiple_of=32)] | None = None
 
 
 class SimulatedDetector(Section, frozen=True, tag_field="type", tag="simulated"):

@@ -74,7 +74,7 @@ class OnnxDetector:
 
         self.name, self.score, self._nms_iou = section.name, section.score, section.nms_iou
         model = store.resolve(section.model or DEFAULT)
-        self._net = Net(model, section.threads, section.labels)
+        self._net = Net(model, section.threads, section.labels, section.side_px)
         self.labels = self._net.labels
         self.share: float | None = 1.0 if self._net.open else None
         self._wanted = [

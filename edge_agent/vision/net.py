@@ -77,11 +77,11 @@ class Net:
     """One model in one session. Raises DriverError where the file is missing, broken, or of no family we know.
 
     `width` and `height` are its input's; a net that is `open` looks at each picture in the picture's own shape, at as
-    many pixels as these have.
+    many pixels as these have, or as a square of `side_px` has.
     """
 
-    def __init__(self, file: Path, threads: int, labels: tuple[str, ...] = ()) -> None:
-        self.file = file
+    def __init__(self, file: Path, threads: int, labels: tuple[str, ...] = (), side_px: int | None = None) -> None:
+        self.file, self._side_px = file, side_px
         self.sidecar = read_sidecar(file)
         with on_trial(file) as options:
             self.session = open_session(file, threads, plain=True)
@@ -169,7 +169,8 @@ class Net:
         """Whether the picture's shape is the input's: the model leaves its size open, and nobody has fixed it."""
         told, shape = self.sidecar.input, self._picture.shape
         free = not any(isinstance(side, int) for side in (shape[1:3] if self._nhwc else shape[2:]))
-        own = told.shape == "own" or (told.shape is None and told.width is None and told.height is None)
+        fixed = self._side_px is None and (told.width is not None or told.height is not None)
+        own = told.shape == "own" or (told.shape is None and not fixed)
         return free and own and self.form.fit != "stretch" and not self._rest
 
     def _find_picture(self, inputs: Sequence[Any]) -> Any:
@@ -184,12 +185,17 @@ class Net:
     def _input(self) -> tuple[int, int, Any, bool]:
         """Width, height, number type and order of the picture's input."""
         first = self._picture
-        dtype, told, open_size = DTYPES.get(str(first.type)), self.sidecar.input, _image_size(self.metadata)
+        dtype, told, side = DTYPES.get(str(first.type)), self.sidecar.input, self._side_px
+        open_size = _image_size(self.metadata)
         nhwc = len(first.shape) == 4 and first.shape[3] == 3
         match tuple(first.shape):
             case (1 | str() | None, 3, height, width) | (1 | str() | None, height, width, 3):
-                wide = width if isinstance(width, int) else told.width or open_size[1]
-                high = height if isinstance(height, int) else told.height or open_size[0]
+                if side is not None and isinstance(width, int):
+                    raise DriverError(
+                        f"{self.file}: its input is fixed at {width} x {height}: `side_px` cannot change it"
+                    )
+                wide = width if isinstance(width, int) else side or told.width or open_size[1]
+                high = height if isinstance(height, int) else side or told.height or open_size[0]
             case _:
                 wide = high = 0
         if dtype is None or not all(SIDES[0] <= side <= SIDES[1] for side in (wide, high)):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edge_agent import config, weights
 from edge_agent.cli import main
+from edge_agent.runtime import DriverError
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.detect import OnnxDetector
 from edge_agent.vision.load import SMALL
@@ -115,9 +116,26 @@ def test_a_model_of_coarser_stride_gets_sides_of_that(make_spotter: Any) -> None
     assert Net(make_spotter(imgsz="[640, 640]", stride="64"), 1).size_for(1920, 1080) == (832, 512)
 
 
-def test_a_model_of_one_size_stays_at_it(make_yolox: Any) -> None:
-    detector = OnnxDetector(config.OnnxDetector(name="d", model=make_yolox(80, {}), threads=1))
-    assert detector.share is None
+def test_a_model_of_one_size_stays_at_it_and_says_so(make_yolox: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_yolox(80, {})
+    assert OnnxDetector(config.OnnxDetector(name="d", model=model, threads=1)).share is None
+    with pytest.raises(DriverError, match=r"model\.onnx: its input is fixed at 64 x 64: `side_px`"):
+        OnnxDetector(config.OnnxDetector(name="d", model=model, threads=1, side_px=416))
+    assert main(["models", "check", str(model), "--side", "416"]) == 1
+    assert "`side_px` cannot change it" in capsys.readouterr().err
+
+
+def test_how_many_pixels_is_for_the_site_to_say(make_spotter: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_spotter()
+    assert Net(model, 1, side_px=416).size_for(1920, 1080) == (544, 320)
+    Path(f"{model}.toml").write_text('[input]\nshape = "fixed"\nwidth = 320\nheight = 192\n')
+    assert Net(model, 1, side_px=416).size_for(1920, 1080) == (416, 416)
+    Path(f"{model}.toml").unlink()
+    detector = OnnxDetector(config.OnnxDetector(name="d", model=model, threads=1, score=0.9, side_px=416))
+    pixels, at = spot(720, 1280)
+    assert np.abs(middles(detector, pixels).mean(axis=0) - at).max() <= 64
+    assert main(["models", "bench", "--json", "--rounds", "3", "--side", "416", str(model)]) == 0
+    assert json.loads(capsys.readouterr().out)["input"] == {"width": 416, "height": 416}
 
 
 def test_models_check_tells_the_sizes(make_spotter: Any, make_yolox: Any, capsys: pytest.CaptureFixture[str]) -> None:
