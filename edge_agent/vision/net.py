@@ -24,7 +24,7 @@ from edge_agent.vision.sizes import STEP, own_size
 DEFAULT_SIZE = 640  # of models that leave their input size open
 SIDES = (32, 4096)
 MAX_SIDECAR_BYTES = 1 << 20
-MAX_CLASSES = 10_000
+MAX_CLASSES, MAX_TENSORS = 10_000, 64
 GREY = 114
 DTYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8,
@@ -71,6 +71,7 @@ class _Sized(NamedTuple):
 
     feeder: Feeder
     head: Head
+    shapes: list[tuple[int, ...]]  # of its outputs for a grey picture
 
 
 class Net:
@@ -103,7 +104,7 @@ class Net:
         self.shapes = {str(o.name): tuple(t.shape) for o, t in zip(self.session.get_outputs(), probe, strict=True)}
         self.form = self.sidecar.input.over(self.head.input)._replace(nhwc=self._nhwc)
         self.labels = self._labels(labels, own)
-        self._sizes = {(self.width, self.height): self._sized(self.width, self.height, self.head)}
+        self._sizes = {(self.width, self.height): self._sized(self.width, self.height, self.head, probe)}
         self.open = self._is_open()
 
     def look(
@@ -114,9 +115,13 @@ class Net:
         The input is made from `lores`, a smaller copy, where that is large enough; of its pixels a `share` is used,
         if the net is open.
         """
-        feeder, head = self._at(pixels.shape[1], pixels.shape[0], share)
-        tensor, letterbox = feeder.feed(pixels, lores)
-        return head.decode(self.run(tensor), score), letterbox
+        sized = self._at(pixels.shape[1], pixels.shape[0], share)
+        tensor, letterbox = sized.feeder.feed(pixels, lores)
+        outputs = self.run(tensor)
+        head, shapes = sized.head, [tuple(output.shape) for output in outputs]
+        if shapes != sized.shapes and self._alike(*sized.feeder.size, outputs) is None:  # more boxes found are alike
+            raise DriverError(f"{self.file}: gives {shapes} for a picture, and gave {sized.shapes} for a grey one")
+        return head.decode(outputs, score), letterbox
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the input for a picture of this size."""
@@ -144,14 +149,23 @@ class Net:
     def _tried(self, width: int, height: int) -> _Sized | None:
         """The net at another size; None where it fails there, or gives what is of another family."""
         try:
-            head = self._found(width, height, self.run(self.grey(width, height))).head
-        except (DriverError, UnknownLayoutError):
+            outputs = self.run(self.grey(width, height))
+        except DriverError:
             return None
-        alike = (head.family, head.classes) == (self.head.family, self.head.classes)
-        return self._sized(width, height, head) if alike else None
+        head = self._alike(width, height, outputs)
+        return self._sized(width, height, head, outputs) if head else None
 
-    def _sized(self, width: int, height: int, head: Head) -> _Sized:
-        return _Sized(Feeder(width, height, self.form, self.dtype), head)
+    def _alike(self, width: int, height: int, outputs: Sequence[Tensor]) -> Head | None:
+        """The head for these outputs, where they are of the model's family."""
+        try:
+            head = self._found(width, height, outputs).head
+        except UnknownLayoutError:
+            return None
+        return head if (head.family, head.classes) == (self.head.family, self.head.classes) else None
+
+    def _sized(self, width: int, height: int, head: Head, outputs: Sequence[Tensor]) -> _Sized:
+        shapes = [tuple(output.shape) for output in outputs]
+        return _Sized(Feeder(width, height, self.form, self.dtype), head, shapes)
 
     def _found(self, width: int, height: int, probe: Sequence[Tensor]) -> Found:
         """The family, by what a grey picture of this size gives; raises UnknownLayoutError."""
@@ -175,6 +189,8 @@ class Net:
 
     def _find_picture(self, inputs: Sequence[Any]) -> Any:
         """The input of four dimensions, which need not be the first; raises DriverError where there are no tensors."""
+        if (count := len(inputs) + len(self.session.get_outputs())) > MAX_TENSORS:
+            raise DriverError(f"{self.file}: unknown layout: {count} inputs and outputs; no detector has so many")
         for one in (*inputs, *self.session.get_outputs()):
             if not str(one.type).startswith("tensor(") or str(one.type) == "tensor(string)":
                 raise DriverError(f"{self.file}: unknown layout: {one.name} is a {one.type}, not a tensor of numbers")

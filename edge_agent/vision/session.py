@@ -48,6 +48,8 @@ def open_session(file: Path, threads: int, *, plain: bool = False) -> ort.Infere
         model = file.read_bytes()
     except OSError as error:
         raise DriverError(f"{file}: the model cannot be read: {error.strerror}") from None
+    if model.startswith(b"version https://git-lfs"):
+        raise DriverError(f"{file}: is a pointer of Git LFS, not the model; `git lfs pull` fetches it")
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL

@@ -145,6 +145,34 @@ def test_weights_may_lie_beside_a_model_and_nowhere_else(tmp_path: Path, make_yo
     assert Net(folder / "m.onnx", 1).labels == ("a", "b", "c")
 
 
+def test_a_model_whose_answer_changes_shape_with_the_picture_is_refused_then(tmp_path: Path) -> None:
+    # as many cells as the picture's brightest value is above its mean, more than the 84 of a 64 x 64 input
+    nodes = [
+        helper.make_node("ReduceMax", ["images"], ["brightest"], keepdims=0),
+        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        helper.make_node("Sub", ["brightest", "mean"], ["more"]),
+        helper.make_node("Cast", ["more"], ["more_cells"], to=TensorProto.INT64),
+        helper.make_node("Add", ["cells", "more_cells"], ["count"]),
+        helper.make_node("Concat", ["one", "count", "seven"], ["shape"], axis=0),
+        helper.make_node("ConstantOfShape", ["shape"], ["out"]),
+    ]
+    numbers = {"cells": [84], "one": [1], "seven": [7]}
+    model = Net(
+        write(tmp_path / "m.onnx", nodes, [numpy_helper.from_array(np.array(v), k) for k, v in numbers.items()]), 1
+    )
+    picture = np.zeros((64, 64, 3), np.uint8)
+    assert len(model.look(picture, None, 0.5)[0].boxes) == 0
+    picture[:8] = 255
+    with pytest.raises(DriverError, match=r"m\.onnx: gives \[\(1, 307, 7\)\] .* gave \[\(1, 84, 7\)\]"):
+        model.look(picture, None, 0.5)
+
+
+def test_a_pointer_of_git_lfs_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(DriverError, match="pointer of Git LFS"):
+        Net(tmp_path / "m.onnx", 1)
+
+
 @pytest.mark.parametrize("device", ["pipe", "/dev/zero"])
 def test_a_pipe_or_a_device_is_not_read_for_ever(tmp_path: Path, device: str) -> None:
     os.mkfifo(tmp_path / "pipe")

@@ -210,6 +210,19 @@ def test_yolov10_rows_are_ready() -> None:
     assert (got.boxes.tolist(), got.classes.tolist()) == ([[1, 2, 11, 22]], [3])
 
 
+def test_nothing_found_in_a_grey_picture_is_still_a_table() -> None:
+    assert found(zeros(1, 0, 6)).head.family == "yolo-end-to-end"
+    assert found(zeros(0, 7)).head.family == "yolov7-end-to-end"
+
+
+def test_one_box_far_from_the_corner_or_large_tells_pixels_from_offsets() -> None:
+    decoded = zeros(1, CELLS, 7)
+    decoded[0, 9] = [30, 20, 12, 8, 0.9, 0.1, 0.8]
+    assert found(decoded).head.family == "yolox-decoded"
+    decoded[0, 9, 4] = 1
+    assert found(decoded).head.family == "yolov6"
+
+
 def test_plates_of_an_end_to_end_pose_model_have_their_four_corners() -> None:
     # ultralytics, pose export with `nms=True` or end2end: the row of a box, then key points; kpt_shape in the metadata
     raw = zeros(1, 300, 6 + 12)

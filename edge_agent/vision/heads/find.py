@@ -17,6 +17,7 @@ MAX_READY = 1000  # rows of a table of found boxes; grids have more
 QUERIES = 300  # of RT-DETR
 PLATE_COLUMNS = 15
 P5, P6, P2 = (8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32)  # strides
+LARGEST_OFFSET, LARGEST_LOGARITHM = 128.0, 10.0  # of a raw YOLOX: far beyond what any cell tells
 OTHER_TASKS = ("obb", "classify", "semantic", "depth")  # of ultralytics, which are no boxes along the picture's sides
 
 
@@ -68,14 +69,18 @@ def _yolox_decoded(model: Model) -> Head | None:
 
 
 def _one_a_cell(model: Model) -> Head | None:
-    """Cell offsets are small, pixels are not: what a grey picture gives tells a raw grid from a decoded one.
+    """What a grey picture gives tells a raw grid, of offsets in cells and logarithms of sizes, from a decoded one.
 
     Of the decoded ones YOLOv6 has an objectness of 1 everywhere (`effidehead.py`).
     """
     head = _yolox(model)
-    if head is None or reach(model.tensors[0][0, :, :2]) <= 4 * max(P5):
+    if head is None:
+        return None
+    table = model.tensors[0][0]
+    if reach(table[:, :2]) <= LARGEST_OFFSET and reach(table[:, 2:4]) <= LARGEST_LOGARITHM:
         return head
-    return _yolov6(model) if (model.tensors[0][0, :, 4] == 1).all() else _yolox_decoded(model)
+    told = table[(table[:, :4] != 0).any(axis=1)]
+    return _yolov6(model) if (told[:, 4] == 1).all() else _yolox_decoded(model)
 
 
 def _yolov5(model: Model) -> Head | None:
@@ -93,8 +98,7 @@ def _yolov5_plate(model: Model) -> Head | None:
 
 def _three_a_cell(model: Model) -> Head | None:
     """Fifteen columns are ten classes, or a plate's corners: a model that names ten classes is no plate model."""
-    named = len(names(model.metadata) or ()) == PLATE_COLUMNS - 5
-    plate = model.table[1] == PLATE_COLUMNS and not named
+    plate = model.table[1] == PLATE_COLUMNS and len(names(model.metadata) or ()) != PLATE_COLUMNS - 5
     return (_yolov5_plate(model) if plate else None) or _yolov5(model)
 
 
@@ -110,8 +114,8 @@ def _yolov8_columns(model: Model) -> Head | None:
 
 def _yolov8_rows(model: Model) -> Head | None:
     """Without an objectness: told from YOLOX and YOLOv6 by as many names, or COCO's 80, as classes."""
-    named = len(names(model.metadata) or COCO) == model.table[1] - 4 - model.beside
-    return _yolov8_head(model, *model.table, turned=True) if named else None
+    head = _yolov8_head(model, *model.table, turned=True)
+    return head if head and head.classes == len(names(model.metadata) or COCO) else None
 
 
 def _yolov8_head(model: Model, count: int, numbers: int, *, turned: bool) -> Head | None:
@@ -126,13 +130,13 @@ def _yolov8_head(model: Model, count: int, numbers: int, *, turned: bool) -> Hea
 def _square(model: Model) -> Head | None:
     """As many rows as columns, as of 80 classes at 64 x 64: YOLOv8's, unless the names are one fewer."""
     rows, columns = model.table
-    own = rows == columns and len(names(model.metadata) or ()) != columns - 5
+    own = rows == columns > 0 and len(names(model.metadata) or ()) != columns - 5
     return _yolov8_columns(model) if own else None
 
 
 def _end_to_end(model: Model) -> Head | None:
     rows, columns = model.table
-    fits = 0 < rows <= MAX_READY and columns == 6 + model.beside
+    fits = rows <= MAX_READY and columns == 6 + model.beside
     return ready.end_to_end(model.corner_numbers) if fits else None
 
 
@@ -154,7 +158,8 @@ def _efficient_nms(model: Model) -> Head | None:
     for prefix in ("", "det_", "detection_"):
         at = model.lists(f"{prefix}boxes", f"{prefix}scores", f"{prefix}classes")
         if at and (model.at("num_dets") or model.at("num_detections")) and not model.nhwc:
-            return ready.Lists("efficient-nms", UNIT_RGB, at)
+            fractions = 0 < reach(model.tensors[at[0]]) <= 2.0  # are TensorFlow's, under the same names
+            return None if fractions else ready.Lists("efficient-nms", UNIT_RGB, at)
     return None
 
 
