@@ -26,6 +26,7 @@ OUTSIDE = 0.9  # with so much of its area beyond the edge while unseen, it has l
 MIN_IOU, MIN_IOU_WEAK = 0.2, 0.5  # of the enlarged boxes; weak detections must fit better, as in the paper
 GROW_PER_S, GROW_YOUNG_PER_S, GROW_MAX = 0.2, 1.0, 0.5  # of a box's own sides; young: its speed is not known yet
 SCORE_MEMORY = 0.7
+QUICK_PER_S, QUICK_S, ALIKE = 4.0, 0.35, 1.4  # longer sides a second, for so long, at an unknown speed; ratio of sizes
 NEVER = 10.0
 
 
@@ -140,6 +141,9 @@ class Tracker:
         fresh = [row for row in _without(confirmed, [r for r, _ in pairs]) if self._age(row, at_s) <= TENTATIVE_S]
         pairs += assign(cost, fresh, weak, 1 - MIN_IOU_WEAK)
         pairs += assign(cost, tentative, _without(strong, [i for _, i in pairs]), 1 - MIN_IOU)
+        alone = _without(tentative, [r for r, _ in pairs])
+        once = [row for row in alone if self._objects[row].hits == 1 and self._age(row, at_s) <= QUICK_S]
+        pairs += self._quick(once, _without(strong, [i for _, i in pairs]), detections, found)
 
         if pairs:
             self._kalman.correct([row for row, _ in pairs], found[[i for _, i in pairs]])
@@ -164,6 +168,24 @@ class Tracker:
             return 1 - overlap
         same = np.array(ours, dtype=np.str_)[:, None] == np.array(theirs, dtype=np.str_)[None]
         return np.where(same, 1 - overlap, NEVER)
+
+    def _quick(
+        self, rows: list[int], columns: list[int], detections: Sequence[Detection], found: Floats
+    ) -> list[tuple[int, int]]:
+        """Pairs of who was seen once, at no known speed, and what lies beyond its box: of one size, and not too far."""
+        if not rows or not columns or self._at_s is None:
+            return []
+        ours, theirs = self._kalman.boxes()[rows][:, None], found[columns][None]
+        size, other = (np.maximum(boxes[..., 2:] - boxes[..., :2], 1.0) for boxes in (ours, theirs))
+        unlike = np.maximum(size / other, other / size).max(axis=2)
+        away = np.hypot(*np.moveaxis((theirs[..., :2] + theirs[..., 2:] - ours[..., :2] - ours[..., 2:]) / 2, -1, 0))
+        reach = QUICK_PER_S * size.max(axis=2) * np.array([[self._age(row, self._at_s)] for row in rows])
+        groups = np.array(
+            [[self._objects[row].group == group_of(detections[i].label) for i in columns] for row in rows]
+        )
+        cost = np.where(groups & (unlike < ALIKE), away / np.maximum(reach, 1e-9), NEVER)
+        pairs = assign(cost, list(range(len(rows))), list(range(len(columns))), 1.0)
+        return [(rows[r], columns[i]) for r, i in pairs]
 
     def _age(self, row: int, at_s: float) -> float:
         return at_s - self._objects[row].last_s

@@ -257,3 +257,26 @@ def test_pairs_are_the_cheapest_of_all(seed: int, rows: int, columns: int, limit
         for chosen in itertools.permutations(slots, rows)
     )
     assert sum(float(cost[pair]) for pair in pairs) + limit * (rows - len(pairs)) == pytest.approx(cheapest)
+
+
+@pytest.mark.parametrize(("fps", "speed"), [(5.0, 150.0), (5.0, 300.0), (8.0, 300.0)])
+def test_who_moves_by_more_than_a_width_between_two_frames_is_followed(fps: float, speed: float) -> None:
+    """A person of 28 x 84 who runs: 3 to 6 m/s, where 84 pixels are 1.75 m."""
+    tracker, ids, seen = Tracker("c", 0.3), set[int](), 0
+    for n in range(int(1200 / speed * fps)):
+        x = 40 + speed * n / fps
+        found = [Detection(label="person", score=0.9, box=(x - 14, 316, x + 14, 400))]
+        tracks = tracker.update(found, Moment(n, n / fps, n / fps, 1280, 720)).tracks
+        ids |= {track.id for track in tracks}
+        seen += len(tracks)
+    assert ids == {1} and seen > int(1200 / speed * fps) - 4
+
+
+def test_flashes_far_apart_or_of_other_sizes_are_not_one_object() -> None:
+    tracker, told = Tracker("c", 0.3), 0
+    for n in range(40):
+        x, size = 40 + 397 * n % 1200, 30 if n % 2 else 60
+        box = (x - size / 2, 400 - 2 * size, x + size / 2, 400)
+        found = [Detection(label="person", score=0.9, box=box)]
+        told += len(tracker.update(found, Moment(n, n / 10, n / 10, 1280, 720)).tracks)
+    assert told == 0
