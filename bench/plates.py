@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("crops", type=Path, metavar="CROPS")
     parser.add_argument("truth", type=Path, metavar="TRUTH.json")
-    parser.add_argument("--reader", choices=("built-in", "rapidocr"), default="rapidocr")
+    parser.add_argument("--reader", choices=("built-in", "rapidocr"), default="built-in")
     parser.add_argument("--print", action="store_true")
     args = parser.parse_args()
     cv2.setNumThreads(1)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -32,15 +33,20 @@ Pixels = npt.NDArray[np.uint8]
 FIND_SCORE, IOU = 0.12, 0.5
 OVERLAP = 0.5  # with a surer plate, above which it is a part of that one
 MAX_PLATES = 20  # of one part of a picture
-LARGE_PX, TILE_PX = 1280, 960  # a picture's side from which it is also looked at in tiles, and their side
+LARGE_PX = 1280  # a picture's side from which it is also looked at in tiles
+TILE_PX, MAX_TILE_PX, ACROSS = 640, 960, 4  # their side: a quarter of the picture's within these, which bounds the cost
 AT_BORDER = 0.25  # of its width: a plate so near to a tile's border may go on beyond
 AT_EDGE = 0.03  # of its width: one that reaches so near to one side of the picture is not all in it
 LEAST_PX = 8  # the height of a crop that can say anything
+SURE = 0.9  # confidence from which a crop, or a picture, needs no other look
+CROP_PX, AROUND = 200, 1.1  # how large the finder sees a crop, and how much grey around: no plate may fill its picture
+GREY = (114, 114, 114)  # as beside a letterboxed picture
 MAX_SIDE = 1024  # of what a reader takes: more is no crop of a plate
 LENGTHS = (7, 8)  # of Chinese plates
 ROUGHLY = 0.08  # around corners that the finder told, as in training
 STRAY = 0.35  # of the plate's width: a corner that the reader moves further is not believed
 LEAST = 0.001  # chances below it are nobody's
+NEAR = 0.05  # of a plate's size: how far the looks at one of two rows are apart
 LOOKS = 3  # at a plate, each between the corners that the one before saw
 NOTHING = 0.9  # the chance of no plate from which one look is enough: most of what is found on a vehicle is none
 TWO_ROWS = 1  # the finder's class
@@ -136,10 +142,19 @@ class OwnPlates:
         return reads[0]._replace(plate=plate, quality=quality(frame.pixels, plate.corners))
 
     def find(self, pixels: Pixels) -> list[Plate]:
-        """All plates of a whole BGR picture, the surest first; in a large one also those that are far away."""
+        """All plates of a whole BGR picture, the surest first; in a large one also those that are far away.
+
+        Where none reads surely, the picture may show one plate and nothing else.
+        """
         height, width = pixels.shape[:2]
-        parts = cut(width, height, TILE_PX) if max(height, width) > LARGE_PX else []
-        return [read.plate for read in self._find(pixels, parts)]
+        longest = max(height, width)
+        side = min(max(longest // ACROSS, TILE_PX), MAX_TILE_PX)
+        reads = self._find(pixels, cut(width, height, side) if longest > LARGE_PX else [])
+        if not reads or reads[0].plate.confidence < SURE:
+            alone = self.read_crop(pixels)
+            if alone and not is_cut(alone.plate.corners, width):
+                reads = _surest_apart([*reads, alone])
+        return [read.plate for read in reads]
 
     def _find(self, pixels: Pixels, parts: Sequence[Region] = ()) -> list[Read]:
         """What the whole picture shows, and its parts looked at one by one."""
@@ -149,10 +164,8 @@ class OwnPlates:
         found = [self._plates(pixels, region) for region in ((0, 0, width, height), *parts)]
         plates = sorted((plate for one in found for plate in one), key=lambda plate: -plate[0])
         looked_at = (plates[i][1] for i in apart([plate.corners for _, plate in plates]))
-        told = (self._read(pixels, plate) for plate in looked_at)
-        reads = [read for read in told if read and not is_cut(read.plate.corners, width)]
-        reads.sort(key=lambda read: -read.plate.confidence)
-        return [reads[i] for i in apart([read.plate.corners for read in reads])]
+        told = (agreed(self._looks(pixels, plate)) for plate in looked_at)
+        return _surest_apart([read for read in told if read and not is_cut(read.plate.corners, width)])
 
     def read_crop(self, pixels: Pixels) -> Read | None:
         """The plate that a picture shows and nothing else, of one row or two."""
@@ -160,14 +173,25 @@ class OwnPlates:
         if min(height, width) < LEAST_PX:
             return None
         rim = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
-        read = self._read(pixels, Cut(whole(width, height), is_high(rim)))
-        if read is None:
-            return None
-        plate = msgspec.structs.replace(read.plate, box=(0.0, 0.0, float(width), float(height)), corners=_points(rim))
-        return read._replace(plate=plate, quality=quality(pixels, plate.corners))
+        reads = self._looks(pixels, Cut(whole(width, height), is_high(rim)))
+        best = agreed(reads)
+        if best is None or best.plate.confidence < SURE or is_high(rim):
+            best = agreed([*reads, *(read for plate in self._within(pixels) for read in self._looks(pixels, plate))])
+        return best._replace(quality=quality(pixels, best.plate.corners)) if best else None
 
-    def _read(self, pixels: Pixels, plate: Cut) -> Read | None:
-        """What a plate says: of all looks the surest counts; where it may have two rows both ways are looked at.
+    def _within(self, pixels: Pixels) -> list[Cut]:
+        """Where plates are in a crop that one may fill: the finder is shown it small, and with grey around."""
+        scale = min(CROP_PX / max(pixels.shape[:2]), 1.0)
+        size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]
+        grey = round(AROUND * max(size))
+        small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        framed = cv2.copyMakeBorder(small, grey, grey, grey, grey, cv2.BORDER_CONSTANT, value=GREY)
+        found = self._plates(np.asarray(framed, dtype=np.uint8), (0, 0, framed.shape[1], framed.shape[0]))
+        back = np.array(pixels.shape[1::-1]) / size
+        return [plate._replace(corners=(plate.corners - grey) * back) for _, plate in found]
+
+    def _looks(self, pixels: Pixels, plate: Cut) -> list[Read]:
+        """What each look at a plate says; where it may have two rows both ways are looked at.
 
         A look that sees no plate is the last.
         """
@@ -179,9 +203,10 @@ class OwnPlates:
             if text.colors.get("none", 0.0) > NOTHING:
                 break
         if plate.two_rows:
-            texts, corners = [*texts, *self._text.read(pixels, [plate])], [*corners, plate.corners]
+            around = [Cut(quad, two_rows=True) for quad in _near(plate.corners)]
+            texts, corners = [*texts, *self._text.read(pixels, around)], [*corners, *[plate.corners] * len(around)]
         reads = [make_plate(t, c, self.types, self.calibration) for t, c in zip(texts, corners, strict=True)]
-        return max((read for read in reads if read), key=lambda read: read.plate.confidence, default=None)
+        return [read for read in reads if read]
 
     def _plates(self, pixels: Pixels, region: Region) -> list[tuple[float, Cut]]:
         """Where plates are in a part of the picture, how sure that is, and whether each may have two rows.
@@ -236,6 +261,20 @@ def make_plate(
     return Read(plate, best.places, None if color == "none" else color, 1.0)
 
 
+def agreed(reads: Sequence[Read]) -> Read | None:
+    """The surest reading of the text for which most is said by all looks at one plate."""
+    said: dict[str, float] = {}
+    for read in reads:
+        said[read.plate.text] = said.get(read.plate.text, 0.0) + read.plate.confidence
+    return max(reads, key=lambda read: (said[read.plate.text], read.plate.confidence), default=None)
+
+
+def _surest_apart(reads: Sequence[Read]) -> list[Read]:
+    """The surest first, without those that lie on a surer one."""
+    ordered = sorted(reads, key=lambda read: -read.plate.confidence)
+    return [ordered[i] for i in apart([read.plate.corners for read in ordered])]
+
+
 def _points(corners: Corners) -> tuple[tuple[float, float], ...]:
     return tuple((float(x), float(y)) for x, y in corners)
 
@@ -251,6 +290,16 @@ def apart(told: Sequence[Corners | Sequence[tuple[float, float]]]) -> list[int]:
         if (common <= OVERLAP * np.minimum(area[i], area[kept])).all():
             kept.append(i)
     return kept
+
+
+def _near(corners: Corners) -> list[Corners]:
+    """The same corners, and some a little larger, smaller and beside: of two rows no look tells closer ones."""
+    middle = corners.mean(axis=0)
+    down, right = middle - corners[:2].mean(axis=0), middle - corners[[0, 3]].mean(axis=0)
+    return [
+        *(middle + (corners - middle) * size for size in (1.0, 1.0 + NEAR, 1.0 - NEAR)),
+        *(corners + way * 2 * NEAR for way in (down, -down, right, -right)),
+    ]
 
 
 def _follows(closer: Corners, rough: Corners) -> bool:

@@ -17,7 +17,7 @@ from edge_agent import plate_types, weights
 from edge_agent.runtime import DriverError
 from edge_agent.vision.camera.plate_art import draw_plate
 from edge_agent.vision.plate_cut import Cut
-from edge_agent.vision.plates_own import LOOKS, TILE_PX, OwnPlates, PlateText, Text, apart, make_plate
+from edge_agent.vision.plates_own import LOOKS, TILE_PX, OwnPlates, PlateText, Text, agreed, apart, make_plate
 from edge_agent.vision.votes import Calibration
 
 CN, PLAIN = plate_types.of_countries(("CN",)), Calibration()
@@ -168,7 +168,7 @@ def test_a_look_that_sees_no_plate_is_the_last(monkeypatch: pytest.MonkeyPatch, 
         return [text(spelt("京A12345"), blue=1 - nothing, none=nothing) for _ in cuts]
 
     monkeypatch.setattr(PlateText, "read", read)
-    OwnPlates(1).read_crop(np.full((40, 128, 3), 90, np.uint8))
+    OwnPlates(1).read_crop(np.full((40, 128, 3), 114, np.uint8))
     assert len(seen) == looks
 
 
@@ -202,3 +202,44 @@ def test_a_part_of_a_plate_is_no_plate_beside_it() -> None:
     )
     assert apart([plate, lower_row, beside, below]) == [0, 2, 3]
     assert apart([]) == []
+
+
+@pytest.fixture(scope="module")
+def plates() -> OwnPlates:
+    return OwnPlates(1)
+
+
+@pytest.mark.parametrize("plate", ["苏E9H557", "川C4E739"])
+def test_a_picture_of_a_plate_and_nothing_else_is_read_without_being_told_so(plates: OwnPlates, plate: str) -> None:
+    picture = cv2.resize(cv2.GaussianBlur(draw_plate(plate), (0, 0), 2), (900, 290), interpolation=cv2.INTER_AREA)
+    assert [found.text for found in plates.find(picture) if found.confidence > 0.5] == [plate]
+
+
+@pytest.mark.parametrize(("rows", "margin"), [(1, 0.0), (1, 0.2), (1, 0.8), (2, 0.0), (2, 0.4), (2, 0.8)])
+def test_a_crop_is_read_however_much_was_left_around_the_plate(plates: OwnPlates, rows: int, margin: float) -> None:
+    plate = "川C4E739"
+    flat = draw_plate(plate)
+    if rows == 2:  # GA 36-2018: province and authority small above, the serial large below
+        high = np.full((220, 440, 3), flat[4, 220], np.uint8)
+        high[14:80, 130:310] = cv2.resize(flat[20:120, 8:128], (180, 66), interpolation=cv2.INTER_AREA)
+        high[88:208, 20:420] = cv2.resize(flat[20:120, 148:432], (400, 120), interpolation=cv2.INTER_CUBIC)
+        flat = high
+    small = cv2.resize(cv2.GaussianBlur(flat, (0, 0), 1.5), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    height, width = small.shape[:2]
+    above, beside = round(margin * height), round(margin * width)
+    crop = cv2.copyMakeBorder(small, above, above, beside, beside, cv2.BORDER_CONSTANT, value=(60, 60, 60))
+    read = plates.read_crop(np.asarray(crop, np.uint8))
+    assert read and read.plate.text == plate
+    left, top, right, bottom = read.plate.box
+    assert abs((left + right) / 2 - crop.shape[1] / 2) < 0.1 * width
+    assert abs((top + bottom) / 2 - crop.shape[0] / 2) < 0.15 * height
+
+
+def test_a_text_that_several_looks_agree_on_counts_more_than_the_one_that_is_surest() -> None:
+    reads = [
+        make_plate(text(spelt(plate, chance), blue=0.9, none=0.0), CORNERS, CN, PLAIN)
+        for plate, chance in (("浙B2N481", 0.9), ("浙B2NV48", 0.92), ("浙B2N481", 0.88))
+    ]
+    told = agreed([read for read in reads if read])
+    assert told and told is reads[0]
+    assert agreed([]) is None
