@@ -275,7 +275,7 @@ def test_who_moves_by_more_than_a_width_between_two_frames_is_followed(fps: floa
 def test_flashes_far_apart_or_of_other_sizes_are_not_one_object() -> None:
     tracker, told = Tracker("c", 0.3), 0
     for n in range(40):
-        x, size = 40 + 397 * n % 1200, 30 if n % 2 else 60
+        x, size = 40 + 530 * n % 1300, 30 if n % 2 else 60
         box = (x - size / 2, 400 - 2 * size, x + size / 2, 400)
         found = [Detection(label="person", score=0.9, box=box)]
         told += len(tracker.update(found, Moment(n, n / 10, n / 10, 1280, 720)).tracks)
