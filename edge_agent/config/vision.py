@@ -253,9 +253,10 @@ PlateReader = Literal["built-in", "rapidocr"]
 class Plates(Section, frozen=True):
     """Reading of licence plates on vehicles, by our own models or (installed apart) by RapidOCR's.
 
-    A track is read every `every_s` until `enough` readings are there, then where its vehicle has come much nearer; the
-    `enough` best of them vote. `min_confidence` 0.6: told where six of ten such readings are right. `types`: files
-    with your own kinds of plates, in the form of edge_agent/plates.toml.
+    A track is read every `every_s` until `enough` readings are there, then where its vehicle has come much nearer, and
+    less and less often where they make no sure plate; the `enough` best of them vote. `min_confidence` 0.6: told where
+    six of ten such readings are right. `types`: files with your own kinds of plates, in the form of
+    edge_agent/plates.toml.
     """
 
     enabled: bool = False

@@ -258,7 +258,7 @@ def make_plate(
         color=color if color in best.type.colors else best.type.colors[0],  # text says more than light
         corners=_points(corners),
     )
-    return Read(plate, best.places, None if color == "none" else color, 1.0)
+    return Read(plate, best.places, None if color == "none" else color, 1.0, nothing)
 
 
 def agreed(reads: Sequence[Read]) -> Read | None:

@@ -22,7 +22,9 @@ from edge_agent.plate_types import Chances, Type
 MAX_WAIT = 16  # times `every_s`, between tries on a plate that does not read
 LARGER = 1.5  # the vehicle's area since the last reading: worth another when there are enough
 MOST = 3  # times `enough`, after which a track is left alone
+SURE = 0.9  # of what enough readings make: below, more of them may improve it, each twice as long after the one before
 COUNTS = 0.5  # of `min_confidence`: a reading so sure has a vote, though it is not told alone
+FAINT = 1e-6  # no reading is surer than this that there is a plate, or none
 UNSEEN = 0.001  # the chance of a character that a reading does not name (ocr.LEAST)
 ALIKE = 0.5  # n readings of one plate are as good as n ** ALIKE independent ones: light, dirt and angle are the same
 
@@ -49,6 +51,7 @@ class Read(NamedTuple):
     places: tuple[Chances, ...]  # of each character of the text
     color: str | None  # of the ground, as seen
     quality: float  # 0..1: size, sharpness and angle of the crop
+    nothing: float = 0.0  # the chance that the crop shows no plate
     shot: PlateShot | None = None
 
 
@@ -56,6 +59,7 @@ class Read(NamedTuple):
 class _Ballot:
     next_s: float
     wait_s: float
+    again_s: float = 0.0  # when a plate that is not sure is worth another reading
     size: float = 0.0  # of the vehicle's box when it was last read
     count: int = 0
     best: list[Read] = field(default_factory=list)
@@ -86,7 +90,9 @@ class PlateVotes:
             return True
         if at_s < ballot.next_s or ballot.count >= MOST * self._enough:
             return False
-        return ballot.count < self._enough or size > LARGER * ballot.size
+        if ballot.count < self._enough or size > LARGER * ballot.size:
+            return True
+        return at_s >= ballot.again_s and (ballot.plate is None or ballot.plate.confidence < SURE)
 
     def add(self, track: int, at_s: float, read: Read | None, size: float = 0.0) -> None:
         """Count one reading; each failure doubles the wait for the next."""
@@ -100,6 +106,7 @@ class PlateVotes:
         ballot.texts[read.plate.text] += 1
         ballot.best = sorted([*ballot.best, read], key=lambda one: -one.quality)[: self._enough]
         ballot.plate, ballot.shot = self._elect(ballot)
+        ballot.again_s = at_s + self.every_s * min(2.0 ** (ballot.count + 1 - self._enough), MAX_WAIT)
 
     def plate(self, track: int) -> Plate | None:
         """What its readings make together; None until that is sure enough. Box and corners are those of the best."""
@@ -121,7 +128,7 @@ class PlateVotes:
         decoded = plate_types.decode(pooled(reads), self._types, color)
         if decoded is None:
             return None, None
-        confidence = self._calibration.confidence(decoded.log_chance)
+        confidence = self._calibration.confidence(decoded.log_chance) * (1 - nothing(reads))
         if confidence < self._min_confidence:
             return None, None
         same = [read for read in reads if read.plate.text == decoded.text] or reads
@@ -155,6 +162,14 @@ def pooled(reads: Sequence[Read]) -> tuple[dict[str, float], ...]:
         total = sum(weights) + rest
         places.append({letter: weight / total for letter, weight in zip(letters, weights, strict=True)})
     return tuple(places)
+
+
+def nothing(reads: Sequence[Read]) -> float:
+    """The chance that there is no plate at all, after all readings: as `pooled`, of two that exclude each other."""
+    worth = len(reads) ** ALIKE / sum(read.quality for read in reads)
+    for_it = worth * sum(read.quality * math.log(max(read.nothing, FAINT)) for read in reads)
+    against = worth * sum(read.quality * math.log(max(1 - read.nothing, FAINT)) for read in reads)
+    return 1 / (1 + math.exp(against - for_it))
 
 
 def _rest(place: Chances) -> float:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_agent import plate_types
 from edge_agent.messages import Plate
-from edge_agent.vision.votes import Calibration, PlateVotes, Read, pooled
+from edge_agent.vision.votes import Calibration, PlateVotes, Read, nothing, pooled
 
 CN = plate_types.of_countries(("CN",))
 
@@ -99,8 +99,44 @@ def test_reads_come_at_most_every_so_often_until_there_are_enough() -> None:
     for n in range(100):
         if ballots.due(1, n * 0.1):
             reads.append(n)
-            ballots.add(1, n * 0.1, reading("京A00001"))
+            ballots.add(1, n * 0.1, reading("京A00001", 0.999))
     assert reads == [0, 5, 10]
+
+
+def test_a_plate_that_enough_reads_leave_doubtful_is_read_on_ever_less_often_and_the_sharp_crop_counts() -> None:
+    ballots, reads = votes(enough=3), []
+    for n in range(400):
+        if ballots.due(1, n * 0.1):
+            sharp = len(reads) >= 4  # the vehicle stands still at last
+            reads.append(n)
+            blurred = reading("京A00007", 0.9, doubt="京A00001", quality=0.1)
+            ballots.add(1, n * 0.1, reading("京A00001", 0.999, quality=0.9) if sharp else blurred)
+    assert reads == [0, 5, 10, 20, 40]
+    found = ballots.plate(1)
+    assert found and found.text == "京A00001" and found.confidence > 0.9
+
+
+def test_a_plate_that_never_gets_sure_is_left_alone_at_last() -> None:
+    ballots, reads = votes(enough=3, least=0.3), []
+    for n in range(2000):
+        if ballots.due(1, n * 0.1):
+            reads.append(n)
+            ballots.add(1, n * 0.1, reading("京A00001", 0.85))
+    assert reads[:6] == [0, 5, 10, 20, 40, 80] and len(reads) == 9
+
+
+@given(st.floats(0.0, 1.0))
+def test_one_read_s_doubt_that_there_is_a_plate_stays_as_it_was(chance: float) -> None:
+    assert nothing([reading("京A00001")._replace(nothing=chance)]) == pytest.approx(chance, abs=1e-5)
+
+
+def test_reads_that_hardly_see_a_plate_do_not_elect_one() -> None:
+    doubted = reading("京A00001", 0.99)._replace(nothing=0.6)
+    assert elected(reading("京A00001", 0.99))
+    assert elected(doubted, doubted, doubted) is None
+    seen = reading("京A00001", 0.99)._replace(nothing=0.02)
+    found, sure = elected(seen, seen, doubted), elected(seen, seen, seen)
+    assert found and sure and found.confidence < sure.confidence
 
 
 def test_a_vehicle_that_comes_much_nearer_is_read_again_but_not_for_ever() -> None:
@@ -109,7 +145,7 @@ def test_a_vehicle_that_comes_much_nearer_is_read_again_but_not_for_ever() -> No
         size = 1000.0 * 1.05**n
         if ballots.due(1, n * 0.1, size):
             reads.append(n)
-            ballots.add(1, n * 0.1, reading("京A00001"), size)
+            ballots.add(1, n * 0.1, reading("京A00001", 0.999), size)
     assert reads[:2] == [0, 5] and len(reads) == 6
     assert all(1.05 ** (b - a) > 1.5 for a, b in pairwise(reads[1:]))
 
