@@ -42,6 +42,7 @@ TABLE: dict[CaseState, frozenset[CaseState]] = {
     "closed": frozenset(),
     "expired": frozenset(),
 }
+SURER = 0.15  # by so much a plate is read better than before, to be told anew
 LEVELS: tuple[Escalation, ...] = ("none", "polite", "firm", "patrol")
 
 
@@ -53,6 +54,7 @@ class Case(Struct, frozen=True, kw_only=True, omit_defaults=True):
     by: str | None = None
     level: Escalation = "none"
     plate: str | None = None
+    sure: float = 0.0  # the plate's confidence
     expires_s: float | None = None  # Unix time
 
 
@@ -95,10 +97,15 @@ def escalated(id: str, case: Case, wall_s: float) -> Revision | None:
 
 
 def updated(id: str, case: Case, plate: Plate, wall_s: float) -> Revision | None:
-    """A plate was read, or read otherwise than before."""
-    if case.state in ("closed", "expired") or plate.text == case.plate:
+    """A plate was read, or read otherwise than before, or much more surely."""
+    if case.state in ("closed", "expired") or not tells_more(plate, case.plate, case.sure):
         return None
     return Revision(id=id, rev=case.rev + 1, state="updated", by=DEVICE, wall_s=wall_s, plate=plate)
+
+
+def tells_more(plate: Plate, text: str | None, sure: float) -> bool:
+    """Whether a plate says more than what is known of it."""
+    return plate.text != text or plate.confidence >= sure + SURER
 
 
 def settled(id: str, case: Case, wall_s: float, *, here: bool) -> Revision | None:
@@ -121,6 +128,7 @@ def after(case: Case, revision: Revision) -> Case:
         by=revision.by,
         level=revision.level or case.level,
         plate=revision.plate.text if revision.plate else case.plate,
+        sure=revision.plate.confidence if revision.plate else case.sure,
     )
 
 
@@ -138,10 +146,11 @@ class Cases:
         self._lock = threading.Lock()
         self._cases = self._load()
 
-    def opened(self, id: str, *, plate: str | None = None, expires_s: float | None = None) -> None:
+    def opened(self, id: str, *, plate: Plate | None = None, expires_s: float | None = None) -> None:
         """A rule fired; raises DriverError."""
+        text, sure = (plate.text, plate.confidence) if plate else (None, 0.0)
         with self._lock:
-            self._keep({id: Case(plate=plate, expires_s=expires_s)})
+            self._keep({id: Case(plate=text, sure=sure, expires_s=expires_s)})
 
     def get(self, id: str) -> Case | None:
         """How an incident stands; None where it is unknown, or too old."""

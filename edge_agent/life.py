@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edge_agent import config
-from edge_agent.cases import Case, Cases, announced, escalated, updated
+from edge_agent.cases import Case, Cases, announced, escalated, tells_more, updated
 from edge_agent.messages import Escalation, Incident, Plate, Revision, Spoken, Tracks
 from edge_agent.runtime import Clock, DriverError, Health
 
@@ -27,6 +27,7 @@ class _Here:
     patrol_s: float | None
     updated_s: float = float("-inf")
     plate: str | None = None
+    sure: float = 0.0  # of the plate
 
 
 class Life:
@@ -40,10 +41,11 @@ class Life:
 
     async def opened(self, incident: Incident, rule: config.Rule) -> None:
         """A rule fired: from now on people may acknowledge it."""
-        now, plate = self._clock.monotonic(), incident.plate.text if incident.plate else None
+        now, plate = self._clock.monotonic(), incident.plate
         patrol_s = None if rule.patrol_after_s is None else now + rule.patrol_after_s
         here = self._here.setdefault((incident.camera, incident.track), [])
-        here.append(_Here(incident.id, patrol_s, now, plate))
+        text, sure = (plate.text, plate.confidence) if plate else (None, 0.0)
+        here.append(_Here(incident.id, patrol_s, now, text, sure))
         opened = partial(self._cases.opened, incident.id, plate=plate, expires_s=incident.wall_s + rule.expire_after_s)
         try:
             await asyncio.to_thread(opened)
@@ -61,7 +63,7 @@ class Life:
         if rule.patrol_after_s is not None and case.expires_s is not None:
             fired_s = case.expires_s - rule.expire_after_s
             patrol_s = now + max(0.0, fired_s + rule.patrol_after_s - self._clock.wall())
-        self._here.setdefault((camera, track), []).append(_Here(id, patrol_s, now, case.plate))
+        self._here.setdefault((camera, track), []).append(_Here(id, patrol_s, now, case.plate, case.sure))
 
     async def seen(self, tracks: Tracks) -> None:
         """Who is there in this frame, who left, and whose plate was read meanwhile."""
@@ -71,8 +73,10 @@ class Life:
         for track in tracks.tracks if self._here else ():
             for one in self._here.get((tracks.camera, track.id), ()):
                 plate = track.plate
-                if plate is not None and plate.text != one.plate and now - one.updated_s >= UPDATE_S:
-                    one.plate, one.updated_s = plate.text, now
+                if plate is None or now - one.updated_s < UPDATE_S:
+                    continue
+                if tells_more(plate, one.plate, one.sure):
+                    one.plate, one.sure, one.updated_s = plate.text, plate.confidence, now
                     await self._go_on(one.incident, partial(self._updated, one.incident, plate))
 
     async def spoken(self, spoken: Spoken) -> None:

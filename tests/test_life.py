@@ -141,6 +141,17 @@ async def test_a_plate_that_is_read_later_updates_the_incident_and_not_at_every_
     ]
 
 
+async def test_a_plate_that_is_read_much_more_surely_updates_the_incident_also_after_a_restart(world: World) -> None:
+    world.time.now = 5.0
+    await world.see(plate=replace(PLATE, confidence=0.62))
+    for now, confidence in ((10.0, 0.7), (15.0, 0.8), (20.0, 0.9), (25.0, 0.96)):
+        world.time.now = now
+        await world.see(plate=replace(PLATE, confidence=confidence))
+    assert [one.plate.confidence for one in world.told if one.plate] == [0.62, 0.8, 0.96]
+    case = Cases(world.cases._file).get(INCIDENT.id)
+    assert case is not None and (case.plate, case.sure) == (PLATE.text, 0.96)
+
+
 async def test_a_disk_that_fails_costs_the_step_and_nothing_else(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
