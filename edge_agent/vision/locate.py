@@ -196,11 +196,13 @@ class PosedSight(Sight):
         )
 
     def _leans(self, lat: float, lon: float) -> Floats:
-        """How many metres the ground rises for each metre north and east."""
-        if self._ground is None:
-            return np.zeros(2)
+        """How many metres the ground rises for each metre north and east; level where the map ends."""
         off = ((-SLOPE_M, 0.0), (SLOPE_M, 0.0), (0.0, -SLOPE_M), (0.0, SLOPE_M))
-        south, north, west, east = (self._height_m(*geo.from_local(n, e, lat, lon)) for n, e in off)
+        around = [self._ground.height_m(*geo.from_local(n, e, lat, lon)) for n, e in off] if self._ground else [None]
+        known = [height for height in around if height is not None]
+        if len(known) < len(off):
+            return np.zeros(2)
+        south, north, west, east = known
         return np.array([north - south, east - west]) / (2 * SLOPE_M)
 
     def _below_m(self, per_m: Floats) -> float | None:

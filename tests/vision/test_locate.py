@@ -226,6 +226,20 @@ def test_on_a_slope_each_error_moves_the_place_as_far_as_it_says(place: tuple[fl
         assert geo.to_local(one.lat, one.lon, first.lat, first.lon) == pytest.approx(tuple(told), abs=0.02)
 
 
+def test_at_the_edge_of_the_map_of_heights_the_ground_is_level() -> None:
+    class Edge(Slope):
+        def height_m(self, lat: float, lon: float) -> float | None:  # type: ignore[override]
+            return super().height_m(lat, lon) if geo.to_local(lat, lon, LAT, LON)[0] < 50.0 else None
+
+    looks = {"turn": mounted(0.0, -50.0, 0.0), "lat": LAT, "lon": LON, "alt_m": 60.0, "errors": Errors()}
+    at, inside = (
+        PosedSight(by_angle(20.0, 16 / 9), **looks, ground=ground, home_msl_m=100.0).fixes([(0.5, 0.5)])[0]  # type: ignore[arg-type]
+        for ground in (Edge(), Slope())
+    )
+    assert at is not None and inside is not None
+    assert at.major_m == pytest.approx(inside.major_m, rel=0.5)
+
+
 def test_a_zone_on_the_map_holds_in_the_picture_while_the_camera_moves() -> None:
     zone = [geo.from_local(n, e, LAT, LON) for n, e in ((40, -10), (60, -10), (60, 10), (40, 10))]
     for heading_deg, alt_m in ((0.0, 50.0), (10.0, 50.0), (-15.0, 40.0)):
