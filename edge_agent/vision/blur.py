@@ -15,6 +15,7 @@ HEAD_WIDE = 0.8  # of a box's width: who is cut by the picture's edge, sits, lie
 RIDER = 0.8  # of a two-wheeler's height, above it: the rider's head
 ASIDE = 0.15  # of a box's width, more on each side: boxes are a little off
 PLATES_FROM = 0.4  # of a vehicle's height: plates are below, in front, behind and on trucks
+PART, WITHIN = 0.12, 0.9  # of a vehicle's area, and of its own within it: what is no vehicle, but on one
 BLOCKS = 6  # a blurred region has so many blocks along its longer side: no face or character is left
 
 HEADS = -1  # whose regions these are does not matter: they are blurred for every rule
@@ -26,7 +27,9 @@ Pixels = npt.NDArray[np.uint8]
 def private(tracks: Tracks) -> tuple[Region, ...]:
     """The regions to blur, also of those not yet sure: heads of people and riders, and where plates are on vehicles."""
     found: list[Region] = []
-    for track in (*tracks.tracks, *tracks.unsure):
+    everybody = (*tracks.tracks, *tracks.unsure)
+    vehicles = [track.box for track in everybody if is_a(track.label, "vehicle")]
+    for track in everybody:
         x1, y1, x2, y2 = track.box
         wide, high, two_wheeler = x2 - x1, y2 - y1, is_a(track.label, "two-wheeler")
         aside = ASIDE * wide
@@ -35,9 +38,17 @@ def private(tracks: Tracks) -> tuple[Region, ...]:
             found.append((HEADS, (x1 - aside, y1 - head / 6, x2 + aside, y1 + head)))
         if two_wheeler:  # whose rider may not have been seen by itself
             found.append((HEADS, (x1 - aside, y1 - RIDER * high, x2 + aside, y1 + HEAD * high)))
-        if is_a(track.label, "vehicle") or two_wheeler:
+        if two_wheeler or (is_a(track.label, "vehicle") and not any(_is_part(track.box, box) for box in vehicles)):
             found.append((track.id, (x1 - aside / 3, y1 + PLATES_FROM * (y2 - y1), x2 + aside / 3, y2)))
     return tuple(found)
+
+
+def _is_part(box: Box, whole: Box) -> bool:
+    """Whether a box shows a part of a vehicle, as its plate or a wheel: a vehicle in front of it would be larger."""
+    (x1, y1, x2, y2), (left, top, right, bottom) = box, whole
+    size = (x2 - x1) * (y2 - y1)
+    within = max(0.0, min(x2, right) - max(x1, left)) * max(0.0, min(y2, bottom) - max(y1, top))
+    return size < PART * (right - left) * (bottom - top) and within >= WITHIN * size
 
 
 def others(regions: Iterable[Region], subject: int | None) -> tuple[Box, ...]:

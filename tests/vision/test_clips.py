@@ -99,6 +99,17 @@ def test_the_plate_that_a_rule_asked_for_stays_and_the_heads_do_not() -> None:
     assert detail(blurred(frame.pixels, others(private(tracks), 1)), HEAD) < 0.1 * detail(frame.pixels, HEAD)
 
 
+def test_a_part_of_the_vehicle_that_was_taken_for_another_hides_nothing_and_one_in_front_of_it_does() -> None:
+    """Nets see a small vehicle in a plate now and then: what was asked for would be lost from its own evidence."""
+    part, in_front = (170.0, 160.0, 210.0, 180.0), (170.0, 130.0, 240.0, 190.0)
+    frame, tracks = moment(0.0, ((2, "car", CAR), (3, "car", part)))
+    shown = blurred(frame.pixels, others(private(tracks), 2))
+    assert detail(shown, PLATE) == detail(frame.pixels, PLATE)
+    frame, tracks = moment(0.0, ((2, "car", CAR), (3, "car", in_front)))
+    shown = blurred(frame.pixels, others(private(tracks), 2))
+    assert detail(shown, (172.0, 160.0, 238.0, 188.0)) < 0.1 * detail(frame.pixels, PLATE)
+
+
 @pytest.mark.parametrize("box", [(-50.0, -50.0, 10.0, 10.0), (310.0, 230.0, 900.0, 900.0), (5.0, 5.0, 5.0, 5.0)])
 def test_boxes_beyond_the_picture_are_no_trouble(box: Box) -> None:
     assert blurred(chequered(), [box]).shape == (*SIZE, 3)
