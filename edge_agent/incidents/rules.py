@@ -64,12 +64,14 @@ class Rules:
         self._recalled = list(incidents)
 
     def resumed(self) -> list[tuple[config.Rule, str, int]]:
-        """The incidents of before a restart that go on since the last frame: by which rule, and with which track."""
+        """The earlier incidents that go on since the last frame: by which rule, and with which other track.
+
+        After a restart whoever is there still; at any time the vehicle whose plate another track carries, too.
+        """
         found: list[tuple[config.Rule, str, int]] = []
         for watch in self._watches:
-            if isinstance(watch, StayWatch) and watch.resumed:
-                found += [(watch.rule, incident, track) for incident, track in watch.resumed]
-                watch.resumed.clear()
+            found += [(watch.rule, incident, track) for incident, track in watch.resumed]
+            watch.resumed.clear()
         return found
 
     def _hold_on(self, tracks: Tracks) -> None:
@@ -90,7 +92,9 @@ class Rules:
             if watch.camera not in (None, tracks.camera) or not self._holds(watch.rule, tracks):
                 continue
             found = [(one.stay, self._incident(watch, one, tracks)) for one in watch.update(_visible(watch, tracks))]
-            incidents += [incident for _, incident in found]
+            for _, incident in found:
+                watch.named(incident)
+                incidents.append(incident)
             if isinstance(watch, StayWatch) and (plan := self._plans.get(watch.rule.id)) is not None:
                 told = {stay: incident.id for stay, incident in found if stay is not None}
                 self._shots += plan.update(tracks, watch.stays, told)

@@ -89,7 +89,6 @@ class StayWatch(Watch[StayRule]):
     def __init__(self, rule: StayRule, zone: config.Zone) -> None:
         super().__init__(rule, zone)
         self._count = 0
-        self.resumed: list[tuple[str, int]] = []  # incidents of before a restart, and the tracks that they go on with
         self._patience = _PATIENCE[type(rule)]
         self._radius = rule.radius if isinstance(rule, config.Dwell) else None
         self._near = self._radius or self._patience.near

@@ -38,6 +38,7 @@ class Watch(ABC, Generic[R]):
     def __init__(self, rule: R, zone: config.Zone | None = None, camera: str | None = None) -> None:
         self.rule, self.zone = rule, zone
         self.camera = zone.camera if zone else camera
+        self.resumed: list[tuple[str, int]] = []  # incidents of before, and the tracks that they go on with
         self._areas: dict[str, Area] = {}
         self._sides: dict[tuple[str, Key], _Side] = {}
         self._clocks: dict[str, float] = {}
@@ -55,6 +56,9 @@ class Watch(ABC, Generic[R]):
 
         Not for who crosses a line: tracks have other numbers now, and crossing again is another event.
         """
+
+    def named(self, incident: Incident) -> None:
+        """What was found in the last frame is told as this incident."""
 
     def change(self, rule: R) -> None:
         """Judge by other terms from the next frame on."""

@@ -160,6 +160,17 @@ def test_two_tracks_with_one_plate_are_one_passage_until_it_was_away_for_the_coo
     )
 
 
+def test_another_track_with_the_plate_of_a_passage_goes_on_with_its_incident() -> None:
+    rules = Rules([], [SEEN], random.Random(1))
+    [incident] = play(SEEN, lambda t: [car(1, plate())], until=5, rules=rules)
+    assert rules.resumed() == []
+    better = plate(votes=7, confidence=0.97)
+    assert play(SEEN, lambda t: [car(2, better, first_s=6.0)], start=6.0, until=9, rules=rules) == []
+    assert [(id, track) for _, id, track in rules.resumed()] == [(incident.id, 2)]
+    [other] = play(SEEN, lambda t: [car(3, plate("浙B00001"), first_s=10.0)], start=10.0, until=12, rules=rules)
+    assert other.id != incident.id and rules.resumed() == []
+
+
 def test_a_plate_that_comes_by_again_is_another_passage() -> None:
     def scene(t: float) -> list[Track]:
         return [car(1, plate())] if t < 5 else [car(2, plate(), first_s=40.0)] if t >= 40 else []
