@@ -205,7 +205,7 @@ class Net:
         open_size = _image_size(self.metadata)
         nhwc = len(first.shape) == 4 and first.shape[3] == 3
         match tuple(first.shape):
-            case (1 | str() | None, 3, height, width) | (1 | str() | None, height, width, 3):
+            case (1 | str() | None, height, width, 3) | (1 | str() | None, 3 | str() | None, height, width):
                 if side is not None and isinstance(width, int):
                     raise DriverError(
                         f"{self.file}: its input is fixed at {width} x {height}: `side_px` cannot change it"
@@ -228,6 +228,7 @@ class Net:
             "orig_target_sizes": [[self.width, self.height]],
             "scale_factor": [[1.0, 1.0]],
             "im_shape": [[self.height, self.width]],
+            "pixel_mask": np.ones((1, 64, 64)),  # of DETR: the whole picture counts, at whatever size
         }
         rest = {str(one.name): str(one.type) for one in self.session.get_inputs() if one.name != self._picture.name}
         if unknown := [name for name, kind in rest.items() if name not in known or kind not in SIZES]:

@@ -285,6 +285,20 @@ def test_detrs_of_hugging_face_tell_logits_without_a_size() -> None:
     assert got.boxes.tolist() == [[24, 16, 40, 48]] and got.scores == pytest.approx([0.75])
 
 
+def test_a_told_format_finds_its_tensors_without_their_names() -> None:
+    labels, boxes, scores = np.zeros((1, 300), np.int64), zeros(1, 300, 4), zeros(1, 300)
+    labels[0, 7], boxes[0, 7], scores[0, 7] = 2, [1, 2, 11, 22], 0.9
+    outputs = {"1830": scores, "1833": labels, "1840": boxes}
+    model = Model(width=64, height=64, inputs=("images", "orig_target_sizes"), outputs=outputs)
+    with pytest.raises(UnknownLayoutError, match=r"1833 \(1, 300\)"):
+        find_head(model)
+    assert find_head(model, "detr").head.decode(list(outputs.values()), 0.5).boxes.tolist() == [[1, 2, 11, 22]]
+    logits = np.full((1, 300, 3), -9, dtype=np.float32)
+    logits[0, 7, 1] = 5
+    queries = Model(width=64, height=64, inputs=("x",), outputs={"a": logits, "b": boxes / 64})
+    assert find_head(queries, "rf-detr").head.decode([logits, boxes / 64], 0.5).classes.tolist() == [1]
+
+
 @pytest.mark.parametrize("suffix", ["", ":0"])
 def test_an_ssd_of_tensorflow_tells_rows_before_columns_and_counts_from_one(suffix: str) -> None:
     # TensorFlow Object Detection API, `exporter_lib_v2.py`: boxes ymin, xmin, ymax, xmax normalised, classes from 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_agent.vision.coco import COCO
+from edge_agent.vision.coco import COCO, COCO_91
 from edge_agent.vision.heads import anchors, cells, ready
 from edge_agent.vision.heads.form import IMAGENET_RGB, UNIT_RGB, Head, Input, UnknownLayoutError
 from edge_agent.vision.heads.model import Model, reach
@@ -34,7 +34,7 @@ def find_head(model: Model, format: str | None = None) -> Found:
     if format is not None:
         if format not in FORMATS:
             raise UnknownLayoutError(f"`format` is {format!r}; known are {', '.join(FORMATS)}")
-        head = FORMATS[format](model)
+        head = FORMATS[format](replace(model, told=True))
         if head is None:
             raise UnknownLayoutError(f"`format` is {format!r}, and the tensors are not its: {model}")
         return Found(head, "the sidecar's `format`")
@@ -169,16 +169,34 @@ def _detr(model: Model) -> Head | None:
 
 
 def _rf_detr(model: Model) -> Head | None:
-    return _queries(model, "rf-detr", IMAGENET_RGB, "dets", "labels")
+    at = model.queries("dets", "labels")
+    if at is None:
+        return None
+    return ready.Queries("rf-detr", IMAGENET_RGB, (model.width, model.height), model.shapes[at[1]][-1], at)
 
 
 def _detr_logits(model: Model) -> Head | None:
-    if "pixel_mask" in model.inputs:  # the first DETR of all, whose last class is nothing
+    """A sigmoid for each class: RT-DETR and D-FINE count COCO's 80 classes, older ones its 91 numbers."""
+    at = model.queries("pred_boxes", "logits") or model.queries("pred_boxes", "pred_logits")
+    if at is None:
         return None
-    for logits in ("logits", "pred_logits"):
-        if head := _queries(model, "detr-logits", ready.STRETCHED_RGB, "pred_boxes", logits):
-            return head
-    return None
+    classes = model.shapes[at[1]][-1]
+    form = IMAGENET_RGB if classes == len(COCO_91) or "pixel_mask" in model.inputs else ready.STRETCHED_RGB
+    return ready.Queries("detr-logits", form, (model.width, model.height), classes, at)
+
+
+def _detr_softmax(model: Model) -> Head | None:
+    """The first DETR, YOLOS and Table Transformer: a softmax over the classes and, last, nothing."""
+    at = model.queries("pred_boxes", "logits") or model.queries("pred_boxes", "pred_logits")
+    if at is None or (classes := model.shapes[at[1]][-1] - 1) < 1:
+        return None
+    size = (model.width, model.height)
+    return ready.Queries("detr-softmax", IMAGENET_RGB, size, classes, at, softmax=True)
+
+
+def _detr_with_nothing(model: Model) -> Head | None:
+    head = _detr_softmax(model)
+    return head if head and head.classes == len(names(model.metadata) or COCO_91) else None
 
 
 def _rt_detr_table(model: Model) -> Head | None:
@@ -277,9 +295,10 @@ FORMATS: Mapping[str, Callable[[Model], Head | None]] = {
     "yolox": _yolox, "yolox-decoded": _yolox_decoded, "yolov5": _yolov5, "yolov6": _yolov6, "yolov8": _yolov8,
     "yolo-end-to-end": _end_to_end, "yolov7-end-to-end": _yolov7_end_to_end, "efficient-nms": _efficient_nms,
     "nanodet-m": _nanodet_m, "nanodet-plus": _nanodet_plus, "picodet": _picodet, "picodet-nms": _picodet_nms,
-    "detr": _detr, "rt-detr": _rt_detr_table, "detr-logits": _detr_logits, "rf-detr": _rf_detr, "ssd": _ssd,
-    "ssd-torchvision": _ssd_torchvision, "ssd-scores": _ssd_scores, "fastestdet": _fastestdet,
-    "yolo-fastestv2": _fastest_v2, "yunet": _yunet, "lpd-yunet": _lpd_yunet, "yolov5-plate": _yolov5_plate,
+    "detr": _detr, "rt-detr": _rt_detr_table, "detr-logits": _detr_logits, "detr-softmax": _detr_softmax,
+    "rf-detr": _rf_detr, "ssd": _ssd, "ssd-torchvision": _ssd_torchvision, "ssd-scores": _ssd_scores,
+    "fastestdet": _fastestdet, "yolo-fastestv2": _fastest_v2, "yunet": _yunet, "lpd-yunet": _lpd_yunet,
+    "yolov5-plate": _yolov5_plate,
 }  # fmt: skip
 
 # In this order: names first, for shapes may be alike.
@@ -287,6 +306,7 @@ _LOOKS: Sequence[tuple[str, Callable[[Model], Head | None]]] = (
     ("the input `orig_target_sizes` and the outputs labels, boxes, scores", _detr),
     ("the input `scale_factor` and a table of six columns", _picodet_nms),
     ("the outputs dets and labels", _rf_detr),
+    ("the outputs logits and pred_boxes, and one class more than names", _detr_with_nothing),
     ("the outputs logits and pred_boxes", _detr_logits),
     ("the outputs cls_8 ... bbox_32", _yunet),
     ("the outputs loc, conf and iou, and as many priors", _lpd_yunet),
@@ -308,15 +328,6 @@ _LOOKS: Sequence[tuple[str, Callable[[Model], Head | None]]] = (
     ("a table of six columns", _end_to_end),
     ("one row a cell of the strides 8 to 64, with 32 columns of distances", _nanodet_plus),
 )
-
-
-def _queries(model: Model, family: str, form: Input, *names: str) -> Head | None:
-    """A box and logits a query, where outputs of these names are such."""
-    at = model.at(*names)
-    match [model.shapes[i] for i in at or ()]:
-        case [(1, boxes, 4), (1, named, classes)] if boxes == named and classes:
-            return ready.Queries(family, form, (model.width, model.height), classes, at)
-    return None
 
 
 def _two_widths(model: Model, strides: Sequence[int]) -> int:

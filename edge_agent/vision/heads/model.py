@@ -23,6 +23,7 @@ class Model:
     outputs: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
     nhwc: bool = False
+    told: bool = False  # whether its family was told: what its outputs are then shows without their names too
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -70,7 +71,7 @@ class Model:
 
     def lists(self, *names: str) -> tuple[int, ...] | None:
         """Where boxes, scores and classes of these names stand, a picture's, with or without the batch; else None."""
-        at = self.at(*names)
+        at = self.at(*names) or (self._by_kind() if self.told else None)
         if at is None:
             return None
         boxes, scores, classes = (self.shapes[i] for i in at)
@@ -78,6 +79,24 @@ class Model:
         one = all(side == 1 for side in (*boxes[:-2], *scores[:-1], *classes[:-1]))
         fits = one and boxes[-2:] == (count, 4) and int(np.prod(classes)) == count and len(scores) and len(classes)
         return at if fits else None
+
+    def queries(self, *names: str) -> tuple[int, ...] | None:
+        """Where a box (1, Q, 4) and scores (1, Q, C) a query stand, by these names; else None."""
+        at = self.at(*names)
+        if at is None and self.told and len(self.shapes) == 2:
+            at = (0, 1) if self.shapes[0][-1:] == (4,) else (1, 0)
+        match [self.shapes[i] for i in at or ()]:
+            case [(1, boxes, 4), (1, named, classes)] if boxes == named and classes:
+                return at
+        return None
+
+    def _by_kind(self) -> tuple[int, ...] | None:
+        """Boxes have four sides, classes are whole numbers."""
+        tensors = list(enumerate(self.tensors))
+        boxes = [i for i, tensor in tensors if tensor.ndim > 1 and tensor.shape[-1] == 4]
+        classes = [i for i, tensor in tensors if tensor.dtype.kind in "iu" and i not in boxes]
+        scores = [i for i, _ in tensors if i not in (*boxes, *classes)]
+        return (boxes[0], scores[0], classes[0]) if [len(boxes), len(scores), len(classes)] == [1, 1, 1] else None
 
     def __str__(self) -> str:
         inputs = ", ".join(self.inputs)

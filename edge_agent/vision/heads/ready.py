@@ -86,15 +86,23 @@ class Queries:
 
     RF-DETR tells `dets` and logits `labels`, whose sigmoid is taken, each query and class on its own as in its
     `PostProcess`, as of `pred_boxes` and `logits` of RT-DETR and D-FINE in Hugging Face's exports; RT-DETR as
-    ultralytics exported it earlier has one table (1, Q, 4 + C) of probabilities.
+    ultralytics exported it earlier has one table (1, Q, 4 + C) of probabilities. The first DETR takes a softmax, whose
+    last class is nothing.
     """
 
     overlapping = False
 
     def __init__(
-        self, family: str, form: Input, size: tuple[int, int], classes: int, at: Sequence[int] | None = None
+        self,
+        family: str,
+        form: Input,
+        size: tuple[int, int],
+        classes: int,
+        at: Sequence[int] | None = None,
+        *,
+        softmax: bool = False,
     ) -> None:
-        self.family, self.input, self.classes, self._at = family, form, classes, at
+        self.family, self.input, self.classes, self._at, self._softmax = family, form, classes, at, softmax
         self._size = np.array(size, dtype=np.float64)
 
     def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
@@ -102,8 +110,12 @@ class Queries:
             boxes, named = outputs[0][0, :, :4], outputs[0][0, :, 4:]
         else:
             boxes, logits = (outputs[i][0] for i in self._at)
-            with np.errstate(over="ignore"):
-                named = 1 / (1 + np.exp(-logits.astype(np.float64)))
+            with np.errstate(over="ignore", invalid="ignore"):
+                if self._softmax:
+                    powers = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+                    named = powers[:, :-1] / powers.sum(axis=1, keepdims=True)
+                else:
+                    named = 1 / (1 + np.exp(-logits.astype(np.float64)))
         query, classes = np.nonzero(named >= score)
         found = boxes[query].astype(np.float64)
         return centred(
