@@ -62,6 +62,12 @@ def area(polygon: Sequence[Point]) -> float:
     return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairs)) / 2
 
 
+def is_flat(polygon: Sequence[Point]) -> bool:
+    """Whether all corners lie on one line, or in one place: the area is less than a millionth of its length squared."""
+    length = max(max(axis) - min(axis) for axis in zip(*polygon, strict=True))
+    return area(polygon) <= 1e-6 * length * length
+
+
 def crosses_itself(polygon: Sequence[Point]) -> bool:
     """Whether any two edges that are not neighbours meet; a corner repeated at once (a closed ring) is one corner."""
     polygon = [corner for i, corner in enumerate(polygon) if corner != polygon[i - 1]]

@@ -193,6 +193,25 @@ def test_names_and_values_that_make_no_sense_together_are_refused(
     assert any(wanted in fault for fault in faults), faults
 
 
+@pytest.mark.parametrize(
+    ("polygon", "wanted"),
+    [
+        ("[[0.1, 0.1], [1.9, 0.1], [1.8, 0.9], [0.1, 0.9]]", ["polygon[1][0]: got 1.9", "polygon[2][0]: got 1.8"]),
+        ("[[100, 80], [0.5, 0.1], [0.5, 0.9]]", ["polygon[0][0]: got 100", "polygon[0][1]: got 80"]),
+        ("[[0.1, 0.1], [0.5, 0.5], [0.9, 0.9]]", ["polygon: its corners lie on one line: nobody can stand in it"]),
+        ("[[0.1, 0.1], [0.1, 0.1], [0.1, 0.1]]", ["polygon: its corners lie on one line: nobody can stand in it"]),
+    ],
+)
+def test_each_corner_that_is_wrong_is_told_by_its_own_place_and_nothing_else(
+    polygon: str, wanted: list[str], tmp_path: Path
+) -> None:
+    faults = refuse(GOOD.replace("[[0, 0.5], [1, 0.5], [1, 1], [0, 1]]", polygon), tmp_path)
+    limit = "Expected `float` <= 1.0, "
+    assert [f.replace(limit, "").partition("; corners are fractions")[0] for f in faults] == [
+        f"zone[water].{one}" for one in wanted
+    ]
+
+
 def test_one_fault_is_told_once(tmp_path: Path) -> None:
     faults = refuse(GOOD.replace('device = "EA-1"', "device = 7"), tmp_path)
     assert faults == ["site.device: Expected `str`, got `int`, got 7"]

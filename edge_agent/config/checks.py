@@ -225,6 +225,8 @@ def _zone_faults(zone: Zone, config: Agent) -> list[str]:
         return [f"{name}: 3 corners are the least, got {len(corners)}"]
     if geo.crosses_itself(corners):
         return [f"{name}: its edges cross each other"]
+    if geo.is_flat(corners):
+        return [f"{name}: its corners lie on one line: nobody can stand in it"]
     camera = next((camera for camera in config.cameras if camera.name == zone.camera), None)
     if zone.map and camera is not None and camera.view is None:
         return [f"map: camera[{zone.camera}].view is required: how does it look at the ground?"]
@@ -262,6 +264,8 @@ def _profile_faults(camera: Camera, site: Site) -> list[str]:
     for number, mask in enumerate(camera.masks):
         if geo.crosses_itself(mask.polygon):
             faults.append(f".mask[{number}].polygon: its edges cross each other")
+        elif geo.is_flat(mask.polygon):
+            faults.append(f".mask[{number}].polygon: its corners lie on one line")
     for number, profile in enumerate(camera.profiles):
         if profile.max_exposure_ms is not None and not isinstance(camera, PiCamera):
             faults.append(f".profile[{number}].max_exposure_ms: only a camera of type `picamera` can be told")

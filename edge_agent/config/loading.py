@@ -12,7 +12,7 @@ import msgspec
 from edge_agent.config.agent import Agent
 from edge_agent.config.base import ConfigError
 from edge_agent.config.checks import cross_check
-from edge_agent.config.reading import convert, expand_ical, read_routes, resolve_secrets
+from edge_agent.config.reading import bent, convert, expand_ical, read_routes, resolve_secrets
 
 
 def load(file: Path) -> Agent:
@@ -42,7 +42,8 @@ def parse(text: str, file: Path) -> Agent:
     if config is not None:
         config, unread = read_routes(config, table)
         faults += unread
-        faults += cross_check(config, table)
+        told = bent(faults)
+        faults += [fault for fault in cross_check(config, table) if not fault.startswith(told)]
     if faults or config is None:
         raise ConfigError(file, faults)
     return config

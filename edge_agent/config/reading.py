@@ -18,6 +18,7 @@ Steps = tuple[str | int, ...]
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>\$.*)`)?$", re.DOTALL)
 _PASSWORD = re.compile(r"://[^/@\s]*@")  # of an address that holds one: it is not to be told again
 _STEP = re.compile(r"\.([A-Za-z0-9_-]+)|\[(\d+)\]|\[\.\.\.\]")
+_CORNER = re.compile(r"(.+?)\[\d+\]\[\d+\]:")
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _HARMLESS: dict[Steps, Any] = {("site",): {"device": "x"}, ("site", "device"): "x", ("data_dir",): "."}
@@ -57,12 +58,19 @@ def convert(table: dict[str, Any], base: Path) -> tuple[Agent | None, list[str]]
                 value = _get(table, steps)
                 what += "" if repr(value) in what else f", got {value!r}"
                 what = _PASSWORD.sub("://…@", what)
+                if _in_corner(steps) and steps[-3] in ("polygon", "line") and isinstance(value, int | float):
+                    what += "; corners are fractions of the picture, 0 to 1"
                 choices = _choices(steps)
                 faults.append(f"{_show(steps, table)}: {what}" + (f" (one of {', '.join(choices)})" if choices else ""))
             told.append(steps)
             if not steps or not _remove(table, steps):
                 break
     return None, faults
+
+
+def bent(faults: list[str]) -> tuple[str, ...]:
+    """The beginnings of faults that a polygon or line would have only because a corner of it was refused."""
+    return tuple(f"{corner[1]}:" for fault in faults if (corner := _CORNER.match(fault)))
 
 
 def expand_ical(table: dict[str, Any]) -> list[str]:
@@ -153,11 +161,21 @@ def _get(table: Any, steps: Steps) -> Any:
 
 
 def _remove(table: Any, steps: Steps) -> bool:
+    """Take a bad value away; of a corner's numbers one that fits takes its place, so that the others keep theirs."""
     try:
-        del _get(table, steps[:-1])[steps[-1]]
+        holder, last = _get(table, steps[:-1]), steps[-1]
+        if _in_corner(steps) and isinstance(holder[last], int | float) and holder[last] != 0:
+            holder[last] = 0
+        else:
+            del holder[last]
     except (KeyError, IndexError, TypeError):
         return False
     return True
+
+
+def _in_corner(steps: Steps) -> bool:
+    """Whether a value is a number of a corner of a polygon, or of an end of a line."""
+    return len(steps) > 2 and isinstance(steps[-1], int) and isinstance(steps[-2], int)
 
 
 def _show(steps: Steps, table: Any) -> str:
