@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from edge_agent.vision.heads.form import suppress
-from edge_agent.vision.letterbox import Feeder
 from edge_agent.vision.net import Net
 
 SCORE, IOU = 0.25, 0.5
@@ -27,14 +26,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="+", help="SET/train, with its pictures in SET/train/images")
     args = parser.parse_args()
     net = Net(args.model, 1, ())
-    feeder = Feeder(net.width, net.height, net.form, net.dtype)
     told: dict[str, list[list[list[float]]]] = {}
     for file in sorted(file for folder in args.folder for file in folder.rglob("*.jpg")):
         picture = cv2.imread(str(file), cv2.IMREAD_COLOR)
         if picture is None:
             continue
-        tensor, letterbox = feeder.feed(np.asarray(picture, np.uint8))
-        found = suppress(net.head.decode(net.run(tensor), SCORE), IOU)
+        candidates, letterbox = net.look(np.asarray(picture, np.uint8), None, SCORE)
+        found = suppress(candidates, IOU)
         corners = found.corners if found.corners is not None else np.zeros((0, 4, 2))
         placed = letterbox.to_frame(corners.reshape(-1, 4)).reshape(-1, 4, 2)
         told[f"{file.parent.parent.parent.name}/{file.name}"] = placed.round(1).tolist()
