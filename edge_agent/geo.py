@@ -64,7 +64,7 @@ def area(polygon: Sequence[Point]) -> float:
 
 def is_flat(polygon: Sequence[Point]) -> bool:
     """Whether all corners lie on one line, or in one place: the area is less than a millionth of its length squared."""
-    length = max(max(axis) - min(axis) for axis in zip(*polygon, strict=True))
+    length: float = max(max(axis) - min(axis) for axis in zip(*polygon, strict=True))
     return area(polygon) <= 1e-6 * length * length
 
 
