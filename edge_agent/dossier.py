@@ -125,15 +125,15 @@ class Dossiers:
         draft.body["warnings"].append(facts | more)
         await self._save(draft)
 
-    async def filmed(self, incident: str, role: ClipRole, found: Video | str) -> None:
-        """A clip of the incident, or why there is none."""
+    async def filmed(self, incident: str, role: ClipRole, found: Video | str, original: str | None) -> None:
+        """A clip of the incident, and the hash of its original, if any; or why there is none."""
         if (draft := self._open.get(incident)) is None or role not in draft.awaited:
             return
         draft.awaited.remove(role)
         if isinstance(found, Video):
             facts = {"role": role, "name": Path(found.path).name, "sha256": found.sha256, "bytes": found.bytes}
             times = {"time": rfc3339(found.began_s), "lasts_s": found.lasts_s, "frames": found.frames}
-            draft.body["files"].append(facts | times)
+            draft.body["files"].append(facts | times | ({"original_sha256": original} if original else {}))
         else:
             draft.body["missing"].append({"role": role, "why": found})
         await self._save(draft)

@@ -11,6 +11,7 @@ from ulid import ULID
 
 from edge_agent import config
 from edge_agent.desk import shortfall
+from edge_agent.dossier import ClipRole
 from edge_agent.messages import (
     Announcement,
     Clipped,
@@ -112,7 +113,8 @@ class Wiring:
     async def on_clip(self, wanted: Wanted, found: Video | str) -> None:
         """A clip was cut, or cannot be: report it, and tell whoever asked for it."""
         if wanted.incident is not None:
-            await self._agent.dossiers.filmed(wanted.incident, "clip" if wanted.stay else "clip_fired", found)
+            role: ClipRole = "clip" if wanted.stay else "clip_fired"
+            await self._agent.dossiers.filmed(wanted.incident, role, found, wanted.original)
         if isinstance(found, Video):
             clip = Clipped(
                 id=wanted.id,

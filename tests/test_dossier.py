@@ -108,7 +108,7 @@ async def parked(tmp_path: Path) -> AsyncGenerator[World, None]:
         clip = tmp_path / "clips" / name
         clip.write_bytes(b"a clip")
         video = Video(path=str(clip), sha256=sha256, bytes=6, width=1, height=1, frames=9, began_s=1e9, lasts_s=20.0)
-        await world.sets.filmed(incident, role, video)
+        await world.sets.filmed(incident, role, video, None)
 
     await film("clip_fired", f"{incident}.mp4")
     for n in range(14, 40):

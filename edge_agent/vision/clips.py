@@ -46,6 +46,7 @@ class Wanted(Struct, kw_only=True):
     incident: str | None = None
     subject: int | None = None
     stay: StayName | None = None
+    original: str | None = None  # the hash of the one that stays here, once it is cut
 
 
 class _Recorder:
@@ -268,11 +269,11 @@ class Clips:
     def _put(self, wanted: Wanted, pictures: Sequence[Coded]) -> Video:
         name = f"{wanted.id}.mp4"
         if wanted.blur and self._privacy.max_mib > 0:
-            self._keep_original(self._dir / "originals" / name, pictures)
+            wanted.original = self._keep_original(self._dir / "originals" / name, pictures)
         return write_video(self._dir / "clips" / name, pictures, blur=wanted.blur, subject=wanted.subject)
 
-    def _keep_original(self, file: Path, pictures: Sequence[Coded]) -> None:
+    def _keep_original(self, file: Path, pictures: Sequence[Coded]) -> str:
+        """The encoder's own pictures; returns the hash of the clip that they are."""
         if self._privacy.seal_to is None:
-            write_video(file, pictures, blur=False)
-        else:
-            seal_video(file.with_name(file.name + SUFFIX), pictures, self._privacy.seal_to)
+            return write_video(file, pictures, blur=False).sha256
+        return seal_video(file.with_name(file.name + SUFFIX), pictures, self._privacy.seal_to)

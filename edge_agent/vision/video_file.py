@@ -117,13 +117,17 @@ def write_video(file: Path, pictures: Sequence[Coded], *, blur: bool, subject: i
     )
 
 
-def seal_video(file: Path, pictures: Sequence[Coded], recipient: str) -> None:
-    """The pictures as an MP4 that the recipient alone can open; in plain it is in memory only. Raises DriverError."""
+def seal_video(file: Path, pictures: Sequence[Coded], recipient: str) -> str:
+    """The pictures as an MP4 that the recipient alone can open; in plain it is in memory only. Raises DriverError.
+
+    Returns the SHA-256 of what the recipient will find.
+    """
     whole = io.BytesIO()
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _mux(whole, pictures)
         write_durably(file, seal(whole.getvalue(), recipient))
+        return hashlib.sha256(whole.getvalue()).hexdigest()
     except (OSError, av.FFmpegError) as error:
         raise DriverError(f"{file}: cannot be written: {error.strerror or error}") from None
 

@@ -306,6 +306,8 @@ async def test_the_clip_of_a_stay_goes_from_before_its_entry_to_after_its_end(tm
     assert isinstance(video, Video)
     assert (wanted.id, wanted.incident) == (f"{incident(0).id}.stay", incident(0).id)
     assert (video.began_s, video.lasts_s) == (1002.0, 18.5)
+    original = (tmp_path / "originals" / f"{wanted.id}.mp4").read_bytes()
+    assert wanted.original == hashlib.sha256(original).hexdigest()  # for the manifest
     for file in ("clips", "originals"):
         with av.open(str(tmp_path / file / f"{wanted.id}.mp4")) as container:
             times = [frame.time for frame in container.decode(video=0)]
