@@ -1,8 +1,10 @@
 """Detections become tracks: ByteTrack's two-stage association over a Kalman filter with true time steps; pure.
 
 Differences from the paper (Zhang et al., 2022), which assumes 30 frames a second: velocities are per second and all
-limits are in seconds; boxes are enlarged with the time since they were last seen before they are compared, so that
-slow cameras and gaps do not tear tracks; and labels of one group (car, bus, truck) are one kind of object.
+limits are in seconds; boxes are enlarged by what is not known of their place before they are compared, so that slow
+cameras and gaps do not tear tracks; who walks on is taken before who would have to turn round (as in OC-SORT); the
+fainter an object is, the longer it must be seen before it counts; and labels of one group (car, bus, truck) are one
+kind of object.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ from edge_agent.vision import boxes as box_math
 from edge_agent.vision.boxes import Floats
 from edge_agent.vision.kalman import Kalman
 
-CONFIRM_HITS, CONFIRM_S = 3, 0.2  # seen this often over this long, it is an object and gets its id
-LOST_S = 2.0  # not seen for so long, it is gone
-TENTATIVE_S = 1.0  # the same before it is confirmed
+CONFIRM_HITS = 3  # seen so often, and long enough for its score, it is an object and gets its id
+CONFIRM_S = 1.0  # long enough for one that only just started; one that is sure needs next to nothing
+LOST_S = 2.5  # not seen for so long, it is gone: a gap of two seconds keeps its id, whatever frames lie at its ends
+TENTATIVE_S = 0.5  # the same before it is confirmed; not seen in the last frame before it, where frames are rarer
+WEAK_S = 0.3  # seen within so long, or in the last frame, a weak detection may carry it on
 OUTSIDE = 0.9  # with so much of its area beyond the edge while unseen, it has left the picture
-MIN_IOU, MIN_IOU_WEAK = 0.2, 0.5  # of the enlarged boxes; weak detections must fit better, as in the paper
-GROW_PER_S, GROW_YOUNG_PER_S, GROW_MAX = 0.2, 1.0, 0.5  # of a box's own sides; young: its speed is not known yet
+MIN_IOU, MIN_IOU_WEAK = 0.2, 0.6  # of the enlarged boxes; weak detections must fit better, as in the paper
+KNOWN, GROW_MAX = 0.05, 0.5  # a deviation that is usual, of an object's size; by so much of its sides it grows at most
+TURN, MOVES = 0.2, 0.3  # what turning round costs in IoU; what moves less than so much of its size has no direction
 SCORE_MEMORY = 0.7
 QUICK_PER_S, QUICK_S, ALIKE = 4.0, 0.35, 1.4  # longer sides a second, for so long, at an unknown speed; ratio of sizes
-NEVER = 10.0
+NEVER, EPSILON = 10.0, 1e-9
 
 
 class Moment(NamedTuple):
@@ -85,8 +90,9 @@ class Tracker:
             if thing.seen:
                 thing.last_s = at.at_s
         self._kalman.velocity[[row for row, thing in enumerate(self._objects) if thing.seen]] = 0.0
+        ended = self._drop(self._expired(at.at_s))
         self._at_s = at.at_s
-        return self._shown(self._drop(self._expired(at.at_s)), at)
+        return self._shown(ended, at)
 
     def update(self, detections: Sequence[Detection], at: Moment, camera: Floats | None = None) -> Tracks:
         """All confirmed tracks at `at_s`, the unseen ones where they should be by now; ended ones where last seen.
@@ -95,17 +101,18 @@ class Tracker:
         """
         at_s = at.at_s
         ended = self._drop(self._expired(at_s))
-        self._kalman.predict(at_s - self._at_s if self._at_s is not None else 0.0)
+        step_s = at_s - self._at_s if self._at_s is not None else 0.0
+        self._kalman.predict(step_s)
         if camera is not None:
             self._kalman.warp(camera)
         self._at_s = at_s
         for thing in self._objects:
             thing.seen = False
-        self._associate(detections, at_s)
+        self._associate(detections, at_s, step_s)
         gone = self._outside(at.width, at.height)
         ended += self._drop(gone)
         for thing in self._objects:
-            if not thing.id and thing.hits >= CONFIRM_HITS and at_s - thing.first_s >= CONFIRM_S:
+            if not thing.id and self._is_sure(thing):
                 self._last_id += 1
                 thing.id = self._last_id
         return self._shown(ended, at)
@@ -127,7 +134,12 @@ class Tracker:
             unsure=tuple(_track(thing, box) for thing, box in zip(self._objects, shown, strict=True) if not thing.id),
         )
 
-    def _associate(self, detections: Sequence[Detection], at_s: float) -> None:
+    def _is_sure(self, thing: _Object) -> bool:
+        """Whether it was seen often enough, and for long enough: the longer, the less its score is above the start."""
+        doubt = (1 - thing.score) / max(1 - self.start_score, EPSILON)
+        return thing.hits >= CONFIRM_HITS and thing.last_s - thing.first_s >= CONFIRM_S * doubt**3
+
+    def _associate(self, detections: Sequence[Detection], at_s: float, step_s: float) -> None:
         if not detections:
             return
         found = np.array([d.box for d in detections], dtype=np.float64)
@@ -135,10 +147,11 @@ class Tracker:
         weak = [i for i, d in enumerate(detections) if d.score < self.start_score]
         confirmed = [row for row, thing in enumerate(self._objects) if thing.id]
         tentative = [row for row, thing in enumerate(self._objects) if not thing.id]
-        cost = self._cost(detections, found, at_s)
+        cost = self._cost(detections, found)
 
-        pairs = assign(cost, confirmed, strong, 1 - MIN_IOU)
-        fresh = [row for row in _without(confirmed, [r for r, _ in pairs]) if self._age(row, at_s) <= TENTATIVE_S]
+        pairs = assign(self._with_turns(cost, found), confirmed, strong, 1 - MIN_IOU)
+        left, weak_s = _without(confirmed, [r for r, _ in pairs]), max(WEAK_S, step_s)
+        fresh = [row for row in left if self._age(row, at_s) <= weak_s]
         pairs += assign(cost, fresh, weak, 1 - MIN_IOU_WEAK)
         pairs += assign(cost, tentative, _without(strong, [i for _, i in pairs]), 1 - MIN_IOU)
         alone = _without(tentative, [r for r, _ in pairs])
@@ -155,14 +168,12 @@ class Tracker:
         for d in (detections[i] for i in new):
             self._objects.append(_Object(group_of(d.label), at_s, at_s, d.score, labels={d.label: d.score}))
 
-    def _cost(self, detections: Sequence[Detection], found: Floats, at_s: float) -> Floats:
-        """1 - IoU of every object with every detection, both enlarged by the object's age; NEVER across groups."""
-        age = np.array([at_s - thing.last_s for thing in self._objects])
-        per_s = np.array([GROW_PER_S if thing.id else GROW_YOUNG_PER_S for thing in self._objects])
-        share = np.minimum(age * per_s, GROW_MAX)
-        overlap = box_math.iou(
-            box_math.grow(self._kalman.boxes(), share)[:, None], box_math.grow(found[None], share[:, None])
-        )
+    def _cost(self, detections: Sequence[Detection], found: Floats) -> Floats:
+        """1 - IoU of every object with every detection, both enlarged by the object's doubt; NEVER across groups."""
+        margin = self._kalman.deviation() - KNOWN * self._kalman.sizes()
+        margin = np.clip(margin, 0, GROW_MAX * self._kalman.position[:, 2:])
+        outward = np.concatenate([-margin, margin], axis=1)
+        overlap = box_math.iou((self._kalman.boxes() + outward)[:, None], found[None] + outward[:, None])
         theirs, ours = [group_of(d.label) for d in detections], [thing.group for thing in self._objects]
         if len({*theirs, *ours}) == 1:
             return 1 - overlap
@@ -183,18 +194,33 @@ class Tracker:
         groups = np.array(
             [[self._objects[row].group == group_of(detections[i].label) for i in columns] for row in rows]
         )
-        cost = np.where(groups & (unlike < ALIKE), away / np.maximum(reach, 1e-9), NEVER)
+        cost = np.where(groups & (unlike < ALIKE), away / np.maximum(reach, EPSILON), NEVER)
         pairs = assign(cost, list(range(len(rows))), list(range(len(columns))), 1.0)
         return [(rows[r], columns[i]) for r, i in pairs]
+
+    def _with_turns(self, cost: Floats, found: Floats) -> Floats:
+        """The cost with, on top, how far the object would have to turn from its course; less where it hardly moved."""
+        rows, columns = np.nonzero(cost < 1 - MIN_IOU)
+        course = self._kalman.velocity[rows, :2]
+        way = (found[columns, :2] + found[columns, 2:]) / 2 - self._kalman.last_seen[rows, :2]
+        fast, far = np.hypot(*course.T), np.hypot(*way.T)
+        along = (course * way).sum(axis=1) / np.maximum(fast * far, EPSILON)
+        least = MOVES * self._kalman.sizes()[rows, 0]
+        cost = cost.copy()
+        cost[rows, columns] += TURN * (1 - along) / 2 * np.minimum(fast / least, 1) * np.minimum(far / least, 1)
+        return cost
 
     def _age(self, row: int, at_s: float) -> float:
         return at_s - self._objects[row].last_s
 
     def _expired(self, at_s: float) -> list[int]:
+        """Who was not seen for too long; or was seen well after `at_s`, for the clock began anew."""
+        step_s = at_s - self._at_s if self._at_s is not None else 0.0
+        tentative_s = min(max(TENTATIVE_S, step_s), LOST_S)
         return [
             row
             for row, thing in enumerate(self._objects)
-            if self._age(row, at_s) > (LOST_S if thing.id else TENTATIVE_S)
+            if abs(self._age(row, at_s)) > (LOST_S if thing.id else tentative_s)
         ]
 
     def _outside(self, width: int, height: int) -> list[int]:
@@ -216,10 +242,13 @@ class Tracker:
 
 
 def assign(cost: Floats, rows: list[int], columns: list[int], limit: float) -> list[tuple[int, int]]:
-    """Pairs (row, column) of the cheapest assignment (Jonker-Volgenant) among those that cost at most `limit`."""
+    """Pairs (row, column) of the cheapest assignment (Jonker-Volgenant) among those that cost at most `limit`.
+
+    `rows` and `columns` rise: where there are as many as `cost` has, they are all of them.
+    """
     if not rows or not columns:
         return []
-    among = cost[np.ix_(rows, columns)]
+    among = cost if (len(rows), len(columns)) == cost.shape else cost[np.ix_(rows, columns)]
     best = among.argmin(axis=1)
     near = np.flatnonzero(among[np.arange(len(rows)), best] < limit)
     if len(set(best[near].tolist())) == len(near):  # each has its own nearest: nothing is cheaper

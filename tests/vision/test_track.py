@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.messages import Box, Detection, Tracks
-from edge_agent.vision.track import LOST_S, Moment, Tracker, assign
+from edge_agent.vision.track import CONFIRM_S, LOST_S, Moment, Tracker, assign
 
 WIDTH, HEIGHT = 1280, 720
 Path = Callable[[float], Box]
@@ -89,7 +89,74 @@ def test_a_flash_of_two_frames_never_becomes_a_track() -> None:
     assert all(not tracks.tracks and not tracks.ended for tracks in told)
 
 
-@pytest.mark.parametrize(("gap_s", "same"), [(0.5, True), (1.8, True), (2.6, False)])
+@pytest.mark.parametrize("start_score", [0.2, 0.5, 0.8])
+def test_the_fainter_it_is_the_longer_it_must_be_seen(start_score: float) -> None:
+    told_s = []
+    for share in (0.0, 0.1, 0.3, 0.6, 0.9):  # of the way from the start to certainty
+        tracker, score = Tracker("cam", start_score), start_score + share * (1 - start_score)
+        for n in itertools.count():
+            at_s = n / 25
+            if tracker.update(seen(person(200, 500), score=score), Moment(n, at_s, 0.0, WIDTH, HEIGHT)).tracks:
+                break
+        told_s.append(at_s)
+    assert told_s == sorted(told_s, reverse=True) and told_s[0] > told_s[-1]
+    assert told_s[0] == pytest.approx(CONFIRM_S, abs=0.05), "at the threshold it is told all the same"
+    assert told_s[-1] == pytest.approx(2 / 25), "what is sure is told at the third sight"
+
+
+@pytest.mark.parametrize("step_s", [0.6, 1.0, 1.8])
+def test_a_camera_of_one_frame_a_second_has_tracks_too(step_s: float) -> None:
+    run = Run()
+    ids = {t.id for n in range(8) for t in run.step(n * step_s, seen(person(300, 500))).tracks}
+    assert ids == {1}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([5.0, 10.0, 12.5, 25.0]), st.floats(-60, 60), st.floats(0.3, 2.0))
+def test_a_gap_keeps_the_id_at_any_frame_rate_while_the_camera_pans(
+    seed: int, fps: float, speed: float, gap_s: float
+) -> None:
+    run, rng, ids, pan = Run(), random.Random(seed), set[int](), 0.0
+    for n in range(int((2 + gap_s + 1) * fps)):
+        at_s, before = n / fps, pan
+        pan = 150 * math.sin(at_s)
+        moved = np.array([[1.0, 0, pan - before], [0, 1, 0]])
+        x1, y1, x2, y2 = person(600 + pan + speed * at_s, 500)
+        shown = [] if 2 <= at_s < 2 + gap_s else seen((x1 + rng.gauss(0, 2), y1, x2 + rng.gauss(0, 2), y2))
+        ids |= {t.id for t in run.tracker.update(shown, Moment(n, at_s, 0.0, WIDTH, HEIGHT), moved).tracks}
+    assert ids == {1}
+
+
+def test_who_walks_on_is_taken_before_who_would_have_to_turn_round() -> None:
+    run = Run()
+    for n in range(20):
+        run.step(n * 0.1, seen(person(300 + 10.0 * n, 500)))
+    expected = 300 + 10.0 * 20
+    nearer_but_back, on = person(expected - 18, 500), person(expected + 20, 500)
+    ((left, _, right, _),) = [t.box for t in run.step(2.0, seen(nearer_but_back, on)).tracks]
+    assert (left + right) / 2 > expected
+
+
+def test_a_clock_that_begins_anew_ends_what_was() -> None:
+    run = Run()
+    for n in range(10):
+        run.step(1000 + n * 0.1, seen(person(300, 500)))
+    told = [run.step(n * 0.1, seen(person(300, 500))) for n in range(5)]
+    assert [t.id for t in told[0].ended] == [1]
+    assert [[t.id for t in tracks.tracks] for tracks in told] == [[], [], [2], [2], [2]]
+
+
+@pytest.mark.parametrize("step_s", [0.0, -0.05, 1e-9, 1e9])
+def test_no_step_of_time_makes_nonsense(step_s: float) -> None:
+    run, at_s = Run(), 100.0
+    for n in range(12):
+        at_s += step_s if n % 4 == 3 else 0.1
+        tracks = run.step(at_s, seen(person(300 + 3.0 * n, 500)))
+        assert all(math.isfinite(side) for t in tracks.tracks + tracks.unsure for side in t.box)
+    assert [t.id for t in tracks.tracks] == ([1] if step_s < 1 else [])
+
+
+@pytest.mark.parametrize(("gap_s", "same"), [(0.5, True), (2.0, True), (2.6, False)])
 def test_an_id_survives_a_gap_of_up_to_two_seconds(gap_s: float, same: bool) -> None:
     run, at_s = Run(), 0.0
     for n in range(20):
