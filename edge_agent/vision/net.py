@@ -147,9 +147,11 @@ class Net:
         return self._sizes[size]
 
     def _tried(self, width: int, height: int) -> _Sized | None:
-        """The net at another size; None where it fails there, or gives what is of another family."""
+        """The net at another size; None where it fails or loops there, or gives what is of another family."""
+        grey, name = self.grey(width, height), self._picture.name
         try:
-            outputs = self.run(self.grey(width, height))
+            with on_trial(self.file) as options:
+                outputs = run(self.session, self.file, grey, self._rest, options, name=name)
         except DriverError:
             return None
         head = self._alike(width, height, outputs)

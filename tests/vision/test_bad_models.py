@@ -18,12 +18,12 @@ from edge_agent.vision.net import Net
 from edge_agent.vision.plates_own import PlateText
 
 
-def write(file: Path, nodes: list[Any], constants: list[Any]) -> Path:
-    """A model of one 64 x 64 picture whose output is `out`."""
+def write(file: Path, nodes: list[Any], constants: list[Any], size: tuple[int | str, int | str] = (64, 64)) -> Path:
+    """A model of one picture, of 64 x 64 unless told, whose output is `out`."""
     graph = helper.make_graph(
         nodes,
         "harm",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 64, 64))],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, *size))],
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
         constants,
     )
@@ -31,8 +31,8 @@ def write(file: Path, nodes: list[Any], constants: list[Any]) -> Path:
     return file
 
 
-def looping(file: Path) -> Path:
-    """Adds one to the picture, 2^62 times."""
+def looping(file: Path, *, where_wide: bool = False) -> Path:
+    """Adds one to the picture, 2^62 times; or a YOLOv8 of open size, so often only where the picture is not square."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["going"], ["going_on"]),
@@ -54,7 +54,26 @@ def looping(file: Path) -> Path:
         numpy_helper.from_array(np.array(2**62, dtype=np.int64), "turns"),
         numpy_helper.from_array(np.array(True), "go"),
     ]
-    return write(file, [helper.make_node("Loop", ["turns", "go", "images"], ["out"], body=body)], constants)
+    if not where_wide:
+        return write(file, [helper.make_node("Loop", ["turns", "go", "images"], ["out"], body=body)], constants)
+    nodes = [
+        helper.make_node("Shape", ["images"], ["shape"]),
+        helper.make_node("Gather", ["shape", "3"], ["width"]),
+        helper.make_node("Gather", ["shape", "2"], ["height"]),
+        helper.make_node("Sub", ["width", "height"], ["wider"]),
+        helper.make_node("Mul", ["wider", "turns"], ["many"]),
+        helper.make_node("Loop", ["many", "go", "images"], ["looped"], body=body),
+        helper.make_node("ReduceMean", ["looped"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "nil"], ["nothing"]),
+        helper.make_node("Add", ["answer", "nothing"], ["out"]),
+    ]
+    constants[0] = numpy_helper.from_array(np.array(2**50, dtype=np.int64), "turns")
+    constants += [
+        *(numpy_helper.from_array(np.array(n, dtype=np.int64), str(n)) for n in (2, 3)),
+        numpy_helper.from_array(np.float32(0), "nil"),
+        numpy_helper.from_array(np.zeros((1, 84, 8400), np.float32), "answer"),
+    ]
+    return write(file, nodes, constants, ("h", "w"))
 
 
 def greedy(file: Path, *, folded: bool) -> Path:
@@ -84,6 +103,14 @@ def test_a_model_that_loops_is_stopped(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(session, "TRIED_S", 0.5)
     with pytest.raises(DriverError, match=r"loop\.onnx.* more than 0\.5 s"):
         Net(looping(tmp_path / "loop.onnx"), 1)
+
+
+def test_a_model_that_loops_at_other_sizes_than_its_own_is_run_at_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "TRIED_S", 0.5)
+    net = Net(looping(tmp_path / "loop.onnx", where_wide=True), 1)
+    assert net.open and net.size_for(1920, 1080) == (640, 640)
 
 
 def test_work_that_an_optimizer_would_do_while_loading_is_stopped_too(
