@@ -27,7 +27,7 @@ def with_login(url: str, secret: str | None) -> str:
     try:
         user, colon, password = read_secret(secret).partition(":")
     except OSError as error:
-        raise ValueError(f"its credentials cannot be read: {error.strerror}") from None
+        raise ValueError(f"its credentials cannot be read: {error.strerror}: {error.filename or secret}") from None
     except UnicodeDecodeError:  # its own text would quote from the file
         raise ValueError("its credentials cannot be read: is not UTF-8") from None
     if not colon or not user:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from edge_agent import config, geo
-from edge_agent.incidents.watch import Direction, Found, Key, Watch, is_evidence, key_of
+from edge_agent.incidents.watch import Direction, Found, Key, Watch, first_seen, is_evidence, key_of
 from edge_agent.messages import Box, Track, Tracks
 
 CLEAR, CLEAR_M = 0.1, 0.5
@@ -45,14 +45,15 @@ class LineWatch(Watch[config.LineCrossing]):
         if self._step_s(tracks) is None:
             return fired
         line = _ends(rule, tracks)
+        self._seen = {key: one for key, one in self._seen.items() if now - one.last_s < FORGET_S}
         for track in tracks.tracks:
             foot = _foot(rule, track) if is_evidence(track, rule, tracks) else None
-            if foot and rule.map is None and track.first_box is not None and key_of(track) not in self._seen:
-                self._cross(key_of(track), _in_picture(track.first_box), line, now)
+            began = first_seen(track, now) if rule.map is None else None
+            if foot and began is not None and key_of(track) not in self._seen:
+                self._cross(key_of(track), _in_picture(began), line, now)
             direction = self._cross(key_of(track), foot, line, now) if foot else None
             if direction is not None and rule.direction in ("either", direction):
                 fired.append(Found(track, now, direction=direction))
-        self._seen = {key: one for key, one in self._seen.items() if now - one.last_s < FORGET_S}
         return fired
 
     def _cross(self, key: Key, foot: Foot, line: Line, now: float) -> Direction | None:

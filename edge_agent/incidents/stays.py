@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from edge_agent import config
-from edge_agent.incidents.watch import EPSILON_S, Found, Key, Watch, is_evidence, key_of
+from edge_agent.incidents.watch import EPSILON_S, Found, Key, Watch, first_seen, is_evidence, key_of
 from edge_agent.incidents.zones import Spot, apart, spot_of
 from edge_agent.messages import Incident, Plate, Track, Tracks, group_of
 
@@ -210,7 +210,8 @@ class StayWatch(Watch[StayRule]):
         """Whether a track that is new stood in the picture's zone when it was first seen: it took a while to be one."""
         if self._radius is not None or self.zone is None or not self.zone.polygon or self.zone.inertia:
             return False
-        return track.first_box is not None and self._area(tracks).holds(track.first_box)
+        began = first_seen(track, tracks.at_s)
+        return began is not None and self._area(tracks).holds(began)
 
     def _next(self) -> int:
         self._count += 1

@@ -9,10 +9,11 @@ from msgspec import Struct
 
 from edge_agent import config, geo
 from edge_agent.incidents.zones import Area
-from edge_agent.messages import Hit, Incident, Track, Tracks, is_a
+from edge_agent.messages import Box, Hit, Incident, Track, Tracks, is_a
 
 RESTART_S = 1.0  # time going back by more is a video that restarts; by less, a frame out of order
 EPSILON_S = 1e-6
+NEW_S = 2.0  # a track that was first seen so lately has only just become one
 
 Key = tuple[int, float]  # a tracker that restarts counts its ids from the beginning: first_s tells them apart
 Direction = Literal["to_left", "to_right"]  # for who looks from a line's first end to its second
@@ -116,6 +117,11 @@ class _Side(Struct):
             if now - self.other_s >= inertia_s - EPSILON_S:
                 self.inside, self.other_s = here, None
         return self.inside
+
+
+def first_seen(track: Track, now: float) -> Box | None:
+    """Where a track was first seen, if that was lately: what it did before a rule held is not the rule's."""
+    return track.first_box if now - track.first_s <= NEW_S else None
 
 
 def key_of(track: Track) -> Key:

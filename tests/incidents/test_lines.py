@@ -157,6 +157,22 @@ def test_outside_its_times_a_rule_is_silent() -> None:
         assert len(walk(Rules([], [rule], time_zone=SHANGHAI), down(320), wall_s=at(clock))) == count
 
 
+def test_who_crossed_before_the_rule_held_is_not_told_when_it_begins_to() -> None:
+    rule = config.LineCrossing(
+        id="gate", camera="c", line=RULE.line, active=(config.Span(start="22:00", end="06:00"),)
+    )  # fmt: skip
+    rules, wall_s, found = Rules([], [rule], time_zone=SHANGHAI), at("2026-11-22T21:59:30"), list[Incident]()
+    for n in range(60):
+        y = 200.0 + 10 * min(n, 10)  # down and over it within 10 s, half a minute before
+        track = Track(
+            id=1, label="person", score=0.9, box=(305, y - 80, 335, y), first_box=(305, 120, 335, 200), first_s=0.0,
+            last_s=n, hits=9,
+        )  # fmt: skip
+        seen = Tracks(camera="c", seq=n, at_s=n, wall_s=wall_s + n, width=640, height=480, tracks=(track,))
+        found += rules.update(seen)
+    assert found == []
+
+
 def test_who_had_crossed_before_being_seen_often_enough_to_be_followed_has_crossed_all_the_same() -> None:
     fast = Track(
         id=1, label="person", score=0.9, box=(305, 300, 335, 380), first_box=(305, 60, 335, 140), first_s=0.0,
