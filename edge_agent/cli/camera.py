@@ -209,7 +209,9 @@ def _progress(text: str) -> None:
 def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number}" for name, number in value.items()) or "none"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "not told" if value is None else str(value)
 
 
 def _calibrate(args: argparse.Namespace) -> dict[str, Any]:
@@ -277,7 +279,10 @@ def _write(file: Path | None, found: dict[str, Any]) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number of seconds is wanted, as 5 or 0.5; got {text!r}") from None
     if not 0 < seconds <= MOST_S:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most {MOST_S:g}")
     return seconds
