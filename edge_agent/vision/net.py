@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
+from edge_agent.files import read_text
 from edge_agent.runtime import DriverError
 from edge_agent.vision.coco import COCO, COCO_91
 from edge_agent.vision.heads.find import Found, find_head
@@ -121,7 +122,8 @@ class Net:
         head, shapes = sized.head, [tuple(output.shape) for output in outputs]
         if shapes != sized.shapes and self._alike(*sized.feeder.size, outputs) is None:  # more boxes found are alike
             raise DriverError(f"{self.file}: gives {shapes} for a picture, and gave {sized.shapes} for a grey one")
-        return head.decode(outputs, score), letterbox
+        with np.errstate(all="ignore"):
+            return head.decode(outputs, score), letterbox
 
     def size_for(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of the input for a picture of this size."""
@@ -279,11 +281,11 @@ def read_sidecar(file: Path) -> Sidecar:
     """What lies beside a model, or nothing; raises DriverError with file, key and reason."""
     path = sidecar_path(file)
     try:
-        if path.stat().st_size > MAX_SIDECAR_BYTES:
-            raise DriverError(f"{path}: is larger than {MAX_SIDECAR_BYTES >> 20} MiB")
-        return msgspec.convert(tomllib.loads(path.read_text()), Sidecar)
+        return msgspec.convert(tomllib.loads(read_text(path, MAX_SIDECAR_BYTES)), Sidecar)
     except FileNotFoundError:
         return Sidecar()
+    except RecursionError:
+        raise DriverError(f"{path}: is nested too deeply") from None
     except (OSError, ValueError, msgspec.ValidationError) as error:
         raise DriverError(f"{path}: {error}") from None
 

@@ -42,6 +42,8 @@ def test_a_sidecar_overrules_and_its_faults_name_file_and_key(
         ("[input]\nfit = 'round'", "fit"),
         ("a = [", "toml"),
         ("format = 'x'", "`format` is 'x'"),
+        ("labels = " + "[" * 50_000, "nested too deeply"),
+        ("#" * (1 << 20) + "#", "is larger than 1 MiB"),
     ):
         sidecar.write_text(text)
         assert main(["models", "check", str(model)]) == 1

@@ -39,8 +39,7 @@ class Yolox:
     def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
         rows, likely, scores, classes = likely_rows(outputs[0][0], score)
         cells, strides = self._cells[likely], self._strides[likely]
-        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not finite, and is dropped
-            return centred((rows[:, :2] + cells) * strides, np.exp(rows[:, 2:4]) * strides, scores, classes)
+        return centred((rows[:, :2] + cells) * strides, np.exp(rows[:, 2:4]) * strides, scores, classes)
 
 
 class Rows:
@@ -113,7 +112,7 @@ class Distances:
             sides = np.concatenate([t.reshape(-1, t.shape[-1]) for t in outputs if t.shape[-1] != self.classes])
         scores = named.max(axis=1)
         keep = np.flatnonzero(scores >= score)
-        bins = sides[keep].astype(np.float64).reshape(len(keep), 4, -1)
+        bins = sides[keep].astype(np.float64).reshape(len(keep), 4, sides.shape[1] // 4)
         weights = np.exp(bins - bins.max(axis=2, keepdims=True))
         weights /= weights.sum(axis=2, keepdims=True)
         reach = weights @ np.arange(bins.shape[2]) * self._strides[keep]
@@ -161,8 +160,7 @@ class FastestDet:
         t = cells[1:5, keep].T.astype(np.float64)
         at = np.stack([keep % columns, keep // columns], axis=1)
         centres = (at + np.tanh(t[:, :2])) / np.array([columns, rows]) * self._size
-        with np.errstate(over="ignore"):
-            sizes = self._size / (1 + np.exp(-t[:, 2:]))
+        sizes = self._size / (1 + np.exp(-t[:, 2:]))
         return centred(centres, sizes, scores[keep].astype(np.float64), cells[5:, keep].argmax(axis=0))
 
 
@@ -191,13 +189,12 @@ class YuNet:
         scores = np.sqrt(np.clip(named[:, 0], 0, 1) * np.clip(sure[:, 0], 0, 1))
         keep = np.flatnonzero(scores >= score)
         d, strides = moved[keep].astype(np.float64), self._strides[keep]
-        with np.errstate(over="ignore", invalid="ignore"):
-            return centred(
-                (self._cells[keep] + d[:, :2]) * strides,
-                np.exp(d[:, 2:4]) * strides,
-                scores[keep].astype(np.float64),
-                np.zeros(len(keep), dtype=np.intp),
-            )
+        return centred(
+            (self._cells[keep] + d[:, :2]) * strides,
+            np.exp(d[:, 2:4]) * strides,
+            scores[keep].astype(np.float64),
+            np.zeros(len(keep), dtype=np.intp),
+        )
 
 
 def likely_rows(rows: Tensor, score: float) -> tuple[Floats, Tensor, Floats, Tensor]:

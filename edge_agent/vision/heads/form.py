@@ -55,7 +55,10 @@ class Head(Protocol):
     overlapping: bool  # whether its boxes still want suppression
 
     def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
-        """Candidates of at least `score`, before suppression."""
+        """Candidates of at least `score`, before suppression.
+
+        What is no number is dropped at the end: to be called with NumPy's floating-point warnings off.
+        """
         ...
 
 
@@ -88,9 +91,9 @@ def grid(width: int, height: int, strides: Sequence[int]) -> tuple[Floats, Float
 def suppress(candidates: Candidates, iou: float) -> Candidates:
     """Greedy non-maximum suppression by class: best first, what overlaps a kept box by more than `iou` goes."""
     best = candidates.take(np.argsort(-candidates.scores, kind="stable")[:MAX_CANDIDATES])
-    clash = (box_math.iou(best.boxes[:, None], best.boxes[None]) > iou) & (
-        best.classes[:, None] == best.classes[None, :]
-    )
+    with np.errstate(all="ignore"):
+        alike = box_math.iou(best.boxes[:, None], best.boxes[None]) > iou
+    clash = alike & (best.classes[:, None] == best.classes[None, :])
     alive = np.ones(len(best.scores), dtype=bool)
     for i in range(len(alive)):
         if alive[i]:

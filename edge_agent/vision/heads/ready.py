@@ -110,12 +110,11 @@ class Queries:
             boxes, named = outputs[0][0, :, :4], outputs[0][0, :, 4:]
         else:
             boxes, logits = (outputs[i][0] for i in self._at)
-            with np.errstate(over="ignore", invalid="ignore"):
-                if self._softmax:
-                    powers = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-                    named = powers[:, :-1] / powers.sum(axis=1, keepdims=True)
-                else:
-                    named = 1 / (1 + np.exp(-logits.astype(np.float64)))
+            if self._softmax:
+                powers = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+                named = powers[:, :-1] / powers.sum(axis=1, keepdims=True)
+            else:
+                named = 1 / (1 + np.exp(-logits.astype(np.float64)))
         query, classes = np.nonzero(named >= score)
         found = boxes[query].astype(np.float64)
         return centred(
@@ -170,7 +169,6 @@ def _named(
     boxes: Floats, scores: Floats, classes: npt.NDArray[np.float64], corners: Floats | None = None
 ) -> Candidates:
     """Classes that are no whole number from 0 up are no classes."""
-    with np.errstate(invalid="ignore"):
-        good = np.isfinite(classes) & (classes >= 0) & (classes < 1e6)
+    good = np.isfinite(classes) & (classes >= 0) & (classes < 1e6)
     kept = None if corners is None else corners[good]
     return finite(boxes[good], scores[good], classes[good].astype(np.intp), kept)
