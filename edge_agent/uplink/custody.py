@@ -44,8 +44,7 @@ class Custody:
             why = f"{by} asked for it" + (f": {asked.reason}" if asked.reason else "")
             await self._evidence.delete(chosen, by, why)
             return done
-        for item in chosen:
-            await self._evidence.hold(item.id, asked.verb == "hold")
+        await self._evidence.hold([item.id for item in chosen], asked.verb == "hold", by, asked.reason)
         return done
 
     def _keeps(self, chosen: Sequence[Item], unconfirmed: bool) -> str | None:

@@ -175,9 +175,11 @@ class Evidence:
         """Whether the configuration keeps everything (`evidence.hold`)."""
         return self._section.hold
 
-    async def hold(self, id: str, on: bool) -> bool:
-        """Keep a file whatever the rules say, or no longer; False where it is unknown."""
-        return await self.on_disk(lambda store: store.hold(id, on))
+    async def hold(self, ids: Sequence[str], on: bool, by: str, why: str) -> None:
+        """Keep files whatever the rules say, or no longer; the audit log knows it first."""
+        what = "evidence.hold" if on else "evidence.release"
+        await asyncio.to_thread(self._audit.append, [(what, by, {"file": id, "why": why}) for id in ids])
+        await self.on_disk(lambda store: [store.hold(id, on) for id in ids])
 
     async def items(self) -> list[Item]:
         """All files and where they stand."""

@@ -73,11 +73,12 @@ class EvidenceStore:
         self._db.close()
 
     def add(self, item: Item) -> bool:
-        """Keep a new file in mind; False where its id is known."""
+        """Keep a new file in mind, held where others of its incident are; False where its id is known."""
+        held = self._do("SELECT 1 FROM evidence WHERE incident = ? AND hold LIMIT 1", (item.incident,))
         self._do(
             "INSERT INTO evidence VALUES (:id, :incident, :kind, :sha256, :bytes, :path, :wall_s, :state, :url,"
             " :offset, :hold, :why) ON CONFLICT DO NOTHING",
-            msgspec.structs.asdict(item),
+            msgspec.structs.asdict(item) | {"hold": item.hold or bool(held)},
         )
         return self._db.changes() == 1
 

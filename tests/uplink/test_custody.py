@@ -68,6 +68,8 @@ async def test_what_is_held_outlives_its_time_and_a_wish_to_delete_it(desk: Desk
     [(kind, record)] = desk.told
     assert kind == "audit" and isinstance(record, Answered)
     assert (record.name, record.by) == ("evidence.hold", "local:0")
+    [logged] = Audit(desk.directory).find("evidence.hold")
+    assert (logged["by"], logged["facts"]) == ("local:0", {"file": "one.jpg", "why": "case 7"})
     state, why = await desk.ask("delete", "one.jpg")
     assert state == "rejected" and "release it first" in why
     await desk.evidence.tidy()

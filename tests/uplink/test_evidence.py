@@ -150,7 +150,7 @@ async def test_a_hold_keeps_the_original_too_and_a_deletion_takes_it_along(books
         for name in (f"{incident}.jpg", f"{incident}.photo1.jpg.age"):
             (folder / name).write_bytes(b"as it was taken")
             os.utime(folder / name, (0, 0))
-    await evidence.hold(f"{incidents[0]}.jpg", True)
+    await evidence.hold([f"{incidents[0]}.jpg"], True, "local:0", "case 7")
     privacy = config.Privacy(keep_days=0, max_mib=0)
     witness = Witness(
         books.directory,
@@ -225,13 +225,12 @@ async def test_a_hold_on_one_file_or_on_all_keeps_it(books: Books, clock: Any) -
     evidence = books.open(max_mib=1, keep_days=0)
     item = await books.keep(evidence, "a.jpg", b"x" * 2 * MIB)
     await evidence.received(item, receipt(item))
-    assert await evidence.hold("a.jpg", True)
-    assert not await evidence.hold("b.jpg", True)
+    await evidence.hold(["a.jpg"], True, "local:0", "case 7")
     clock.wall_s += DAY_S
     await evidence.tidy()
     assert len(await items(evidence)) == 1
     everything = books.open(max_mib=1, keep_days=0, hold=True)
-    await everything.hold("a.jpg", False)
+    await everything.hold(["a.jpg"], False, "local:0", "")
     await everything.tidy()
     assert len(await items(everything)) == 1
     await evidence.tidy()

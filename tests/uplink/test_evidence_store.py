@@ -35,6 +35,16 @@ def test_a_file_is_on_the_books_once(store: EvidenceStore) -> None:
     assert [found.bytes for found in store.items()] == [100]
 
 
+def test_what_comes_after_a_hold_on_its_incident_is_held_as_well(store: EvidenceStore) -> None:
+    """A set may still be open: its exit, clip and manifest are to come."""
+    for id in ("a.jpg", "b.jpg"):
+        store.add(item(id, incident=id[0]))
+    store.hold("a.jpg", True)
+    for id in ("a.exit.jpg", "b.exit.jpg"):
+        store.add(item(id, incident=id[0]))
+    assert {one.id for one in store.items() if one.hold} == {"a.jpg", "a.exit.jpg"}
+
+
 def test_where_an_upload_stands_outlives_the_process(tmp_path: Path) -> None:
     store = EvidenceStore(tmp_path / "evidence.db")
     store.add(item("a"))
