@@ -61,8 +61,9 @@ class Wiring:
         for tally in agent.rules.count(tracks):
             await self.on_tally(tally)
         incidents = agent.rules.update(tracks)
-        for again in agent.rules.resumed():
-            agent.life.resumed(tracks.camera, *again)
+        for rule, incident, track in agent.rules.resumed():
+            agent.life.resumed(tracks.camera, rule, incident, track)
+            agent.announcer.back(incident, f"{tracks.camera}/{track}")
         if any(found.hit for found in incidents):
             await self._write_looks()
         for found in incidents:

@@ -59,7 +59,7 @@ class _Past:
     last_s: float
     spot: Spot
     plate: Plate | None
-    incident: str | None = None  # of before a restart, whose life goes on once it is seen to be there still
+    incident: str | None = None  # whose life goes on once it is seen to be there still, as another track
 
 
 @dataclass
@@ -110,6 +110,17 @@ class StayWatch(Watch[StayRule]):
         spot, nobody = Spot(incident.box, incident.place), (0, fired_s)  # trackers count from 1
         group = group_of(incident.label)
         self._pasts.append(_Past(nobody, group, fired_s, fired_s, spot, incident.plate, incident.id))
+
+    def named(self, incident: Incident) -> None:
+        """As `Watch` says."""
+        for stay in self._stays.values():
+            if (
+                stay.done
+                and stay.past is not None
+                and stay.key[0] == incident.track
+                and stay.past.fired_s == incident.at_s
+            ):
+                stay.past = replace(stay.past, incident=incident.id)
 
     def update(self, tracks: Tracks) -> list[Found]:
         """Whose stay became long enough in this frame."""
@@ -200,6 +211,8 @@ class StayWatch(Watch[StayRule]):
             stay.began_s, stay.anchor, stay.done, stay.past = same.began_s, same.anchor, same.done, same.past
             stay.heir_of, stay.name, stay.gap_s = same.key, same.name, max(same.gap_s, now - same.last_s)
             stay.plate_before = same.plate or same.plate_before
+            if stay.done and stay.past is not None and stay.past.incident is not None:
+                self.resumed.append((stay.past.incident, track.id))
         elif (past := self._claim(stay)) is not None:
             self._pasts.remove(past)
             stay.past = past

@@ -112,13 +112,16 @@ class Announcer:
         """This track is gone."""
         self._ladders.left(track)
 
+    def back(self, incident: str, track: str) -> None:
+        """Who was warned for an incident goes by another track now."""
+        self._ladders.back(incident, track, self._clock.monotonic())
+
     def hush(self, reason: str = "hushed") -> tuple[str, ...]:
         """Silence: everything that plays is interrupted, everything that waits is refused, no ladder goes on.
 
         The speakers that were playing.
         """
-        for track in self._ladders.tracks:
-            self._ladders.left(track)
+        self._ladders.hush()
         self._hushed.append(reason)
         self._hushed_s = self._clock.monotonic()
         self._wake.set()

@@ -32,6 +32,7 @@ class Ladders:
 
     def __init__(self) -> None:
         self._climbs: dict[str, _Climb] = {}
+        self._gone: dict[str, _Climb] = {}  # by incident: who left may be there again, as another track
 
     def begin(self, track: str, rungs: tuple[Rung, ...], now: float) -> None:
         """A track was warned: what comes next, in order of time. A new ladder takes the place of the old."""
@@ -46,7 +47,26 @@ class Ladders:
 
     def left(self, track: str) -> None:
         """The track is gone: nobody is there to be told."""
-        self._climbs.pop(track, None)
+        climb = self._climbs.pop(track, None)
+        if climb is not None and (incident := climb.due[0][1].incident) is not None:
+            self._gone[incident] = climb
+        while len(self._gone) > MAX_TRACKS:
+            del self._gone[next(iter(self._gone))]
+
+    def back(self, incident: str, track: str, now: float) -> None:
+        """Who was warned for an incident goes by this track now; of what was due meanwhile the last is said."""
+        for old in [old for old, climb in self._climbs.items() if climb.due[0][1].incident == incident]:
+            self.left(old)
+        if (climb := self._gone.pop(incident, None)) is None:
+            return
+        late = [step for step in climb.due if now - climb.began_s >= step[0]]
+        climb.due = late[-1:] + climb.due[len(late) :]
+        self._climbs[track] = climb
+
+    def hush(self) -> None:
+        """No ladder goes on, of nobody."""
+        self._climbs.clear()
+        self._gone.clear()
 
     def due(self, now: float) -> list[Announcement]:
         """What is to be said now; each carries how high it stands, so that the cool-down lets it pass."""

@@ -307,6 +307,15 @@ def test_a_bus_that_halts_before_it_does_not_stop_the_clock_and_the_gap_is_noted
     assert found.gap_s == pytest.approx(hidden_s, abs=0.2)
 
 
+def test_behind_a_bus_the_incident_goes_on_with_the_track_that_it_has_after_it() -> None:
+    rules = dwell()
+    (found,) = play(rules, times(50), car(1, between(0, 25)), car(2, between(30, 40, x=905.0)), car(3, between(42, 50)))
+    assert [(rule.id, incident, track) for rule, incident, track in rules.resumed()] == [
+        (found.rule, found.id, 2),
+        (found.rule, found.id, 3),
+    ]
+
+
 @pytest.mark.parametrize("blind_s", [5.0, 12.0, 45.0])
 def test_a_stream_that_is_connected_to_anew_does_not_stop_the_clock_of_who_rests(blind_s: float) -> None:
     frames = [*times(8), *times(90, start=8 + blind_s)]

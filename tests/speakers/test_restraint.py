@@ -124,6 +124,23 @@ def test_who_leaves_is_told_no_more() -> None:
     assert ladders.due(1000.0) == []
 
 
+def test_who_is_back_as_another_track_is_told_what_comes_next_and_of_what_it_missed_the_last() -> None:
+    ladders, warning = Ladders(), replace(WARNING, incident="01J")
+    ladders.begin("c/1", (Rung(10, warning, every_s=10, times=5),), now=0.0)
+    ladders.left("c/1")
+    ladders.back("another", "c/2", 32.0)
+    assert ladders.due(32.0) == []
+    ladders.back("01J", "c/2", 32.0)
+    assert [len(ladders.due(now)) for now in (32.0, 39.0, 40.0, 49.0, 50.0, 60.0)] == [1, 0, 1, 0, 1, 0]
+    ladders.begin("c/3", (Rung(10, warning),), now=0.0)
+    ladders.back("01J", "c/4", 1.0)  # it is seen again before the old track has ended
+    ladders.left("c/3")
+    assert ladders.tracks == ("c/4",)
+    ladders.hush()
+    ladders.back("01J", "c/5", 2.0)
+    assert ladders.due(100.0) == []
+
+
 # --- the drone ----------------------------------------------------------------------------------------------------
 
 HOVER = Telemetry(at_s=100.0, armed=True, mode="AUTO", landed=False, lat=30.0, lon=120.0, alt_m=20.0, speed_mps=0.5)
