@@ -64,6 +64,8 @@ class Wiring:
         for rule, incident, track in agent.rules.resumed():
             agent.life.resumed(tracks.camera, rule, incident, track)
             agent.announcer.back(incident, f"{tracks.camera}/{track}")
+            if agent.clips:
+                agent.clips.back(incident, track)
         if any(found.hit for found in incidents):
             await self._write_looks()
         for found in incidents:

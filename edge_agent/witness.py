@@ -33,7 +33,8 @@ def veiled(frame: Frame, tracks: Tracks, subject: int | None) -> Frame:
 
     from edge_agent.vision.blur import blurred, others, private
 
-    return replace(frame, pixels=blurred(frame.pixels, others(private(tracks), subject)))
+    subjects = () if subject is None else (subject,)
+    return replace(frame, pixels=blurred(frame.pixels, others(private(tracks), *subjects)))
 
 
 class Witness:

@@ -51,9 +51,9 @@ def _is_part(box: Box, whole: Box) -> bool:
     return size < PART * (right - left) * (bottom - top) and within >= WITHIN * size
 
 
-def others(regions: Iterable[Region], subject: int | None) -> tuple[Box, ...]:
-    """The regions but those of the one that a rule fired for, by its track: its plate is what was asked for."""
-    return tuple(box for track, box in regions if track != subject or track == HEADS)
+def others(regions: Iterable[Region], *subjects: int) -> tuple[Box, ...]:
+    """The regions but those of the one that a rule fired for, by its tracks: its plate is what was asked for."""
+    return tuple(box for track, box in regions if track not in subjects or track == HEADS)
 
 
 def blurred(pixels: Pixels, boxes: Iterable[Box]) -> Pixels:

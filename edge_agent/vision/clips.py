@@ -31,7 +31,7 @@ StayName = tuple[str, int]  # rule, name of the stay
 class Wanted(Struct, kw_only=True):
     """A clip that waits for its end; times are those of the frames, `until_s` is the clock's.
 
-    `by` asked for it; around an incident nobody did. `subject` is the track that the incident is about. Of a whole
+    `by` asked for it; around an incident nobody did. `subjects` are the tracks that the incident is about. Of a whole
     `stay`, from before its entry to after its end, the end comes later.
     """
 
@@ -44,7 +44,7 @@ class Wanted(Struct, kw_only=True):
     blur: bool
     by: str | None = None
     incident: str | None = None
-    subject: int | None = None
+    subjects: set[int] = set()
     stay: StayName | None = None
     original: str | None = None  # the hash of the one that stays here, once it is cut
 
@@ -164,7 +164,7 @@ class Clips:
                 until_s=self._clock.monotonic() + rule.clip_after_s + PATIENCE_S,
                 blur=blur,
                 incident=incident.id,
-                subject=incident.track,
+                subjects={incident.track},
             )
         )
 
@@ -174,6 +174,12 @@ class Clips:
         if recorder and rule.clip_before_s + rule.clip_after_s > 0:
             film = Film(entered_s, rule.clip_before_s, rule.clip_after_s)
             recorder.worker.call(recorder.follow, stay, film)
+
+    def back(self, incident: str, track: int) -> None:
+        """Whom an incident is about goes by this track now."""
+        for wanted in self._wanted:
+            if wanted.incident == incident:
+                wanted.subjects.add(track)
 
     def forget(self, stay: StayName) -> None:
         """Nothing came of a stay."""
@@ -194,7 +200,7 @@ class Clips:
                 until_s=math.inf,
                 blur=blur,
                 incident=incident.id,
-                subject=incident.track,
+                subjects={incident.track},
                 stay=stay,
             )
         )
@@ -270,7 +276,7 @@ class Clips:
         name = f"{wanted.id}.mp4"
         if wanted.blur and self._privacy.max_mib > 0:
             wanted.original = self._keep_original(self._dir / "originals" / name, pictures)
-        return write_video(self._dir / "clips" / name, pictures, blur=wanted.blur, subject=wanted.subject)
+        return write_video(self._dir / "clips" / name, pictures, blur=wanted.blur, subjects=wanted.subjects)
 
     def _keep_original(self, file: Path, pictures: Sequence[Coded]) -> str:
         """The encoder's own pictures; returns the hash of the clip that they are."""

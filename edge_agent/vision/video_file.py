@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -81,13 +81,13 @@ class Encoder:
         self._context, self._size, self._began_s, self._last_ms = context, size, at_s, -1
 
 
-def write_video(file: Path, pictures: Sequence[Coded], *, blur: bool, subject: int | None = None) -> Video:
+def write_video(file: Path, pictures: Sequence[Coded], *, blur: bool, subjects: Iterable[int] = ()) -> Video:
     """The pictures as an MP4, on disk when this returns.
 
-    With `blur` what is private in them is made unreadable, but for the plate of the track `subject`. The first picture
-    must be a key picture. Raises DriverError.
+    With `blur` what is private in them is made unreadable, but for the plates of the tracks `subjects`. The
+    first picture must be a key picture. Raises DriverError.
     """
-    coded = _blur(pictures, subject) if blur else pictures
+    coded = _blur(pictures, subjects) if blur else pictures
     temporary = file.with_name(f".{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -144,13 +144,13 @@ def _mux(file: Path | io.BytesIO, pictures: Sequence[Coded]) -> None:
             out.mux(packet)
 
 
-def _blur(pictures: Sequence[Coded], subject: int | None) -> list[Coded]:
+def _blur(pictures: Sequence[Coded], subjects: Iterable[int]) -> list[Coded]:
     """Decode, make unreadable, encode again."""
     decoder = av.VideoCodecContext.create("h264", "r")
     decoder.thread_count = 1
     encoder = Encoder(pictures[0].height)
     found: list[Coded] = []
-    regions = [others(each, subject) for each in widened(pictures, BLUR_AROUND_S)]
+    regions = [others(each, *subjects) for each in widened(pictures, BLUR_AROUND_S)]
 
     def take(frames: Sequence[av.VideoFrame]) -> None:
         for frame in frames:

@@ -56,7 +56,7 @@ LEGS: Box = (42.0, 100.0, 98.0, 218.0)
 
 def test_heads_and_plates_cannot_be_made_out_and_the_rest_can() -> None:
     frame, tracks = moment(0.0, BOTH)
-    shown = blurred(frame.pixels, others(private(tracks), None))
+    shown = blurred(frame.pixels, others(private(tracks)))
     assert detail(shown, HEAD) < 0.1 * detail(frame.pixels, HEAD)
     assert detail(shown, PLATE) < 0.1 * detail(frame.pixels, PLATE)
     assert detail(shown, LEGS) == detail(frame.pixels, LEGS)
@@ -145,7 +145,7 @@ def test_packets_become_a_file_that_plays_at_the_times_of_the_camera(tmp_path: P
 def test_a_blurred_clip_shows_no_head_in_any_picture_and_the_original_does(tmp_path: Path) -> None:
     taken = coded(12, BOTH)
     write_video(tmp_path / "original.mp4", taken, blur=False)
-    write_video(tmp_path / "blurred.mp4", taken, blur=True, subject=2)
+    write_video(tmp_path / "blurred.mp4", taken, blur=True, subjects=(2,))
     before, after = pictures(tmp_path / "original.mp4"), pictures(tmp_path / "blurred.mp4")
     assert len(before) == len(after) == 12
     for one, other in zip(before, after, strict=True):
@@ -229,6 +229,18 @@ async def test_a_clip_around_an_incident_goes_from_before_to_after(tmp_path: Pat
     assert (video.began_s, video.lasts_s) == (1002.0, 2.0)
     assert Path(video.path) == tmp_path / "clips" / f"{wanted.id}.mp4"
     assert (tmp_path / "originals" / f"{wanted.id}.mp4").is_file()
+
+
+async def test_of_whom_a_clip_is_about_the_plate_is_shown_under_each_track_that_it_had(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.feed(3.0)
+    found = incident(3.0)
+    world.clips.around(found, RULE, blur=True)
+    world.clips.back("another's", 7)
+    world.clips.back(found.id, 9)
+    await world.feed(5.0, from_s=3.0)
+    await world.until_found()
+    assert world.found[0][0].subjects == {2, 9}
 
 
 async def test_where_no_originals_are_kept_none_is_written(tmp_path: Path) -> None:
