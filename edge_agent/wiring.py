@@ -61,11 +61,12 @@ class Wiring:
         for tally in agent.rules.count(tracks):
             await self.on_tally(tally)
         incidents = agent.rules.update(tracks)
-        for rule, incident, track in agent.rules.resumed():
-            agent.life.resumed(tracks.camera, rule, incident, track)
-            agent.announcer.back(incident, f"{tracks.camera}/{track}")
+        for again in agent.rules.resumed():
+            agent.life.resumed(tracks.camera, *again)
+            _, id, track = again
+            agent.announcer.back(id, f"{tracks.camera}/{track}")
             if agent.clips:
-                agent.clips.back(incident, track)
+                agent.clips.back(id, track)
         if any(found.hit for found in incidents):
             await self._write_looks()
         for found in incidents:
