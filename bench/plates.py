@@ -150,7 +150,7 @@ def part(counts: tuple[int, int], told: Floats, right: Floats, fitted: Calibrati
     alone, together, said, was = voted
     return "\n".join(
         [
-            "# Plates: what a confidence is worth",
+            "## Plates: what a confidence is worth",
             "",
             f"{counts[0]} crops of real plates, each made worse in {WAYS} ways (down to a quarter of the size, smeared,"
             f" dim, noisy, compressed): {counts[1]} pictures, {len(told)} of which read as a plate. The curve is fitted"

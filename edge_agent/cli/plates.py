@@ -28,8 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reader",
         choices=("built-in", "rapidocr"),
-        default="built-in",
-        help="(default: %(default)s; rapidocr is installed apart)",
+        help="(default: built-in for CN; for other countries rapidocr, which is installed apart)",
     )
     parser.add_argument("--min-confidence", type=_unit, default=0.5, metavar="X", help="0..1 (default: 0.5)")
     parser.add_argument("--threads", type=int, default=2, choices=range(1, 65), metavar="N", help="(default: 2)")
@@ -56,7 +55,9 @@ def main(args: argparse.Namespace) -> int:
         )
         return EX_USAGE
     try:
-        reader = open_plate_reader(args.reader, args.threads, countries, types)
+        reader = open_plate_reader(
+            args.reader or ("built-in" if set(countries) == {"CN"} else "rapidocr"), args.threads, countries, types
+        )
     except DriverError as error:
         print(f"edge-agent plates: {error}", file=sys.stderr)
         return 1

@@ -43,7 +43,7 @@ class TextReader:
         if spec is None or spec.origin is None:
             raise DriverError(
                 "the plate reader rapidocr needs a Python package that is not installed: "
-                "pip install 'edge-agent[rapidocr]' (the reader built-in needs none)"
+                "pip install 'edge-agent[rapidocr]' (the reader built-in needs none, and reads plates of CN alone)"
             )
         models = Path(spec.origin).parent / "models"
         self._find_file, self._read_file = models / "ch_PP-OCRv4_det_infer.onnx", models / "ch_PP-OCRv4_rec_infer.onnx"

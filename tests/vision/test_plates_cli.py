@@ -1,5 +1,6 @@
 """`edge-agent plates`: exact shape of its answer, plates of one row and two, and pictures that are none."""
 
+import importlib.util
 import json
 import struct
 import zlib
@@ -82,3 +83,15 @@ def test_pictures_without_a_plate_and_files_that_are_none(tmp_path: Path, capsys
 def test_a_country_that_is_not_known_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plates", "x.png", "--country", "XX"]) == 64
     assert "no plates of XX" in capsys.readouterr().err
+
+
+def test_the_reader_is_the_one_that_knows_the_country(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # rapidocr is not installed
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((200, 300, 3), 128, np.uint8))
+    assert main(["plates", str(tmp_path / "grey.png")]) == 0
+    assert main(["plates", str(tmp_path / "grey.png"), "--country", "GB"]) == 1
+    assert "pip install 'edge-agent[rapidocr]'" in capsys.readouterr().err
+    assert main(["plates", str(tmp_path / "grey.png"), "--country", "GB", "--reader", "built-in"]) == 1
+    assert "knows plates of CN, not of GB" in capsys.readouterr().err
