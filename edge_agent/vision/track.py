@@ -30,6 +30,7 @@ OUTSIDE = 0.9  # with so much of its area beyond the edge while unseen, it has l
 MIN_IOU, MIN_IOU_WEAK = 0.2, 0.6  # of the enlarged boxes; weak detections must fit better, as in the paper
 KNOWN, GROW_MAX = 0.05, 0.5  # a deviation that is usual, of an object's size; by so much of its sides it grows at most
 TURN, MOVES = 0.2, 0.3  # what turning round costs in IoU; what moves less than so much of its size has no direction
+YIELD = 0.4  # of IoU: where one not yet confirmed fits by so much better, a detection is no other's
 SCORE_MEMORY = 0.7
 QUICK_PER_S, QUICK_S, ALIKE = 4.0, 0.35, 1.4  # longer sides a second, for so long, at an unknown speed; ratio of sizes
 NEVER, EPSILON = 10.0, 1e-9
@@ -149,7 +150,10 @@ class Tracker:
         tentative = [row for row, thing in enumerate(self._objects) if not thing.id]
         cost = self._cost(detections, found)
 
-        pairs = assign(self._with_turns(cost, found), confirmed, strong, 1 - MIN_IOU)
+        first = self._with_turns(cost, found)
+        if tentative:
+            first = np.where(cost > cost[tentative].min(axis=0) + YIELD, NEVER, first)
+        pairs = assign(first, confirmed, strong, 1 - MIN_IOU)
         left, weak_s = _without(confirmed, [r for r, _ in pairs]), max(WEAK_S, step_s)
         fresh = [row for row in left if self._age(row, at_s) <= weak_s]
         pairs += assign(cost, fresh, weak, 1 - MIN_IOU_WEAK)

@@ -137,6 +137,17 @@ def test_who_walks_on_is_taken_before_who_would_have_to_turn_round() -> None:
     assert (left + right) / 2 > expected
 
 
+def test_one_that_is_missed_does_not_take_the_box_of_a_newcomer_behind_it() -> None:
+    run, parked, behind = Run(), (250.0, 330, 440, 430), (240.0, 366, 450, 488)
+    for n in range(20):
+        run.step(n * 0.1, seen(parked, label="car"))
+    run.step(2.0, seen(parked, behind, label="car"))
+    run.step(2.1, seen(parked, behind, label="car"))
+    run.step(2.2, seen(behind, label="car"))
+    tracks = run.step(2.3, seen(parked, behind, label="car")).tracks
+    assert {t.id: round(t.box[1], -1) for t in tracks} == {1: 330, 2: 370}
+
+
 def test_a_clock_that_begins_anew_ends_what_was() -> None:
     run = Run()
     for n in range(10):
