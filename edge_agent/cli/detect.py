@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent import config
+from edge_agent.cli.models import side_px
 from edge_agent.files import read_text
 from edge_agent.messages import Detection
 from edge_agent.runtime import DriverError
@@ -43,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--threads", type=int, default=2, choices=range(1, 65), metavar="N", help="of the model (default 2)"
     )
     parser.add_argument(
-        "--side", type=int, choices=range(64, 2049, 32), metavar="PX",
+        "--side", type=side_px, metavar="PX",
         help="with a model of open size, as person-vehicle: look at as many pixels as this square has (default: 288)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")

@@ -22,6 +22,13 @@ ROUNDS = 5
 SHOWN = 12  # labels of a readable answer
 
 
+def side_px(text: str) -> int:
+    """The side of a square, as `side_px` of a detector; raises ArgumentTypeError."""
+    if not text.isdecimal() or len(text) > 4 or int(text) not in range(64, 2049, 32):
+        raise argparse.ArgumentTypeError(f"a multiple of 32 from 64 to 2048 is wanted, got {text!r}")
+    return int(text)
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -57,7 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
         action.add_argument("--threads", type=int, default=1, choices=range(1, 65), metavar="N", help="(default 1)")
         action.add_argument(
-            "--side", type=int, choices=range(64, 2049, 32), metavar="PX",
+            "--side", type=side_px, metavar="PX",
             help="of models with an open size: at as many pixels as this square has",
         )  # fmt: skip
         action.add_argument("--json", action="store_true", help="one JSON object a line and file")

@@ -138,6 +138,14 @@ def test_how_many_pixels_is_for_the_site_to_say(make_spotter: Any, capsys: pytes
     assert json.loads(capsys.readouterr().out)["input"] == {"width": 416, "height": 416}
 
 
+@pytest.mark.parametrize("side", ["300", "0", "-64", "1e3", "99999999999"])
+def test_a_side_that_is_none_is_refused_in_words(side: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["detect", "picture.jpg", f"--side={side}"])
+    assert refused.value.code == 2
+    assert "a multiple of 32 from 64 to 2048 is wanted" in capsys.readouterr().err
+
+
 def test_models_check_tells_the_sizes(make_spotter: Any, make_yolox: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "check", "--json", str(make_spotter()), str(make_yolox(80, {}))]) == 0
     own, fixed = (json.loads(line)["input"] for line in capsys.readouterr().out.splitlines())
