@@ -335,9 +335,10 @@ def test_an_ssd_of_torchvision_tells_pixels_and_coco_s_own_numbers() -> None:
     # torchvision, models/detection/ssd.py, SSD.postprocess_detections: boxes in pixels, scores, labels from 1; no batch
     boxes, scores, labels = zeros(200, 4), zeros(200), np.zeros(200, np.int64)
     boxes[3], scores[3], labels[3] = [1, 2, 11, 22], 0.9, 3
-    head = found(boxes, scores, labels, names="boxes scores labels").head
-    got = head.decode([boxes, scores, labels], 0.5)
-    assert (head.family, got.boxes.tolist(), got.classes.tolist()) == ("ssd-torchvision", [[1, 2, 11, 22]], [3])
+    for called in ("boxes scores labels", "4211 4180 4181"):
+        head = found(boxes, scores, labels, names=called).head
+        got = head.decode([boxes, scores, labels], 0.5)
+        assert (head.family, got.boxes.tolist(), got.classes.tolist()) == ("ssd-torchvision", [[1, 2, 11, 22]], [3])
 
 
 def test_an_ssd_whose_priors_nobody_told_is_refused() -> None:

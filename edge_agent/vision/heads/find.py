@@ -142,7 +142,7 @@ def _end_to_end(model: Model) -> Head | None:
 
 def _yolov7_end_to_end(model: Model) -> Head | None:
     match model.shapes:
-        case [(_, 7)]:
+        case [(_, 7)] if not model.at("graph2_flat_predictions"):  # YOLO-NAS', whose last two columns change places
             return ready.yolov7_end_to_end()
     return None
 
@@ -225,7 +225,9 @@ def _ssd(model: Model) -> Head | None:
 
 
 def _ssd_torchvision(model: Model) -> Head | None:
-    at = model.lists("boxes", "scores", "labels")
+    """Nothing else gives lists without a batch, of boxes, numbers and whole numbers: their names may be any."""
+    flat = replace(model, told=model.told or all(len(shape) < 3 for shape in model.shapes))
+    at = flat.lists("boxes", "scores", "labels")
     return ready.Lists("ssd-torchvision", ready.STRETCHED_RGB, at) if at and len(model.inputs) == 1 else None
 
 
@@ -312,7 +314,7 @@ _LOOKS: Sequence[tuple[str, Callable[[Model], Head | None]]] = (
     ("the outputs loc, conf and iou, and as many priors", _lpd_yunet),
     ("the outputs num_dets, boxes, scores and classes", _efficient_nms),
     ("the outputs detection_boxes, detection_scores and detection_classes", _ssd),
-    ("the outputs boxes, scores and labels, and no size asked for", _ssd_torchvision),
+    ("lists of boxes, scores and labels, and no size asked for", _ssd_torchvision),
     ("the outputs boxes and scores, and corners in order", _ssd_scores),
     ("three class maps and three maps of distances", _nanodet_m),
     ("four class maps and four maps of distances", _picodet),
