@@ -19,7 +19,7 @@ from edge_agent.vision.heads.form import Candidates, Head, Input, Tensor, Unknow
 from edge_agent.vision.heads.model import Model
 from edge_agent.vision.heads.told import names
 from edge_agent.vision.letterbox import Feeder, Letterbox, Pixels
-from edge_agent.vision.session import on_trial, open_session, run
+from edge_agent.vision.session import Port, Trial, on_trial, open_backend
 from edge_agent.vision.sizes import STEP, own_size
 
 DEFAULT_SIZE = 640  # of models that leave their input size open
@@ -85,15 +85,14 @@ class Net:
     def __init__(self, file: Path, threads: int, labels: tuple[str, ...] = (), side_px: int | None = None) -> None:
         self.file, self._side_px = file, side_px
         self.sidecar = read_sidecar(file)
-        with on_trial(file) as options:
-            self.session = open_session(file, threads, plain=True)
-            self.metadata = {str(k): str(v) for k, v in self.session.get_modelmeta().custom_metadata_map.items()}
-            inputs = list(self.session.get_inputs())
-            self._picture = self._find_picture(inputs)
+        with on_trial(file) as trial:
+            self._backend = open_backend(file, threads, plain=True)
+            self.metadata = self._backend.metadata
+            self._picture = self._find_picture()
             self.width, self.height, self.dtype, self._nhwc = self._input()
             self._rest = self._other_inputs()
-            probe = run(self.session, file, self.grey(), self._rest, options, name=self._picture.name)
-            self.session = open_session(file, threads)
+            probe = self.run(self.grey(), trial)
+            self._backend = open_backend(file, threads)
         try:
             found = self._found(self.width, self.height, probe)
             own = names(self.metadata)
@@ -102,7 +101,7 @@ class Net:
         except ValueError as error:
             raise DriverError(f"{file}: {error}") from None
         self.head, self.why = found.head, found.why
-        self.shapes = {str(o.name): tuple(t.shape) for o, t in zip(self.session.get_outputs(), probe, strict=True)}
+        self.shapes = {one.name: tuple(t.shape) for one, t in zip(self._backend.outputs, probe, strict=True)}
         self.form = self.sidecar.input.over(self.head.input)._replace(nhwc=self._nhwc)
         self.labels = self._labels(labels, own)
         self._sizes = {(self.width, self.height): self._sized(self.width, self.height, self.head, probe)}
@@ -134,9 +133,9 @@ class Net:
         wide, high = width or self.width, height or self.height
         return np.full((1, high, wide, 3) if self._nhwc else (1, 3, high, wide), GREY, dtype=self.dtype)
 
-    def run(self, picture: Tensor) -> list[Tensor]:
+    def run(self, picture: Tensor, trial: Trial | None = None) -> list[Tensor]:
         """All outputs for a picture's tensor; raises DriverError naming the file."""
-        return run(self.session, self.file, picture, self._rest, name=self._picture.name)
+        return self._backend.run({self._picture.name: picture, **self._rest}, trial)
 
     def _at(self, width: int, height: int, share: float) -> _Sized:
         """The net at the size for such a picture; at its own where it fails at that one, whatever its axes say."""
@@ -150,10 +149,9 @@ class Net:
 
     def _tried(self, width: int, height: int) -> _Sized | None:
         """The net at another size; None where it fails or loops there, or gives what is of another family."""
-        grey, name = self.grey(width, height), self._picture.name
         try:
-            with on_trial(self.file) as options:
-                outputs = run(self.session, self.file, grey, self._rest, options, name=name)
+            with on_trial(self.file) as trial:
+                outputs = self.run(self.grey(width, height), trial)
         except DriverError:
             return None
         head = self._alike(width, height, outputs)
@@ -176,8 +174,8 @@ class Net:
         model = Model(
             width=width,
             height=height,
-            inputs=tuple(str(one.name) for one in self.session.get_inputs()),
-            outputs=dict(zip((str(o.name) for o in self.session.get_outputs()), probe, strict=True)),
+            inputs=tuple(one.name for one in self._backend.inputs),
+            outputs=dict(zip((one.name for one in self._backend.outputs), probe, strict=True)),
             metadata=self.metadata,
             nhwc=self._nhwc,
         )
@@ -191,13 +189,14 @@ class Net:
         own = told.shape == "own" or (told.shape is None and not fixed)
         return free and own and self.form.fit != "stretch" and not self._rest
 
-    def _find_picture(self, inputs: Sequence[Any]) -> Any:
+    def _find_picture(self) -> Port:
         """The input of four dimensions, which need not be the first; raises DriverError where there are no tensors."""
-        if (count := len(inputs) + len(self.session.get_outputs())) > MAX_TENSORS:
+        inputs, outputs = self._backend.inputs, self._backend.outputs
+        if (count := len(inputs) + len(outputs)) > MAX_TENSORS:
             raise DriverError(f"{self.file}: unknown layout: {count} inputs and outputs; no detector has so many")
-        for one in (*inputs, *self.session.get_outputs()):
-            if not str(one.type).startswith("tensor(") or str(one.type) == "tensor(string)":
-                raise DriverError(f"{self.file}: unknown layout: {one.name} is a {one.type}, not a tensor of numbers")
+        for one in (*inputs, *outputs):
+            if not one.kind.startswith("tensor(") or one.kind == "tensor(string)":
+                raise DriverError(f"{self.file}: unknown layout: {one.name} is a {one.kind}, not a tensor of numbers")
         if not inputs:
             raise DriverError(f"{self.file}: unknown layout: it has no input, and so cannot be shown a picture")
         return next((one for one in inputs if len(one.shape) == 4), inputs[0])
@@ -205,10 +204,10 @@ class Net:
     def _input(self) -> tuple[int, int, Any, bool]:
         """Width, height, number type and order of the picture's input."""
         first = self._picture
-        dtype, told, side = DTYPES.get(str(first.type)), self.sidecar.input, self._side_px
+        dtype, told, side = DTYPES.get(first.kind), self.sidecar.input, self._side_px
         open_size = _image_size(self.metadata)
         nhwc = len(first.shape) == 4 and first.shape[3] == 3
-        match tuple(first.shape):
+        match first.shape:
             case (1 | str() | None, height, width, 3) | (1 | str() | None, 3 | str() | None, height, width):
                 if side is not None and isinstance(width, int):
                     raise DriverError(
@@ -219,7 +218,7 @@ class Net:
             case _:
                 wide = high = 0
         if dtype is None or not all(SIDES[0] <= side <= SIDES[1] for side in (wide, high)):
-            shapes = ", ".join(f"{i.name} {tuple(i.shape)} {i.type}" for i in self.session.get_inputs())
+            shapes = ", ".join(f"{one.name} {one.shape} {one.kind}" for one in self._backend.inputs)
             raise DriverError(
                 f"{self.file}: unknown layout: inputs {shapes}; one must be a picture (1, 3, H, W) or "
                 f"(1, H, W, 3) of {', '.join(DTYPES)}, H and W from {SIDES[0]} to {SIDES[1]}"
@@ -234,7 +233,7 @@ class Net:
             "im_shape": [[self.height, self.width]],
             "pixel_mask": np.ones((1, 64, 64)),  # of DETR: the whole picture counts, at whatever size
         }
-        rest = {str(one.name): str(one.type) for one in self.session.get_inputs() if one.name != self._picture.name}
+        rest = {one.name: one.kind for one in self._backend.inputs if one.name != self._picture.name}
         if unknown := [name for name, kind in rest.items() if name not in known or kind not in SIZES]:
             asked = ", ".join(f"{name} {rest[name]}" for name in unknown)
             raise DriverError(

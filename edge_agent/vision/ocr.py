@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.runtime import DriverError
-from edge_agent.vision.session import open_session, run
+from edge_agent.vision.session import open_backend
 from edge_agent.vision.votes import Calibration
 
 Pixels = npt.NDArray[np.uint8]
@@ -46,10 +46,9 @@ class TextReader:
                 "pip install 'edge-agent[rapidocr]' (the reader built-in needs none, and reads plates of CN alone)"
             )
         models = Path(spec.origin).parent / "models"
-        self._find_file, self._read_file = models / "ch_PP-OCRv4_det_infer.onnx", models / "ch_PP-OCRv4_rec_infer.onnx"
-        self._find = open_session(self._find_file, threads)
-        self._read = open_session(self._read_file, threads)
-        characters = self._read.get_modelmeta().custom_metadata_map["character"].splitlines()
+        self._find = open_backend(models / "ch_PP-OCRv4_det_infer.onnx", threads)
+        self._read = open_backend(models / "ch_PP-OCRv4_rec_infer.onnx", threads)
+        characters = self._read.metadata["character"].splitlines()
         self._characters = ["", *characters, " "]  # CTC's blank comes first
         allowed = {"", *alphabet}
         self._allowed = np.array([i for i, c in enumerate(self._characters) if c in allowed])
@@ -61,7 +60,7 @@ class TextReader:
         height, width = (max(32, round(side * scale / 32) * 32) for side in pixels.shape[:2])
         small = cv2.resize(pixels, (width, height)).astype(np.float32)
         tensor = np.ascontiguousarray((small / 127.5 - 1).transpose(2, 0, 1)[None])
-        chance = run(self._find, self._find_file, tensor)[0][0, 0]
+        chance = self._find.run({self._find.inputs[0].name: tensor})[0][0, 0]
         back = np.array([pixels.shape[1] / width, pixels.shape[0] / height], dtype=np.float32)
         quads = sorted((quad * back for quad in find_lines(chance)), key=cv2.contourArea, reverse=True)
         return [self.line(pixels, quad) for quad in quads[:max_lines]]
@@ -80,7 +79,7 @@ class TextReader:
         )
         tensor = np.zeros((1, 3, LINE_HEIGHT, LINE_WIDTH), dtype=np.float32)
         tensor[0, :, :, :width] = (flat.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)
-        chances = run(self._read, self._read_file, tensor)[0][0]
+        chances = self._read.run({self._read.inputs[0].name: tensor})[0][0]
         chances[chances[:, self._between].max(axis=1) > 0.5, 0] = 1.0  # between characters, and none of them
         peaks, indices, confidence = read_ctc(chances, self._allowed)
         places = tuple(self._place(chances[peak]) for peak in peaks)

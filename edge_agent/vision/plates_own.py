@@ -24,7 +24,7 @@ from edge_agent.vision.heads.form import suppress
 from edge_agent.vision.net import Net
 from edge_agent.vision.plate_cut import Corners, Cut, flatten, is_high, placed, whole
 from edge_agent.vision.plates import moved, quality
-from edge_agent.vision.session import on_trial, open_session, run
+from edge_agent.vision.session import Trial, on_trial, open_backend
 from edge_agent.vision.tiles import Region, cut
 from edge_agent.vision.votes import Calibration, Read
 
@@ -67,21 +67,21 @@ class PlateText:
     """The reader's network: crops of any size become chances."""
 
     def __init__(self, file: Path, threads: int) -> None:
-        with on_trial(file) as options:
-            self._file, self._session = file, open_session(file, threads, plain=True)
+        with on_trial(file) as trial:
+            self._file, self._backend = file, open_backend(file, threads, plain=True)
             self._know()
-            run(self._session, file, np.zeros((1, 3, self.height, self.width), np.float32), None, options)
-            self._session = open_session(file, threads)
+            self._chances(np.zeros((1, 3, self.height, self.width), np.float32), trial)
+            self._backend = open_backend(file, threads)
 
     def _know(self) -> None:
         """What its metadata and tensors say; raises DriverError where they are no reader's."""
-        self.metadata = told = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata = told = self._backend.metadata
         try:
             self.labels = msgspec.json.decode(told.get("labels", ""), type=list[str])
             self.colors = msgspec.json.decode(told.get("colors", ""), type=list[str])
         except msgspec.MsgspecError as error:
             raise DriverError(f"{self._file}: its metadata name no characters and colours: {error}") from None
-        match [list(value.shape) for value in (*self._session.get_inputs(), *self._session.get_outputs())]:
+        match [list(port.shape) for port in (*self._backend.inputs, *self._backend.outputs)]:
             case [[_, 3, int(high), int(wide)], [_, int(places), int(characters)], [_, int(colors)], [_, 4, 2]] if (
                 LEAST_PX <= high <= MAX_SIDE
                 and LEAST_PX <= wide <= MAX_SIDE
@@ -96,13 +96,16 @@ class PlateText:
                     "and (N, 4, 2) for corners"
                 )
 
+    def _chances(self, crops: npt.NDArray[np.float32], trial: Trial | None = None) -> list[Any]:
+        return self._backend.run({self._backend.inputs[0].name: crops}, trial)
+
     def read(self, pixels: Pixels, cuts: Sequence[Cut]) -> list[Text]:
         """What stands in each cut of a BGR picture."""
         if not cuts:
             return []
         flat = np.stack([flatten(pixels, cut, self.width, self.height) for cut in cuts])
         crops = np.ascontiguousarray(flat.transpose(0, 3, 1, 2).astype(np.float32))
-        told = zip(cuts, *run(self._session, self._file, crops), strict=True)
+        told = zip(cuts, *self._chances(crops), strict=True)
         return [self._text(places, grounds, placed(cut, corners)) for cut, places, grounds, corners in told]
 
     def _text(self, places: npt.NDArray[Any], grounds: npt.NDArray[Any], corners: Corners) -> Text:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: a model file becomes a session that is thrifty with the processor, and its errors become ours."""
+"""A model file becomes a network that runs: what every backend tells of one, and the one there is, ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
@@ -35,11 +35,74 @@ _ORT_ERRORS = (  # they share no base class but Exception
 )
 
 
-def open_session(file: Path, threads: int, *, plain: bool = False) -> ort.InferenceSession:
-    """A session on the CPU, one operator at a time; raises DriverError where the file is no model of a sane size.
+class Trial(Protocol):
+    """What stops a run from another thread: ONNX Runtime's RunOptions, as any backend may read them."""
+
+    terminate: bool
+
+
+class Port(NamedTuple):
+    """An input or an output of a network."""
+
+    name: str
+    kind: str  # as ONNX Runtime writes it: tensor(float), tensor(uint8), ...
+    shape: tuple[int | str | None, ...]  # a name, or None, where a side is open
+
+
+class Backend(Protocol):
+    """A network that is loaded: all that detectors and readers ask of it, so that NCNN or a Hailo can follow."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    metadata: dict[str, str]
+
+    def run(self, inputs: Mapping[str, Any], trial: Trial | None = None) -> list[Any]:
+        """All outputs, in their order, for arrays by the names of the inputs; raises DriverError naming the file."""
+        ...
+
+
+def open_backend(file: Path, threads: int, *, plain: bool = False) -> Backend:
+    """The network of an ONNX file; raises DriverError where it is no model of a sane size.
 
     A `plain` one works nothing out while it is loaded, which nothing could stop: what it costs shows when it runs.
     """
+    return _OnnxRuntime(file, threads, plain)
+
+
+class _OnnxRuntime:
+    """A session on the CPU, thrifty with the processor: one operator at a time, and nobody spins while he waits."""
+
+    def __init__(self, file: Path, threads: int, plain: bool) -> None:
+        self._file = file
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a fifth of the CPU
+        # weights in a file beside the model, as torch exports them; the runtime takes none from outside that directory
+        folder = str(file.parent.absolute())
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        options.log_severity_level = 4
+        if plain:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            self._session = ort.InferenceSession(_read(file), sess_options=options, providers=["CPUExecutionProvider"])
+        except (*_ORT_ERRORS, MemoryError) as error:
+            raise DriverError(f"{file}: is no ONNX model that can be loaded: {_reason(error)}") from None
+        self.inputs, self.outputs = (
+            tuple(Port(str(one.name), str(one.type), tuple(one.shape)) for one in side)
+            for side in (self._session.get_inputs(), self._session.get_outputs())
+        )
+        self.metadata = {str(k): str(v) for k, v in self._session.get_modelmeta().custom_metadata_map.items()}
+
+    def run(self, inputs: Mapping[str, Any], trial: Trial | None = None) -> list[Any]:
+        try:
+            outputs: list[Any] = self._session.run(None, inputs, trial)
+        except (*_ORT_ERRORS, MemoryError) as error:
+            raise DriverError(f"{self._file}: the model does not run: {_reason(error)}") from None
+        return outputs
+
+
+def _read(file: Path) -> bytes:
     try:
         if not file.is_file() and not file.is_dir() and file.exists():
             raise DriverError(f"{file}: is no file that could be a model, but a device or a pipe")
@@ -50,53 +113,21 @@ def open_session(file: Path, threads: int, *, plain: bool = False) -> ort.Infere
         raise DriverError(f"{file}: the model cannot be read: {error.strerror}") from None
     if model.startswith(b"version https://git-lfs"):
         raise DriverError(f"{file}: is a pointer of Git LFS, not the model; `git lfs pull` fetches it")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a fifth of the CPU
-    # weights in a file beside the model, as torch exports them; the runtime takes none from outside that directory
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(file.parent.absolute())
-    )
-    options.log_severity_level = 4
-    if plain:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return ort.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
-    except (*_ORT_ERRORS, MemoryError) as error:
-        raise DriverError(f"{file}: is no ONNX model that can be loaded: {_reason(error)}") from None
-
-
-def run(
-    session: ort.InferenceSession,
-    file: Path,
-    tensor: Any,
-    others: Mapping[str, Any] | None = None,
-    options: ort.RunOptions | None = None,
-    *,
-    name: str | None = None,
-) -> list[Any]:
-    """All outputs of a model for its input `name`, else the first, and `others`; raises DriverError naming the file."""
-    try:
-        inputs = {name or session.get_inputs()[0].name: tensor, **(others or {})}
-        outputs: list[Any] = session.run(None, inputs, options)
-    except (*_ORT_ERRORS, MemoryError) as error:
-        raise DriverError(f"{file}: the model does not run: {_reason(error)}") from None
-    return outputs
+    return model
 
 
 @contextmanager
-def on_trial(file: Path) -> Iterator[ort.RunOptions]:
-    """A model nobody knows yet gets so much memory and, with these options, so much time; raises DriverError.
+def on_trial(file: Path) -> Iterator[Trial]:
+    """A model nobody knows yet gets so much memory and, run with this, so much time; raises DriverError.
 
     A file may be well-formed and still want ten gigabytes, or go round in a loop for ever: on a drone's computer the
     kernel would end the agent for the one, and nothing would end the other.
     """
-    options, late = ort.RunOptions(), threading.Event()
+    trial, late = ort.RunOptions(), threading.Event()
 
     def stop() -> None:
         late.set()
-        options.terminate = True
+        trial.terminate = True
 
     timer = threading.Timer(TRIED_S, stop)
     timer.daemon = True
@@ -107,7 +138,7 @@ def on_trial(file: Path) -> Iterator[ort.RunOptions]:
         timer.start()
         try:
             resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *bounds]), hard))
-            yield options
+            yield trial
         except DriverError:
             if not late.is_set():
                 raise
