@@ -8,8 +8,9 @@ One event gives one incident, and a second person is not swallowed by the first:
   that came there from elsewhere, or with another plate, does not;
 - a track that has fired fires again only in a new stay, `cool_down_s` after it fired;
 - a newcomer who may be an object that fired and then vanished (same group, first seen after the other was last seen;
-  for `dwell` also the same place; never with another plate) waits until that object's cool-down is over, and fires
-  then if it is still there. Each object that fired holds back one newcomer at a time;
+  for `dwell` also the same place; of one that was seen to go, where it went; never with another plate) waits until that
+  object's cool-down is over, and fires then if it is still there. Each object that fired holds back one newcomer at a
+  time;
 - whoever is seen together with the one that fired is somebody else, and fires on its own clock.
 """
 
@@ -31,6 +32,7 @@ STILL = 0.15  # of its own size
 SHAKES_S = 3.0  # in one place for so long, though never still for a second: it is the camera that trembles
 BLIND_S = 10.0  # after so long without frames nobody knows who stayed,
 RESTS_BLIND_S = 60.0  # and who rested: a camera restarts, a stream is connected to anew
+WENT_NEAR = 2.0  # sizes from where an object that went was last seen, within which a new track may be it
 FRAME_S = 1.0  # a longer time between two frames is one without
 
 StayRule = config.ForbiddenZone | config.Dwell | config.Loitering
@@ -60,6 +62,7 @@ class _Past:
     spot: Spot
     plate: Plate | None
     incident: str | None = None  # whose life goes on once it is seen to be there still, as another track
+    went: bool = False  # it was seen elsewhere since: `spot` is there
 
 
 @dataclass
@@ -136,7 +139,8 @@ class StayWatch(Watch[StayRule]):
         for key, track in seen.items():
             self._first.setdefault(key, spot_of(track, tracks))
         standing = [key for key in sorted(seen) if self._stands(seen[key], tracks)]
-        self._pasts = [past for past in self._pasts if now - past.fired_s < self.rule.cool_down_s]
+        pasts = (past for past in self._pasts if now - past.fired_s < self.rule.cool_down_s)
+        self._pasts = [self._follow(past, seen.get(past.key), tracks) for past in pasts]
         for key in list(self._stays):
             self._go_on(key, seen.get(key), key in standing, tracks)
         for stay in self._stays.values():
@@ -256,11 +260,21 @@ class StayWatch(Watch[StayRule]):
         maybe = [
             past
             for past in self._pasts
-            if past.group == stay.group
-            and past.last_s < stay.key[1]
-            and apart(past.spot, stay.spot) <= self._patience.around
+            if past.group == stay.group and past.last_s < stay.key[1] and self._may_be(past, stay)
         ]
         return min(mine or maybe, key=lambda past: (past.fired_s, past.key), default=None)
+
+    def _follow(self, past: _Past, track: Track | None, tracks: Tracks) -> _Past:
+        """An object that fired, and may be seen where it does not stay."""
+        if track is None or past.key in self._stays:
+            return past
+        return replace(past, last_s=tracks.at_s, spot=spot_of(track, tracks), went=True)
+
+    def _may_be(self, past: _Past, stay: Stay) -> bool:
+        """Whether a track may be the object that fired, by the places where one was lost and the other appeared."""
+        if past.went:
+            return apart(past.spot, self._first[stay.key]) <= WENT_NEAR
+        return apart(past.spot, stay.spot) <= self._patience.around
 
     def _disinherit(self, stay: Stay) -> None:
         """The track before it is seen beside it, or had another plate: they are two, each with its own clock."""

@@ -193,6 +193,24 @@ def test_a_person_who_comes_back_is_told_again_only_after_the_cool_down() -> Non
     assert [i.at_s for i in found] == [1.0, 71.0]
 
 
+def test_who_comes_after_the_first_one_was_seen_to_go_is_told_at_once() -> None:
+    """Each walks from the left through the zone and out of the picture."""
+
+    def walks(start: float) -> Place:
+        return lambda t: (200.0 + 100.0 * (t - start), 600.0) if start <= t < start + 11 else None
+
+    zone = config.Zone(name="water", camera="c", polygon=((0.4, 0.0), (0.7, 0.0), (0.7, 1.0), (0.4, 1.0)))
+    rules = Rules([zone], [config.ForbiddenZone(id="r", zone="water", cool_down_s=60.0)], random.Random(1))
+    found = play(rules, times(60), Object(1, walks(0.0)), Object(2, walks(15.0)), Object(3, walks(30.0)))
+    assert [i.track for i in found] == [1, 2, 3]
+
+
+def test_who_fired_and_went_is_the_same_where_it_is_found_again_as_a_new_track() -> None:
+    goes = Object(1, lambda t: (900.0 - 60.0 * max(0.0, t - 4), 600.0) if t < 12 else None)
+    comes = Object(2, lambda t: (420.0 + 60.0 * (t - 13), 600.0) if t >= 13 else None)
+    assert [i.track for i in play(forbidden(cool_down_s=60.0), times(18), goes, comes)] == [1]
+
+
 def test_one_who_steps_out_from_behind_another_was_somebody_else() -> None:
     """2 appears where 1 was lost and takes over its mark; 1 comes back beside it: 2 has not been told yet."""
     first = Object(1, lambda t: None if 4.0 <= t < 5.5 else (900.0, 600.0))
@@ -344,6 +362,15 @@ def test_a_plate_that_is_read_later_tells_two_cars_in_one_place_apart() -> None:
         second.plate = "粤B00001" if t >= 15 else None
         found += rules.update(frame(t, [car(1, between(0, 10), plate="粤B12389", first_s=0.0), second]))
     assert [i.at_s for i in found] == [32.0]
+
+
+def test_the_next_vehicle_in_the_place_of_one_that_drove_off_has_its_own_clock() -> None:
+    leaves = car(1, lambda t: (900.0 + 100.0 * max(0.0, t - 30), 600.0) if t < 34 else None)
+    comes = car(2, lambda t: (300.0 + 100.0 * min(t - 36, 6.0), 600.0) if t >= 36 else None)
+    bay = config.Zone(name="road", camera="c", polygon=((0.62, 0.0), (0.78, 0.0), (0.78, 1.0), (0.62, 1.0)))
+    rules = Rules([bay], [config.Dwell(id="r", zone="road", after_s=20.0)], random.Random(1))
+    found = play(rules, times(80), leaves, comes)
+    assert [i.track for i in found] == [1, 2] and found[1].at_s == pytest.approx(62.0, abs=0.3)
 
 
 def test_another_plate_in_the_same_place_is_another_vehicle() -> None:
