@@ -14,6 +14,7 @@ HEAD = 0.32  # of a standing person's height, from the top: the head with its ha
 HEAD_WIDE = 0.8  # of a box's width: who is cut by the picture's edge, sits, lies or is seen from above is mostly head
 RIDER = 0.8  # of a two-wheeler's height, above it: the rider's head
 ASIDE = 0.15  # of a box's width, more on each side: boxes are a little off
+EDGE = 0.01  # of the picture's width: what comes so near to its edge is cut by it
 PLATES_FROM = 0.4  # of a vehicle's height: plates are below, in front, behind and on trucks
 PART, WITHIN = 0.12, 0.9  # of a vehicle's area, and of its own within it: what is no vehicle, but on one
 BLOCKS = 6  # a blurred region has so many blocks along its longer side: no face or character is left
@@ -39,7 +40,9 @@ def private(tracks: Tracks) -> tuple[Region, ...]:
         if two_wheeler:  # whose rider may not have been seen by itself
             found.append((HEADS, (x1 - aside, y1 - RIDER * high, x2 + aside, y1 + HEAD * high)))
         if two_wheeler or (is_a(track.label, "vehicle") and not any(_is_part(track.box, box) for box in vehicles)):
-            found.append((track.id, (x1 - aside / 3, y1 + PLATES_FROM * (y2 - y1), x2 + aside / 3, y2)))
+            near = EDGE * tracks.width
+            cut = y1 <= near or (x1 <= near and x2 >= tracks.width - near)  # how much is above it nobody knows
+            found.append((track.id, (x1 - aside / 3, y1 if cut else y1 + PLATES_FROM * high, x2 + aside / 3, y2)))
     return tuple(found)
 
 

@@ -83,6 +83,14 @@ def test_the_head_of_whom_the_box_shows_otherwise_is_hidden_too(label: str, box:
     assert detail(shown, head) < 0.1 * detail(frame.pixels, head)
 
 
+@pytest.mark.parametrize("box", [(160.0, 0.0, 300.0, 200.0), (1.0, 60.0, 319.0, 200.0)])
+def test_of_a_vehicle_that_the_picture_cuts_the_plate_may_be_anywhere(box: Box) -> None:
+    frame, tracks = moment(0.0, ((1, "car", box),))
+    shown = blurred(frame.pixels, others(private(tracks)))
+    high = (170.0, box[1] + 2, 290.0, box[1] + 40)
+    assert detail(shown, high) < 0.1 * detail(frame.pixels, high)
+
+
 def test_who_is_not_yet_sure_to_be_there_is_hidden_all_the_same() -> None:
     frame, tracks = moment(0.0, BOTH)
     unsure = tuple(structs.replace(track, id=0) for track in tracks.tracks)
