@@ -77,6 +77,11 @@ def main(args: argparse.Namespace) -> int:
 
 def _main(args: argparse.Namespace, settings: config.Agent, name: str | None, file: Path) -> int:
     camera = _camera(settings, name, file)
+    if blind := _unjudged(settings, camera):
+        print(
+            f"{', '.join(blind)}: on the map, and a video does not tell where the drone was: not judged",
+            file=sys.stderr,
+        )
     try:
         for happening in _watch(settings, camera, args.video, args.pictures, args.began):
             print_json(happening) if args.json else print(_readable(happening), flush=True)
@@ -224,6 +229,19 @@ def _readable(happening: dict[str, Any]) -> str:
             )
         case _:
             return f"{happening['frames']} frames" + ("" if happening["complete"] else ", not all of the video")
+
+
+def _unjudged(settings: config.Agent, camera: config.Camera) -> list[str]:
+    """The rules on the map of a camera on a drone, by zone or by line."""
+    if not isinstance(camera.view, config.DroneView):
+        return []
+    mapped = {zone.name for zone in settings.zones if zone.map and zone.camera == camera.name}
+    return [
+        rule.id
+        for rule in settings.rules
+        if getattr(rule, "zone", None) in mapped
+        or (isinstance(rule, config.LineCrossing | config.Count) and rule.map and rule.camera == camera.name)
+    ]
 
 
 def _moment(text: str) -> datetime:

@@ -97,6 +97,22 @@ def test_a_rule_holds_at_the_times_at_which_the_video_was_taken(
         assert one["wall_s"] == (None if wall is None else pytest.approx(wall + one["at_s"]))
 
 
+def test_rules_on_the_map_of_a_drone_are_said_not_to_be_judged(
+    config: str, clip: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path(config).read_text() + 'view = {type = "drone", hfov_deg = 70.0}\n'
+    text = text.replace("[site]", "[site]\nlat = 30.25\nlon = 120.15").replace('"EA-WATCH"', '"EA-WATCH"\n[vehicle]\n'
+        'type = "simulated"')  # fmt: skip
+    zone = ZONE.replace(
+        "polygon = [[0, 0], [1, 0], [1, 1], [0, 1]]", "map = [[30.2, 120.1], [30.3, 120.1], [30.3, 120.2]]"
+    )
+    Path(config).write_text(text + zone)
+    assert main(["watch", str(clip), "-c", config, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == "night: on the map, and a video does not tell where the drone was: not judged\n"
+    assert '"incident"' not in captured.out
+
+
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9])
 def test_a_video_that_was_cut_short_is_told_after_all_that_was_seen(
     config: str, clip: Path, share: float, capsys: pytest.CaptureFixture[str]
