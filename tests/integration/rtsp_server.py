@@ -2,7 +2,7 @@
 
     /usr/bin/python3 rtsp_server.py PORT [PATTERN] [USER:PASSWORD]     (port 0: any; prints the port when it serves)
 
-It serves a test picture as Motion JPEG at /live: `ball` moves, `smpte` stands still.
+It serves a test picture as Motion JPEG at /live: `ball` moves, `smpte` stands still, `grows` is larger after 3 s.
 """
 
 import sys
@@ -19,10 +19,14 @@ server = GstRtspServer.RTSPServer()
 server.set_address("127.0.0.1")
 server.set_service(port)
 factory = GstRtspServer.RTSPMediaFactory()
-factory.set_launch(
-    f"( videotestsrc is-live=true pattern={pattern} ! video/x-raw,format=I420,width=320,height=240,framerate=15/1"
-    " ! jpegenc ! rtpjpegpay name=pay0 pt=26 )"
-)
+small, large = (f"video/x-raw,format=I420,width={w},height={h},framerate=15/1" for w, h in ((320, 240), (640, 480)))
+pictures = f"videotestsrc is-live=true pattern={pattern} ! {small}"
+if pattern == "grows":
+    pictures = (
+        f"videotestsrc num-buffers=45 pattern=ball ! {small} ! c."
+        f" videotestsrc pattern=ball ! {large} ! c. concat name=c"
+    )
+factory.set_launch(f"( {pictures} ! jpegenc ! rtpjpegpay name=pay0 pt=26 )")
 factory.set_shared(True)
 if len(sys.argv) > 3:
     user, _, password = sys.argv[3].partition(":")

@@ -124,6 +124,19 @@ async def test_a_server_that_repeats_one_picture_is_seen_as_frozen() -> None:
                 pass
 
 
+async def test_a_stream_whose_pictures_grow_is_followed_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    sizes: list[tuple[int, int]] = []
+    with serving("grows") as port:
+        frames = open_camera(section(port, stall_s=6.0), SystemClock()).frames()
+        async with asyncio.timeout(40), contextlib.aclosing(frames):
+            async for frame in frames:
+                sizes.append((frame.pixels.shape[1], frame.pixels.shape[0]))
+                if len(sizes) > 3 and sizes[-3] == (640, 480):
+                    break
+    assert sizes[0] == (320, 240) and sizes.index((640, 480)) == sizes.count((320, 240))
+    assert caplog.text.count("its pictures change from 320x240 to 640x480") == 1
+
+
 def test_the_command_line_says_how_a_camera_does() -> None:
     with serving() as port:
         url = f"rtsp://127.0.0.1:{port}/live"
