@@ -195,7 +195,7 @@ class Net:
         if (count := len(inputs) + len(outputs)) > MAX_TENSORS:
             raise DriverError(f"{self.file}: unknown layout: {count} inputs and outputs; no detector has so many")
         for one in (*inputs, *outputs):
-            if not one.kind.startswith("tensor(") or one.kind == "tensor(string)":
+            if not one.kind.startswith("tensor(") or one.kind in ("tensor(string)", "tensor(bool)"):
                 raise DriverError(f"{self.file}: unknown layout: {one.name} is a {one.kind}, not a tensor of numbers")
         if not inputs:
             raise DriverError(f"{self.file}: unknown layout: it has no input, and so cannot be shown a picture")

@@ -124,14 +124,15 @@ def test_work_that_an_optimizer_would_do_while_loading_is_stopped_too(
         PlateText(model, 1)
 
 
-@pytest.mark.parametrize("kind", ["nothing", "words", "a list"])
+@pytest.mark.parametrize("kind", ["nothing", "words", "truths", "a list"])
 def test_what_neither_takes_nor_gives_numbers_is_refused(tmp_path: Path, kind: str) -> None:
     picture = helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, 64, 64))
     inputs, node = [picture], helper.make_node("SequenceConstruct", ["images"], ["out"])
     output = helper.make_tensor_sequence_value_info("out", TensorProto.FLOAT, (1, 3, 64, 64))
     if kind != "a list":
         words = helper.make_tensor("words", TensorProto.STRING, [1], [b"x"])
-        value = words if kind == "words" else numpy_helper.from_array(np.zeros(1, np.float32))
+        numbers = numpy_helper.from_array(np.zeros(1, bool if kind == "truths" else np.float32))
+        value = words if kind == "words" else numbers
         node = helper.make_node("Constant", [], ["out"], value=value)
         output = helper.make_tensor_value_info("out", value.data_type, (1,))
         inputs = [] if kind == "nothing" else inputs
