@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from edge_agent.messages import Hit, Listed
 from edge_agent.topics import unix_s
@@ -52,6 +52,7 @@ class SealedList(Struct, frozen=True, kw_only=True):
     version: Annotated[int, Meta(ge=0)] = 0
     by: str = ""
     wall_s: float = 0.0
+    key: str = ""  # which one it was sealed by, as `key_id` tells
     entries: dict[str, Sealed] = {}
 
 
@@ -72,6 +73,11 @@ def plain(text: str) -> str:
 def seal(key: bytes, plate: str) -> str:
     """The keyed hash of a plate, 64 hex digits."""
     return hmac.new(key, plain(plate).encode(), hashlib.sha256).hexdigest()
+
+
+def key_id(key: bytes) -> str:
+    """What tells one key from another: of a plate no such hash is made."""
+    return hmac.new(key, b"hot list", hashlib.sha256).hexdigest()[:16]
 
 
 def plate_fault(text: str) -> str | None:
@@ -128,7 +134,7 @@ def change(
     for plate in remove:
         entries.pop(seal(key, plate), None)
     return Change(
-        to=SealedList(version=version, by=by, wall_s=wall_s, entries=entries),
+        to=SealedList(version=version, by=by, wall_s=wall_s, key=key_id(key), entries=entries),
         added=len(entries.keys() - old.entries.keys()),
         changed=sum(old.entries[id] != entries[id] for id in entries.keys() & old.entries.keys()),
         removed=len(old.entries.keys() - entries.keys()),
@@ -140,7 +146,7 @@ def expire(old: SealedList, wall_s: float) -> SealedList:
     if all(entry.expires_s > wall_s for entry in old.entries.values()):
         return old
     left = {id: entry for id, entry in old.entries.items() if entry.expires_s > wall_s}
-    return SealedList(version=old.version, by=old.by, wall_s=old.wall_s, entries=left)
+    return structs.replace(old, entries=left)
 
 
 def look(

@@ -167,7 +167,8 @@ class HotLists:
                 if ended:
                     gone = {hotlist.seal(self._secret(), plate) for plate in ended}
                     left = {id: entry for id, entry in old.entries.items() if id not in gone}
-                    lists[each] = SealedList(version=old.version + 1, by=by, wall_s=self._wall(), entries=left)
+                    ended_by = {"version": old.version + 1, "by": by, "wall_s": self._wall()}
+                    lists[each] = msgspec.structs.replace(old, entries=left, **ended_by)
                 else:
                     lists[each] = hotlist.expire(old, self._wall())
                 if len(lists[each].entries) == len(old.entries):
@@ -215,7 +216,10 @@ class HotLists:
                 key = file.read_bytes()
             except OSError as error:
                 raise DriverError(f"{file}: {error.strerror}: no plate can be matched without it") from None
+            anew = f"restore the one that belongs to {NAME}, or delete both and import anew"
             if len(key) != 32:
-                raise DriverError(f"{file}: holds {len(key)} bytes, 32 are wanted; delete it and {NAME}, import anew")
+                raise DriverError(f"{file}: holds {len(key)} bytes, 32 are wanted: {anew}")
+            if any(one.key not in ("", hotlist.key_id(key)) for one in self.lists.values()):
+                raise DriverError(f"{file}: is another key than that of the lists, no plate would match: {anew}")
             self._key = key
         return self._key

@@ -157,6 +157,15 @@ def test_without_its_key_nothing_is_a_hit_and_whoever_asks_is_told_why(lists: Ho
     assert Audit(tmp_path).tail(1)[0]["what"] == "hot_list.look"
 
 
+def test_with_another_key_whoever_asks_is_told_that_nothing_would_match(lists: HotLists, tmp_path: Path) -> None:
+    (tmp_path / hotlist_store.KEY).write_bytes(bytes(32))
+    again = HotLists(tmp_path, audit=Audit(tmp_path), wall=lambda: NOW)
+    with pytest.raises(DriverError, match="is another key than that of the lists"):
+        again.refresh()
+    assert again.look("京A12345", quality="exact", by="t") is None
+    assert main(["hotlist", "check", "京A12345", "--data-dir", str(tmp_path)]) == 69
+
+
 def test_whoever_looks_waits_for_nobody_who_changes_the_lists(lists: HotLists, monkeypatch: pytest.MonkeyPatch) -> None:
     waits, goes_on = threading.Event(), threading.Event()
 
