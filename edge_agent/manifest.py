@@ -47,8 +47,8 @@ def signed(body: dict[str, Any], *, seq: int, prev: str, key: keys.Ed25519Privat
 def read(file: Path) -> dict[str, Any]:
     """A manifest as it stands in a file; raises DriverError for what is none."""
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise DriverError(f"{file}: is larger than any manifest")
+        if not file.is_file() or file.stat().st_size > MAX_BYTES:
+            raise DriverError(f"{file}: is no file, or larger than any manifest")
         found = json.loads(file.read_bytes())
     except OSError as error:
         raise DriverError(f"{file}: cannot be read: {error.strerror}") from None

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -365,6 +366,12 @@ def test_a_manifest_whose_place_in_the_chain_is_nonsense_is_none(
     (tmp_path / "x.manifest.json").write_text(json.dumps(whole))
     assert main(["evidence", "verify", str(tmp_path)]) == 1
     assert "is no manifest" in capsys.readouterr().out
+
+
+def test_a_pipe_is_no_manifest_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    pipe = tmp_path / "x.manifest.json"
+    os.mkfifo(pipe)
+    assert "is no file" in manifest.check(pipe).faults[0]
 
 
 def test_a_manifest_that_names_a_file_elsewhere_is_not_followed(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def read(data: bytes) -> tuple[tuple[Listed, ...], list[str]]:
     What begins with a bracket is JSON, all else is CSV.
     """
     if len(data) > MAX_BYTES:
-        return (), [f"the file has {len(data)} bytes, {MAX_BYTES} may be"]
+        return (), [f"the file has more than the {MAX_BYTES} bytes that it may have"]
     try:
         text, sure = data.decode("utf-8-sig"), True
     except UnicodeDecodeError as error:

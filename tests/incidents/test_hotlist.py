@@ -347,6 +347,8 @@ def test_the_command_line_imports_checks_lists_and_ends(tmp_path: Path, capsys: 
     assert main(["audit", "verify", *where]) == 0
     assert main(["hotlist", "check", "京A12345", "--list", "nope", *where]) == 69
     assert "no hot list is called 'nope' (there is: stolen)" in capsys.readouterr().err
+    assert main(["hotlist", "import", "/dev/zero", *where]) == 65
+    assert "more than the 33554432 bytes" in capsys.readouterr().err
     for args in (["check", ""], ["import", str(file), "--list", "../x"]):
         with pytest.raises(SystemExit):
             main(["hotlist", *args, *where])
