@@ -253,7 +253,7 @@ async def test_of_whom_a_clip_is_about_the_plate_is_shown_under_each_track_that_
 
 async def test_where_no_originals_are_kept_none_is_written(tmp_path: Path) -> None:
     world = World(tmp_path, config.Privacy(max_mib=0))
-    await world.feed(3.0)
+    await world.feed(3.5)
     world.clips.around(incident(2.0), RULE, blur=True)
     await world.until_found()
     assert isinstance(world.found[0][1], Video)
