@@ -74,6 +74,18 @@ def _within(cut: Cut, width: float, height: float) -> Corners:
 
 
 def _upright(pixels: Pixels, quad: Corners, onto: Corners, size: tuple[int, int]) -> Pixels:
+    """What lies between the corners; a plate much larger than that is averaged first, or its noise would stay."""
+    height, width = pixels.shape[:2]
+    back = cv2.getPerspectiveTransform(onto.astype(np.float32), quad.astype(np.float32))
+    there = cv2.perspectiveTransform(_rectangle(0, 0, *size)[None], back)[0]
+    less = int(min(np.linalg.norm(there[1] - there[0]) / size[0], np.linalg.norm(there[3] - there[0]) / size[1]))
+    if less > 1:
+        left, top = np.clip(np.floor(there.min(axis=0)) - less, 0, (width - 1, height - 1)).astype(int)
+        right, bottom = np.clip(np.ceil(there.max(axis=0)) + less, (left + 1, top + 1), (width, height)).astype(int)
+        part = pixels[top:bottom, left:right]
+        small = [max(1, round(side / less)) for side in part.shape[1::-1]]
+        quad = (quad - (left, top)) * small / part.shape[1::-1]
+        pixels = np.asarray(cv2.resize(part, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     matrix = cv2.getPerspectiveTransform(quad.astype(np.float32), onto.astype(np.float32))
     cut = cv2.warpPerspective(pixels, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cut, dtype=np.uint8)

@@ -70,3 +70,21 @@ def test_only_a_plate_close_to_a_square_may_have_two_rows() -> None:
     assert is_high(corners(280, 140))  # one row from aside: read both ways
     assert not is_high(corners(440, 140))
     assert not is_high(corners(480, 140))
+
+
+@pytest.mark.parametrize("two_rows", [False, True])
+def test_noise_of_a_plate_much_larger_than_the_crop_is_averaged(two_rows: bool) -> None:
+    board = (np.indices((660, 2112)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    crop = flatten(np.dstack([board] * 3), Cut(whole(2112, 660), two_rows), 128, 40)
+    assert abs(float(crop.mean()) - 127.5) < 2
+    assert float(crop.std()) < 10
+
+
+def test_a_plate_much_larger_than_the_crop_keeps_its_place() -> None:
+    picture = cv2.resize(plate(), None, fx=4, fy=4, interpolation=cv2.INTER_LINEAR)
+    height, width = picture.shape[:2]
+    there = corners(width, height) + np.array([300, 200])
+    wide = cv2.copyMakeBorder(picture, 200, 100, 300, 50, cv2.BORDER_CONSTANT, value=(9, 99, 199))
+    small = flatten(plate(), Cut(corners(width / 4, height / 4)), 128, 40).astype(int)
+    large = flatten(np.asarray(wide, np.uint8), Cut(there), 128, 40).astype(int)
+    assert np.abs(small - large)[3:-3, 3:-3].mean() < 12
