@@ -29,7 +29,7 @@ WEAK_S = 0.3  # seen within so long, or in the last frame, a weak detection may 
 OUTSIDE = 0.9  # with so much of its area beyond the edge while unseen, it has left the picture
 MIN_IOU, MIN_IOU_WEAK = 0.2, 0.6  # of the enlarged boxes; weak detections must fit better, as in the paper
 KNOWN, GROW_MAX = 0.05, 0.5  # a deviation that is usual, of an object's size; by so much of its sides it grows at most
-TURN, MOVES = 0.2, 0.3  # what turning round costs in IoU; what moves less than so much of its size has no direction
+TURN, MOVES = 0.2, 0.1  # what turning round costs in IoU; what moves by so little of its size has hardly a direction
 STRANGE = 4.0  # standard deviations from where it is expected: somebody else
 YIELD = 0.4  # of IoU: where one not yet confirmed fits by so much better, a detection is no other's
 SCORE_MEMORY = 0.7
@@ -211,10 +211,10 @@ class Tracker:
         rows, columns = np.nonzero(cost < 1 - MIN_IOU)
         course = self._kalman.velocity[rows, :2]
         way = (found[columns, :2] + found[columns, 2:]) / 2 - self._kalman.last_seen[rows, :2]
-        fast, far = np.hypot(*course.T), np.hypot(*way.T)
-        along = (course * way).sum(axis=1) / np.maximum(fast * far, EPSILON)
+        fast, far = np.hypot(course[:, 0], course[:, 1]), np.hypot(way[:, 0], way[:, 1])
+        along = course[:, 0] * way[:, 0] + course[:, 1] * way[:, 1]
         least = MOVES * self._kalman.sizes()[rows, 0]
-        turn = TURN * (1 - along) / 2 * np.minimum(fast / least, 1) * np.minimum(far / least, 1)
+        turn = TURN / 2 * (fast * far - along) / ((fast + least) * (far + least))
         cost = cost.copy()
         cost[rows, columns] += np.where(self._kalman.surprise(rows, found[columns]) < STRANGE, turn, NEVER)
         return cost
@@ -273,7 +273,7 @@ def _box(row: list[float]) -> Box:
 def _track(thing: _Object, box: Box) -> Track:
     return Track(
         id=thing.id,
-        label=max(thing.labels, key=lambda label: thing.labels[label]),
+        label=max(thing.labels, key=thing.labels.__getitem__),
         score=thing.score,
         box=box,
         first_s=thing.first_s,
