@@ -209,14 +209,14 @@ class Tracker:
         NEVER where it is not expected at all, however much the boxes overlap.
         """
         rows, columns = np.nonzero(cost < 1 - MIN_IOU)
-        course = self._kalman.velocity[rows, :2]
-        way = (found[columns, :2] + found[columns, 2:]) / 2 - self._kalman.last_seen[rows, :2]
+        centres = ((found[:, :2] + found[:, 2:]) / 2)[columns]
+        course, way = self._kalman.velocity[rows, :2], centres - self._kalman.last_seen[rows, :2]
         fast, far = np.hypot(course[:, 0], course[:, 1]), np.hypot(way[:, 0], way[:, 1])
         along = course[:, 0] * way[:, 0] + course[:, 1] * way[:, 1]
         least = MOVES * self._kalman.sizes()[rows, 0]
         turn = TURN / 2 * (fast * far - along) / ((fast + least) * (far + least))
         cost = cost.copy()
-        cost[rows, columns] += np.where(self._kalman.surprise(rows, found[columns]) < STRANGE, turn, NEVER)
+        cost[rows, columns] += np.where(self._kalman.surprise(rows, centres) < STRANGE, turn, NEVER)
         return cost
 
     def _age(self, row: int, at_s: float) -> float:
