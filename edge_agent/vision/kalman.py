@@ -58,13 +58,6 @@ class Kalman:
         """(n, 2): the standard deviation of each row's centre."""
         return np.sqrt(np.maximum(self._now[2, :, :2], 0.0))
 
-    def surprise(self, rows: npt.NDArray[np.int_], centres: Floats) -> Floats:
-        """(k,): how many standard deviations the centres (k, 2) lie from those of `rows`, by the worse of both axes."""
-        state = self._now[:3, rows]
-        variance = state[2, :, :2] + _area(state[0]) * _NOISE[:2]
-        worst: Floats = np.sqrt(((centres - state[0, :, :2]) ** 2 / variance).max(axis=1))
-        return worst
-
     def boxes(self) -> Floats:
         """The estimates as (x1, y1, x2, y2)."""
         centre, half = self.position[:, :2], self.position[:, 2:] / 2

@@ -30,7 +30,6 @@ OUTSIDE = 0.9  # with so much of its area beyond the edge while unseen, it has l
 MIN_IOU, MIN_IOU_WEAK = 0.2, 0.6  # of the enlarged boxes; weak detections must fit better, as in the paper
 KNOWN, GROW_MAX = 0.05, 0.5  # a deviation that is usual, of an object's size; by so much of its sides it grows at most
 TURN, MOVES = 0.2, 0.1  # what turning round costs in IoU; what moves by so little of its size has hardly a direction
-STRANGE = 4.0  # standard deviations from where it is expected: somebody else
 YIELD = 0.4  # of IoU: where one not yet confirmed fits by so much better, a detection is no other's
 SCORE_MEMORY = 0.7
 QUICK_PER_S, QUICK_S, ALIKE = 4.0, 0.35, 1.4  # longer sides a second, for so long, at an unknown speed; ratio of sizes
@@ -151,7 +150,7 @@ class Tracker:
         tentative = [row for row, thing in enumerate(self._objects) if not thing.id]
         cost = self._cost(detections, found)
 
-        first = self._with_motion(cost, found)
+        first = self._with_turns(cost, found)
         if tentative:
             first = np.where(cost > cost[tentative].min(axis=0) + YIELD, NEVER, first)
         pairs = assign(first, confirmed, strong, 1 - MIN_IOU)
@@ -203,20 +202,16 @@ class Tracker:
         pairs = assign(cost, list(range(len(rows))), list(range(len(columns))), 1.0)
         return [(rows[r], columns[i]) for r, i in pairs]
 
-    def _with_motion(self, cost: Floats, found: Floats) -> Floats:
-        """The cost with, on top, how far the object would have to turn from its course; less where it hardly moved.
-
-        NEVER where it is not expected at all, however much the boxes overlap.
-        """
+    def _with_turns(self, cost: Floats, found: Floats) -> Floats:
+        """The cost with, on top, how far the object would have to turn from its course; less where it hardly moved."""
         rows, columns = np.nonzero(cost < 1 - MIN_IOU)
-        centres = ((found[:, :2] + found[:, 2:]) / 2)[columns]
-        course, way = self._kalman.velocity[rows, :2], centres - self._kalman.last_seen[rows, :2]
+        course = self._kalman.velocity[rows, :2]
+        way = (found[columns, :2] + found[columns, 2:]) / 2 - self._kalman.last_seen[rows, :2]
         fast, far = np.hypot(course[:, 0], course[:, 1]), np.hypot(way[:, 0], way[:, 1])
         along = course[:, 0] * way[:, 0] + course[:, 1] * way[:, 1]
         least = MOVES * self._kalman.sizes()[rows, 0]
-        turn = TURN / 2 * (fast * far - along) / ((fast + least) * (far + least))
         cost = cost.copy()
-        cost[rows, columns] += np.where(self._kalman.surprise(rows, centres) < STRANGE, turn, NEVER)
+        cost[rows, columns] += TURN / 2 * (fast * far - along) / ((fast + least) * (far + least))
         return cost
 
     def _age(self, row: int, at_s: float) -> float:

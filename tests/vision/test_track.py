@@ -148,16 +148,6 @@ def test_one_that_is_missed_does_not_take_the_box_of_a_newcomer_behind_it() -> N
     assert {t.id: round(t.box[1], -1) for t in tracks} == {1: 330, 2: 370}
 
 
-def test_one_that_rests_does_not_leap_to_a_box_that_overlaps_it() -> None:
-    run, parked, beside = Run(), (80.0, 392, 219, 470), (135.0, 408, 256, 472)
-    for n in range(30):
-        run.step(n / 25, seen(parked, label="car"))
-    for n in range(30, 34):
-        run.step(n / 25, seen(beside, label="car"))
-    tracks = run.step(34 / 25, seen(parked, beside, label="car")).tracks
-    assert {t.id: round(t.box[0], -1) for t in tracks} == {1: 80, 2: 140}
-
-
 def test_a_clock_that_begins_anew_ends_what_was() -> None:
     run = Run()
     for n in range(10):
