@@ -77,7 +77,7 @@ def find(name: str) -> Path:
 def resolve(model: Path | str) -> Path:
     """The file that `--model` or a configuration names: a path, or the name of a model that is here."""
     path = Path(model)
-    if path.exists() or path.suffix or not NAME.fullmatch(path.name):
+    if path.suffix or not NAME.fullmatch(path.name) or path.exists():
         return path
     return find(path.name)
 

@@ -89,6 +89,11 @@ def remove(args: argparse.Namespace) -> int:
     return 0
 
 
+def shown(name: Path | str) -> str:
+    """A file's name, or a text with one: bytes in it that are no text are shown as the replacement character."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def plain(text: str, longest: int = 1000) -> str:
     """What a file or a server says of itself, in one line and without what would drive a terminal."""
     text = " ".join(text[:longest].split())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent import config
+from edge_agent.cli.catalogue import shown
 from edge_agent.cli.models import side_px
 from edge_agent.files import read_text
 from edge_agent.messages import Detection
@@ -108,11 +109,11 @@ class _Report:
             detections = [
                 {"label": d.label, "score": round(d.score, 4), "box": [round(side, 2) for side in d.box]} for d in found
             ]
-            print(json.dumps({"file": _shown(file), "width": width, "height": height, "detections": detections}))
+            print(json.dumps({"file": shown(file), "width": width, "height": height, "detections": detections}))
             return
         counts = Counter(d.label for d in found)
         summary = ", ".join(f"{count} {label}" for label, count in counts.most_common()) or "nothing"
-        print(f"{_shown(file)}: {width}x{height}: {summary}")
+        print(f"{shown(file)}: {width}x{height}: {summary}")
         for d in found:
             x1, y1, x2, y2 = (round(side) for side in d.box)
             print(f"  {d.label} {d.score:.2f} at {x1},{y1} to {x2},{y2}")
@@ -120,13 +121,13 @@ class _Report:
     def failure(self, file: Path, error: DriverError) -> None:
         self._clear()
         self.failed = True
-        print(f"edge-agent detect: {_printable(str(error))}", file=sys.stderr)
+        print(f"edge-agent detect: {shown(str(error))}", file=sys.stderr)
         if self._as_json:
-            print(json.dumps({"file": _shown(file), "error": _printable(str(error))}))
+            print(json.dumps({"file": shown(file), "error": shown(str(error))}))
 
     def progress(self, number: int, total: int, file: Path) -> None:
         if self._live and total > 1:
-            print(f"\r\x1b[K{number}/{total} {_shown(Path(file.name))}", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{number}/{total} {shown(Path(file.name))}", end="", file=sys.stderr, flush=True)
 
     def done(self) -> None:
         self._clear()
@@ -160,12 +161,12 @@ def _expand(sources: list[Path], report: _Report) -> Iterator[Path]:
 
     for source in sources:
         try:
-            yield from find_pictures(source) if _is_directory(source) else [source]
+            yield from find_pictures(source) if is_directory(source) else [source]
         except DriverError as error:
             report.failure(source, error)
 
 
-def _is_directory(source: Path) -> bool:
+def is_directory(source: Path) -> bool:
     """False also where that cannot be told: who reads it as a picture then says why."""
     try:
         return source.is_dir()
@@ -190,12 +191,3 @@ def _unit(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
     return value
-
-
-def _shown(file: Path) -> str:
-    return _printable(str(file))
-
-
-def _printable(text: str) -> str:
-    """File names may hold bytes that are no text: they are shown as the replacement character."""
-    return os.fsencode(text).decode("utf-8", "replace")

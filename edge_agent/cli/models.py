@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_agent.cli import catalogue
-from edge_agent.cli.catalogue import plain
+from edge_agent.cli.catalogue import plain, shown
 from edge_agent.runtime import DriverError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _check(file: str, args: argparse.Namespace) -> bool:
         print(json.dumps(told, ensure_ascii=False))
         return True
     labels = ", ".join(net.labels[:SHOWN]) + (f", ... ({len(net.labels)})" if len(net.labels) > SHOWN else "")
-    print(f"{file}: {told['format']}, told by {told['why']}")
+    print(f"{shown(file)}: {told['format']}, told by {told['why']}")
     print(f"  input    {told['input']['width']}x{told['input']['height']} {told['input']['dtype']}, {_fed(net.form)}")
     if own := told["input"]["own_shape"]:
         shapes = ", ".join(f"{wide}x{high} for {ratio}" for ratio, (wide, high) in own.items())
@@ -137,7 +137,7 @@ def _check_reader(file: str, args: argparse.Namespace) -> bool:
         return False
     (took_s,) = taking_turns([_of_reader(reader).look], ROUNDS)
     told = {
-        "file": str(path),
+        "file": shown(path),
         "ok": True,
         "format": "plate-reader",
         "why": "labels and colors in its metadata",
@@ -151,7 +151,7 @@ def _check_reader(file: str, args: argparse.Namespace) -> bool:
     if args.json:
         print(json.dumps(told, ensure_ascii=False))
         return True
-    print(f"{file}: plate-reader, told by {told['why']}")
+    print(f"{shown(file)}: plate-reader, told by {told['why']}")
     print(f"  input    crops of {reader.width}x{reader.height} float32, BGR, stretched")
     print(f"  labels   {plain(''.join(reader.labels))}; grounds {plain(', '.join(reader.colors))}")
     print(f"  time     {told['ms']:.1f} ms a crop, {args.threads} thread{'s' if args.threads > 1 else ''}")
@@ -183,7 +183,7 @@ def _bench(args: argparse.Namespace) -> int:
     middle = [sorted(times)[len(times) // 2] * 1000 for times in took]
     for (file, model), ms, times in zip(models.items(), middle, took, strict=True):
         told = {
-            "file": file,
+            "file": shown(file),
             "format": model.family,
             "input": {"width": model.width, "height": model.height},
             "bytes": _find(file).stat().st_size,
@@ -197,7 +197,7 @@ def _bench(args: argparse.Namespace) -> int:
             print(json.dumps(told, ensure_ascii=False))
         else:
             print(
-                f"{file}: {ms:.2f} ms a picture of {model.width}x{model.height} ({told['ratio']:.2f} x), "
+                f"{shown(file)}: {ms:.2f} ms a picture of {model.width}x{model.height} ({told['ratio']:.2f} x), "
                 f"{model.family}, {told['bytes'] / 1e6:.1f} MB"
             )
     return int(any(file not in models for file in args.file))
@@ -253,7 +253,7 @@ def _told(net: Net, threads: int) -> dict[str, Any]:
 
     (took_s,) = taking_turns([of_net(net).look], ROUNDS)
     return {
-        "file": str(net.file),
+        "file": shown(net.file),
         "ok": True,
         "format": net.head.family,
         "why": net.why,
@@ -296,7 +296,7 @@ def _find(file: str) -> Path:
 
 def _refuse(file: str, error: DriverError, args: argparse.Namespace) -> None:
     if args.json:
-        print(json.dumps({"file": file, "ok": False, "error": str(error)}, ensure_ascii=False))
+        print(json.dumps({"file": shown(file), "ok": False, "error": shown(str(error))}, ensure_ascii=False))
     else:
         print(plain(str(error)), file=sys.stderr)
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_agent.cli.catalogue import shown
 from edge_agent.cli.check import print_json
+from edge_agent.cli.detect import is_directory
 from edge_agent.runtime import DriverError
 
 if TYPE_CHECKING:
@@ -69,15 +71,15 @@ def main(args: argparse.Namespace) -> int:
             found = _read(reader, file, args.crop, args.min_confidence)
         except DriverError as fault:
             failed = True
-            print(f"edge-agent plates: {fault}", file=sys.stderr)
+            print(f"edge-agent plates: {shown(str(fault))}", file=sys.stderr)
             if args.json:
-                print_json({"file": str(file), "error": str(fault)})
+                print_json({"file": shown(file), "error": shown(str(fault))})
             continue
         if args.json:
-            print_json({"file": str(file), "plates": [_told(plate) for plate in found]})
+            print_json({"file": shown(file), "plates": [_told(plate) for plate in found]})
         else:
             what = ", ".join(f"{p.text} ({p.confidence:.2f}, {p.country} {p.type}, {p.color})" for p in found)
-            print(f"{file}: {what or 'no plate'}", flush=True)
+            print(f"{shown(file)}: {what or 'no plate'}", flush=True)
     _progress("")
     return int(failed)
 
@@ -95,7 +97,7 @@ def _unit(text: str) -> float:
 def _read(reader: Any, file: Path, crop: bool, least: float) -> list[Plate]:
     from edge_agent.vision.picture import read_picture
 
-    _progress(str(file))
+    _progress(shown(file))
     pixels = read_picture(file)
     one = reader.read_crop(pixels) if crop else None
     found = ([one.plate] if one else []) if crop else reader.find(pixels)
@@ -120,7 +122,7 @@ def _files(given: list[Path]) -> Iterator[tuple[Path, DriverError | None]]:
 
     for path in given:
         try:
-            for file in find_pictures(path) if path.is_dir() else [path]:
+            for file in find_pictures(path) if is_directory(path) else [path]:
                 yield file, None
         except DriverError as error:
             yield path, error

@@ -14,6 +14,7 @@ import math
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,11 +67,12 @@ class ChildDetector:
         height, width = pixels.shape[:2]
         try:
             link = self._socket or self._connect()
+            link.settimeout(DEADLINE_S)
             head = _FRAME.pack(height, width, self.score)
             tail = b"" if self.share is None else _SHARE.pack(self.share)
             link.sendall(_LENGTH.pack(len(head) + pixels.nbytes + len(tail)) + head)
             link.sendall(pixels.tobytes() + tail)
-            answer = msgspec.json.decode(_receive(link, LARGEST_ANSWER), type=Answer)
+            answer = msgspec.json.decode(_receive(link, LARGEST_ANSWER, DEADLINE_S), type=Answer)
         except (OSError, EOFError, *NO_ANSWER) as error:
             self._close()
             raise DriverError(f"detector {self.name}: its process at {self._path} was lost: {error}") from None
@@ -91,7 +93,7 @@ class ChildDetector:
         link.settimeout(DEADLINE_S)
         try:
             link.connect(str(self._path))
-            hello = msgspec.json.decode(_receive(link, LARGEST_ANSWER), type=Hello)
+            hello = msgspec.json.decode(_receive(link, LARGEST_ANSWER, DEADLINE_S), type=Hello)
         except (OSError, EOFError, *NO_ANSWER) as error:
             link.close()
             unit = f"edge-agent-detector@{self.name}.socket"
@@ -160,17 +162,21 @@ def _send(link: socket.socket, value: Hello | Answer) -> None:
     link.sendall(_LENGTH.pack(len(data)) + data)
 
 
-def _receive(link: socket.socket, most: int) -> bytes:
-    (length,) = _LENGTH.unpack(_exactly(link, _LENGTH.size))
+def _receive(link: socket.socket, most: int, within_s: float | None = None) -> bytes:
+    """What comes, whole `within_s` seconds, however many pieces it comes in; TimeoutError, EOFError."""
+    until_s = None if within_s is None else time.monotonic() + within_s
+    (length,) = _LENGTH.unpack(_exactly(link, _LENGTH.size, until_s))
     if length > most:
         raise EOFError(f"{length} bytes are announced, at most {most} are taken")
-    return _exactly(link, length)
+    return _exactly(link, length, until_s)
 
 
-def _exactly(link: socket.socket, count: int) -> bytes:
+def _exactly(link: socket.socket, count: int, until_s: float | None) -> bytes:
     data = bytearray(count)
     view, have = memoryview(data), 0
     while have < count:
+        if until_s is not None:
+            link.settimeout(max(until_s - time.monotonic(), 1e-3))
         if not (got := link.recv_into(view[have:])):
             raise EOFError("it hung up")
         have += got

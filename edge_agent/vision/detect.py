@@ -89,11 +89,10 @@ class OnnxDetector:
 
     def detect(self, frame: Frame) -> list[Detection]:
         from edge_agent.vision import boxes
-        from edge_agent.vision.heads.form import suppress
+        from edge_agent.vision.heads.form import strongest, suppress
 
         found, letterbox = self._net.look(frame.pixels, frame.lores, self.score * FLOOR, self.share or 1.0)
-        if self._net.head.overlapping:
-            found = suppress(found, self._nms_iou)
+        found = suppress(found, self._nms_iou) if self._net.head.overlapping else strongest(found)
         height, width = frame.pixels.shape[:2]
         placed = boxes.clip(letterbox.to_frame(found.boxes), width, height)
         return [

@@ -140,6 +140,7 @@ class Vision:
         self._detectors, self._sections, self._plates, self._zones = detectors, sections, plates, dict(zones)
         self._health, self._on_tracks = health, on_tracks
         self._seats: dict[str, list[_Seat]] = {name: [] for name in detectors}
+        self._loads: dict[str, Load] = {}  # by detector, once it is open
         self._bells = {name: asyncio.Event() for name in detectors}  # rung when a camera of this detector has news
         for camera in cameras:
             self._seats[sections[camera.name].detector].append(_Seat(camera))
@@ -204,7 +205,8 @@ class Vision:
         try:
             self._health.beat(part, STUCK_S)
             await worker.call(self._open, seats)
-            load = Load(self._load.min_fps, self._load.max_temp_c, self._useless(seats))
+            if name not in self._loads:  # what is left out stays so over a restart of this part, and comes back as ever
+                self._loads[name] = Load(self._load.min_fps, self._load.max_temp_c, self._useless(seats))
             self._health.rest(part)
             while seat := await _next(waiting, bell):
                 waiting.remove(seat)
@@ -220,7 +222,7 @@ class Vision:
                 self._health.rest(part)
                 seat.camera.max_exposure_ms = seat.eye.look.max_exposure_ms
                 if not seat.camera.every_frame:
-                    self._weigh(load, seats, began_s)
+                    self._weigh(self._loads[name], seats, began_s)
                 self._health.counts[f"{part}.frames"] += 1
                 self._health.counts[f"camera.{seat.camera.name}.still"] = seat.eye.skipped
                 if seat.eye.view:

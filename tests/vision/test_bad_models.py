@@ -216,7 +216,9 @@ def test_a_model_cut_anywhere_is_refused(tmp_path: Path, make_yolox: Any) -> Non
             Net(tmp_path / "cut.onnx", 1)
 
 
-@pytest.mark.parametrize("names", ["__import__('os').abort()", "[" * 5000, "{0: 'a', 7: 'b'}", "x" * 200_000])
+@pytest.mark.parametrize(
+    "names", ["__import__('os').abort()", "[" * 5000, "{0: 'a', 7: 'b'}", "x" * 200_000, "{[0]: 'a'}", "[{{}}]"]
+)
 def test_metadata_is_never_carried_out(make_yolox: Any, names: str) -> None:
     with pytest.raises(DriverError, match="`names` is no list of names"):
         Net(make_yolox(3, {}, metadata={"names": names}), 1)

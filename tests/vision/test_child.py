@@ -1,5 +1,6 @@
 """A detector behind a socket: what it finds arrives, what it makes up does not, and its death is survived."""
 
+import contextlib
 import socket
 import struct
 import threading
@@ -138,6 +139,28 @@ def test_an_answer_that_is_announced_too_long_is_not_read(path, at):
     at(boast)
     with pytest.raises(DriverError, match="2147483648 bytes are announced"):
         ChildDetector(section(path), path)
+
+
+def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_beyond_the_deadline(path, at, monkeypatch):
+    monkeypatch.setattr(child, "DEADLINE_S", 0.5)
+    given_up = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        link, _ = listener.accept()
+        with link, contextlib.suppress(OSError):
+            child._send(link, child.Hello(("person",)))
+            link.sendall(struct.pack("!I", 100_000))
+            while not given_up.wait(0.02):
+                link.sendall(b" ")
+
+    at(trickle)
+    detector = ChildDetector(section(path), path)
+    try:
+        with pytest.raises(DriverError, match="timed out"):
+            detector.detect(FRAME)
+    finally:
+        given_up.set()
+        detector._close()
 
 
 def test_the_child_says_what_is_no_frame() -> None:

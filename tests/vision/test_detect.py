@@ -57,6 +57,14 @@ def test_boxes_without_area_in_the_frame_are_dropped(make_yolox: Any, blank: Fra
     assert open_detector(section(outside)).detect(blank) == []
 
 
+def test_a_family_without_suppression_gives_no_more_than_the_thousand_best(make_model: Any, blank: Frame) -> None:
+    scores = np.linspace(0.4, 0.9, 3000)[None]
+    tensors = np.full((1, 3000, 4), [8, 8, 40, 40]), scores, np.zeros((1, 3000)), np.full((1, 1), 3000)
+    model = make_model(*tensors, names=("boxes", "scores", "classes", "num_dets"))
+    found = open_detector(section(model)).detect(blank)
+    assert len(found) == 1000 and found[0].score == pytest.approx(0.9)
+
+
 @pytest.mark.parametrize("size", [(32, 32), (96, 64)])
 def test_any_size_divisible_by_32_and_any_class_count_will_do(
     make_yolox: Any, blank: Frame, size: tuple[int, int]

@@ -74,8 +74,10 @@ def test_what_is_no_model_is_refused_in_words(
 ) -> None:
     (tmp_path / "text.onnx").write_text("no model at all")
     odd = make_model(np.zeros((1, 3, 9)))
-    assert main(["models", "check", "--json", str(tmp_path / "text.onnx"), str(tmp_path / "none.onnx"), str(odd)]) == 1
+    files = [str(tmp_path / "text.onnx"), str(tmp_path / "none.onnx"), str(odd), "a" * 300, "\udcff.onnx"]
+    assert main(["models", "check", "--json", *files]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["ok"] for line in lines] == [False] * 3
+    assert [line["ok"] for line in lines] == [False] * 5
     assert "no ONNX model" in lines[0]["error"] and "cannot be read" in lines[1]["error"]
     assert "output0 (1, 3, 9)" in lines[2]["error"] and f"{odd.name}.toml" in lines[2]["error"]
+    assert "File name too long" in lines[3]["error"] and lines[4]["file"] == "\N{REPLACEMENT CHARACTER}.onnx"

@@ -270,6 +270,24 @@ async def test_what_is_left_out_in_heat_is_said_and_is_only_what_spares_somethin
     assert detector.share == (SMALL if share else None)
 
 
+async def test_what_is_left_out_comes_back_after_a_restart_of_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    heat = [99.0]
+    monkeypatch.setattr("edge_agent.vision.pipeline.temperature_c", lambda: heat[0])
+    monkeypatch.setattr("edge_agent.vision.load.WINDOW_S", 0.0)
+    monkeypatch.setattr("edge_agent.vision.load.CALM_S", 1e-3)
+
+    def fail_once() -> None:
+        if heat[0] > 50 and len(detector.asked) > 1:
+            heat[0] = 20.0
+            raise DriverError("its process was lost")
+
+    detector, sink, health = FakeDetector(fail_once), Sink(), Health(SystemClock())
+    vision = make([ListCamera("a", 60, period_s=0.02, every_frame=False)], detector, sink, health)
+    await run_all(vision, health)
+    assert health.counts["detector.d.restarts"] == 1
+    assert health.state["camera.a.load"] == "running" and vision._seats["d"][0].eye.step == 0
+
+
 class Onlooker:
     """Remembers what it was shown."""
 

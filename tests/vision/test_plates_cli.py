@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_pictures_without_a_plate_and_files_that_are_none(tmp_path: Path, capsys
         assert code == 1
         assert [one.get("plates") for one in told] == [[], [], None, None, None]
         assert "400 megapixels" in told[3]["error"]
+
+
+def test_any_name_of_a_file_is_told_in_words_and_the_next_one_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    no_text = tmp_path / os.fsdecode(b"\xff.png")
+    no_text.write_bytes(cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes())
+    code, told = run(capsys, "a" * 300, str(no_text), str(no_text.with_suffix(".none")))
+    assert code == 1 and "File name too long" in told[0]["error"]
+    assert told[1] == {"file": f"{tmp_path}/\N{REPLACEMENT CHARACTER}.png", "plates": []}
+    assert "cannot be read" in told[2]["error"]
+    assert main(["plates", str(no_text)]) == 0 and "no plate" in capsys.readouterr().out
 
 
 def test_a_country_that_is_not_known_is_named(capsys: pytest.CaptureFixture[str]) -> None:

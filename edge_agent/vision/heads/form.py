@@ -11,7 +11,7 @@ import numpy.typing as npt
 from edge_agent.vision import boxes as box_math
 from edge_agent.vision.boxes import Floats
 
-MAX_CANDIDATES = 1000  # kept for suppression, best first: bounds its cost on a picture (or a model) gone wild
+MAX_CANDIDATES = 1000  # of a picture, the best: bounds what a picture (or a model) gone wild costs
 
 Tensor = npt.NDArray[Any]
 Three = tuple[float, float, float]
@@ -88,9 +88,14 @@ def grid(width: int, height: int, strides: Sequence[int]) -> tuple[Floats, Float
     return np.concatenate(cells).astype(np.float64), np.concatenate(steps).astype(np.float64)
 
 
+def strongest(candidates: Candidates) -> Candidates:
+    """Best first, and no more than `MAX_CANDIDATES`."""
+    return candidates.take(np.argsort(-candidates.scores, kind="stable")[:MAX_CANDIDATES])
+
+
 def suppress(candidates: Candidates, iou: float) -> Candidates:
     """Greedy non-maximum suppression by class: best first, what overlaps a kept box by more than `iou` goes."""
-    best = candidates.take(np.argsort(-candidates.scores, kind="stable")[:MAX_CANDIDATES])
+    best = strongest(candidates)
     with np.errstate(all="ignore"):
         alike = box_math.iou(best.boxes[:, None], best.boxes[None]) > iou
     clash = alike & (best.classes[:, None] == best.classes[None, :])

@@ -19,7 +19,7 @@ def names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
         return None
     try:
         found = ast.literal_eval(text) if len(text) <= LONGEST else None
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # TypeError: a list as a key
         found = None
     match found:
         case dict() if {str(number) for number in found} == {str(number) for number in range(len(found))}:
