@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,6 +91,7 @@ class Dossiers:
         self._audit, self._clock, self._health = audit, clock, health
         self._held: dict[tuple[str, int], _Held] = {}
         self._open: dict[str, Draft] = {}
+        self._writing = threading.Lock()  # several parts tell of one set at the same moment
 
     # --- what happens ---------------------------------------------------------------------------------------------
 
@@ -272,9 +274,14 @@ class Dossiers:
 
     def _sign(self, draft: Draft, file: Path) -> bytes:
         """What a kill left signed, or the books did not take, is not signed anew: its place in the chain would go."""
+        with self._writing:
+            return self._sign_alone(draft, file)
+
+    def _sign_alone(self, draft: Draft, file: Path) -> bytes:
         if not file.is_file():
             seq, prev = head(self._dir)
-            body = draft.body | {"closed": rfc3339(self._clock.wall())}
+            facts = msgspec.json.decode(msgspec.json.encode(draft.body))  # what is told meanwhile comes too late
+            body = facts | {"closed": rfc3339(self._clock.wall())}
             found = manifest.signed(body, seq=seq + 1, prev=prev, key=keys.device_key(self._data_dir))
             _write(file, json.dumps(found, ensure_ascii=False, indent=1).encode())
         found = manifest.read(file)
@@ -295,11 +302,17 @@ class Dossiers:
 
     async def _save(self, draft: Draft) -> None:
         try:
-            await asyncio.to_thread(_write, self._dir / f".{draft.incident}.draft", msgspec.json.encode(draft))
+            await asyncio.to_thread(self._put, draft)
         except DriverError as error:
             self._health.failed("sets", error)
         else:
             self._health.set("sets", "running")
+
+    def _put(self, draft: Draft) -> None:
+        """As it is at this moment, so that what is written last is the newest; one that is signed has no draft."""
+        with self._writing:
+            if not (self._dir / f"{draft.incident}{manifest.SUFFIX}").is_file():
+                _write(self._dir / f".{draft.incident}.draft", msgspec.json.encode(draft))
 
 
 def head(directory: Path) -> tuple[int, str]:

@@ -50,7 +50,7 @@ class World:
 
     def __init__(self, directory: Path, **privacy: Any) -> None:
         self.dir, self.books, self.clock = directory, Books(), SystemClock()
-        health = Health(self.clock)
+        health = self.health = Health(self.clock)
         settings = config.Agent(
             site=config.Site(device="d"),
             data_dir=directory,
@@ -93,6 +93,11 @@ class World:
         return manifest.read(sorted(found)[-1])
 
 
+def said(speaker: str, incident: str) -> Spoken:
+    facts: dict[str, Any] = {"cls": "rule", "proof": "delivered", "outcome": "delivered", "text": "Please drive on."}
+    return Spoken(announcement="a", speaker=speaker, wall_s=1e9 + 5, incident=incident, by="rule:p", **facts)
+
+
 @pytest.fixture
 async def parked(tmp_path: Path) -> AsyncGenerator[World, None]:
     """A car that stood, was warned, was filmed, and left."""
@@ -100,8 +105,7 @@ async def parked(tmp_path: Path) -> AsyncGenerator[World, None]:
     for n in range(14):
         await world.see(n / 2)
     incident = next(iter(world.sets._open))
-    said = {"cls": "rule", "proof": "delivered", "outcome": "delivered", "text": "Please drive on.", "by": "rule:p"}
-    await world.sets.spoken(Spoken(announcement="a", speaker="horn", wall_s=1e9 + 5, incident=incident, **said))  # type: ignore[arg-type]
+    await world.sets.spoken(said("horn", incident))
     sha256 = hashlib.sha256(b"a clip").hexdigest()
     (tmp_path / "clips").mkdir()
 
@@ -273,6 +277,36 @@ async def test_a_restart_closes_what_it_finds_open_and_says_so(tmp_path: Path) -
     assert [one["role"] for one in found["files"]] == ["entry", "plate", "photo1", "plate"]
     why = "the agent stopped before it was cut"
     assert found["missing"] == [{"role": "clip_fired", "why": why}, {"role": "clip", "why": why}]
+
+
+async def test_what_is_told_of_a_set_by_several_at_once_is_all_on_the_disk(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for n in range(10):
+        await world.see(n / 2)
+    incident = next(iter(world.sets._open))
+    await asyncio.gather(*(world.sets.spoken(said(f"horn {n}", incident)) for n in range(20)))
+    assert world.health.state["sets"] == "running"
+    [draft] = (tmp_path / "sets").glob(".*.draft")
+    assert len(json.loads(draft.read_bytes())["body"]["warnings"]) == 20
+
+
+async def test_a_warning_that_ends_while_its_set_is_signed_spoils_no_signature(
+    parked: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [draft], sign = parked.sets._open.values(), manifest.signed
+
+    def signed(body: dict[str, Any], **facts: Any) -> dict[str, Any]:
+        found = sign(body, **facts)
+        draft.body["warnings"].append({"speaker": "too late"})
+        return found
+
+    monkeypatch.setattr(manifest, "signed", signed)
+    found = await parked.closed()
+    assert len(found["warnings"]) == 1
+    file = next((tmp_path / "sets").glob("*.manifest.json"))
+    assert manifest.check(file, None, [tmp_path / "clips"]).faults == ()
+    await parked.sets._save(draft)
+    assert not list((tmp_path / "sets").glob(".*.draft"))
 
 
 async def test_a_kill_after_the_signature_costs_no_place_in_the_chain(parked: World, tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("claim", re.compile(r"(?i)\bEA1:[^\s\"']+"), HIDDEN),
     ("claim", re.compile(r"\b(?:[0-9A-HJKMNP-TV-Z]{4}-){4}[0-9A-HJKMNP-TV-Z]{4}\b"), HIDDEN),
     ("plate", re.compile(rf"[{PROVINCES}][A-Z][·•.\s-]?[A-Z0-9]{{4,6}}[学警挂港澳使领]?"), HIDDEN),
+    (
+        "plate",  # as `phrases` spells it for a voice: 粤 B 幺 二 三 八 九, Yue B 1 2 3 8 9
+        re.compile(
+            rf"(?:[{PROVINCES}]|\b[A-Z][a-z]{{0,4}}|\b[0-9])(?: [A-Z0-9零幺二三四五六七八九学警挂港澳使领]){{4,7}}"
+        ),
+        HIDDEN,
+    ),
     ("access key", re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), HIDDEN),
     (
         "password",

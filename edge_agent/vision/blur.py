@@ -26,10 +26,13 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def private(tracks: Tracks) -> tuple[Region, ...]:
-    """The regions to blur, also of those not yet sure: heads of people and riders, and where plates are on vehicles."""
+    """The regions to blur, also of those not yet sure: heads of people and riders, and where plates are on vehicles.
+
+    Also what a detector of faces or plates found; a plate is that of the vehicle that it is on.
+    """
     found: list[Region] = []
     everybody = (*tracks.tracks, *tracks.unsure)
-    vehicles = [track.box for track in everybody if is_a(track.label, "vehicle")]
+    vehicles = [track for track in everybody if is_a(track.label, "vehicle")]
     for track in everybody:
         x1, y1, x2, y2 = track.box
         wide, high, two_wheeler = x2 - x1, y2 - y1, is_a(track.label, "two-wheeler")
@@ -37,9 +40,15 @@ def private(tracks: Tracks) -> tuple[Region, ...]:
         if track.label == "person":
             head = max(HEAD * high, min(high, HEAD_WIDE * wide))
             found.append((HEADS, (x1 - aside, y1 - head / 6, x2 + aside, y1 + head)))
+        match track.label.lower().replace("_", " ").replace("-", " "):
+            case "face" | "head" | "human face" | "human head":
+                found.append((HEADS, (x1 - aside, y1 - ASIDE * high, x2 + aside, y2 + ASIDE * high)))
+            case "plate" | "license plate" | "licence plate" | "number plate" | "vehicle registration plate":
+                owners = (car.id for car in vehicles if _within(track.box, car.box) >= WITHIN)
+                found.append((next(owners, track.id), (x1 - aside / 3, y1, x2 + aside / 3, y2)))
         if two_wheeler:  # whose rider may not have been seen by itself
             found.append((HEADS, (x1 - aside, y1 - RIDER * high, x2 + aside, y1 + HEAD * high)))
-        if two_wheeler or (is_a(track.label, "vehicle") and not any(_is_part(track.box, box) for box in vehicles)):
+        if two_wheeler or (is_a(track.label, "vehicle") and not any(_is_part(track.box, car.box) for car in vehicles)):
             near = EDGE * tracks.width
             cut = y1 <= near or (x1 <= near and x2 >= tracks.width - near)  # how much is above it nobody knows
             found.append((track.id, (x1 - aside / 3, y1 if cut else y1 + PLATES_FROM * high, x2 + aside / 3, y2)))
@@ -48,10 +57,18 @@ def private(tracks: Tracks) -> tuple[Region, ...]:
 
 def _is_part(box: Box, whole: Box) -> bool:
     """Whether a box shows a part of a vehicle, as its plate or a wheel: a vehicle in front of it would be larger."""
+    return _area(box) < PART * _area(whole) and _within(box, whole) >= WITHIN
+
+
+def _within(box: Box, whole: Box) -> float:
+    """The share of a box that lies within another; 1 of a box of no size."""
     (x1, y1, x2, y2), (left, top, right, bottom) = box, whole
-    size = (x2 - x1) * (y2 - y1)
     within = max(0.0, min(x2, right) - max(x1, left)) * max(0.0, min(y2, bottom) - max(y1, top))
-    return size < PART * (right - left) * (bottom - top) and within >= WITHIN * size
+    return within / _area(box) if _area(box) > 0 else 1.0
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def others(regions: Iterable[Region], *subjects: int) -> tuple[Box, ...]:

@@ -50,7 +50,7 @@ class Wanted(Struct, kw_only=True):
 
 
 class _Recorder:
-    """One camera: its encoder and ring, both touched by its worker thread alone."""
+    """One camera: its encoder and ring, both changed by its worker thread alone."""
 
     def __init__(self, name: str, section: config.Clips) -> None:
         self.worker = Worker(f"clips.{name}", nice=LAST)
@@ -239,7 +239,7 @@ class Clips:
                 await self._clock.sleep(LOOK_S)
                 for wanted in [one for one in self._wanted if self._is_due(one)]:
                     self._wanted.remove(wanted)
-                    await self._cut(wanted)
+                    await self._cut_whole(wanted)
         finally:
             waiting, self._wanted = self._wanted, []
             for wanted in waiting:
@@ -251,6 +251,14 @@ class Clips:
         back = newest is not None and wanted.to_s < math.inf and newest.at_s < wanted.from_s - PATIENCE_S
         past = newest is not None and newest.at_s >= wanted.to_s
         return past or back or self._clock.monotonic() >= wanted.until_s
+
+    async def _cut_whole(self, wanted: Wanted) -> None:
+        """Cut it to its end, also where the agent stops meanwhile: a stay's film can be cut only once."""
+        cutting = asyncio.ensure_future(self._cut(wanted))
+        try:
+            await asyncio.shield(cutting)
+        finally:
+            await cutting
 
     async def _cut(self, wanted: Wanted) -> None:
         try:

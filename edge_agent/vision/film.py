@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from edge_agent.vision.ring import Coded, Ring
+from msgspec import structs
+
+from edge_agent.vision.ring import BLUR_AROUND_S, Coded, Ring
 
 EVERY_S = 1.0  # at first, between key pictures
 MOST = 120  # of them: beyond, every other one goes
@@ -38,7 +40,10 @@ class Film:
             self._entry = ring.cut(self.from_s, self._entered_until_s)
         last_s = max((one.at_s for one in (*self._entry[-1:], *self._between[-1:])), default=self.from_s)
         if newest.key and newest.at_s - last_s >= self._every_s:
-            self._between.append(newest)
+            before = ring.cut(newest.at_s - BLUR_AROUND_S, newest.at_s)
+            self._between.append(_with(newest, [one for one in before if one.at_s >= newest.at_s - BLUR_AROUND_S]))
+        elif self._between and newest.at_s - self._between[-1].at_s <= BLUR_AROUND_S:
+            self._between[-1] = _with(self._between[-1], [newest])
         if len(self._between) > MOST:
             self._between, self._every_s = self._between[1::2], self._every_s * 2
 
@@ -51,6 +56,12 @@ class Film:
             until_s = min(to_s, newest.at_s)
             kept += ring.cut(max(self.from_s, min(from_s, until_s - self._around_s)), until_s)
         return _in_order(kept)
+
+
+def _with(picture: Coded, near: Iterable[Coded]) -> Coded:
+    """A picture that stands alone, with what is private in those around it: a tracker loses somebody now and then."""
+    private = dict.fromkeys((*picture.private, *(region for one in near for region in one.private)))
+    return structs.replace(picture, private=tuple(private))
 
 
 def _in_order(pictures: Iterable[Coded]) -> list[Coded]:

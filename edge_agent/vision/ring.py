@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from edge_agent.messages import Box
 
+BLUR_AROUND_S = 0.5  # what is private in a picture is hidden in those so near to it as well
+
 
 class Coded(Struct, frozen=True, kw_only=True):
     """One encoded picture; `key` where it needs no other, `private` what of it (in its own pixels) leaves blurred."""
@@ -54,18 +56,20 @@ class Ring:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._groups.clear()
+        self._groups = deque()
         self.bytes = 0
 
     @property
     def newest(self) -> Coded | None:
-        """The last picture."""
-        return self._groups[-1][-1] if self._groups else None
+        """The last picture; any thread may ask, as a ring that is cleared gets other groups."""
+        groups = self._groups
+        return groups[-1][-1] if groups else None
 
     @property
     def oldest(self) -> Coded | None:
-        """The first picture."""
-        return self._groups[0][0] if self._groups else None
+        """The first picture, as `newest`."""
+        groups = self._groups
+        return groups[0][0] if groups else None
 
     def cut(self, from_s: float, to_s: float) -> list[Coded]:
         """The pictures of a time, from the key picture at or before its beginning on; empty where there are none."""

@@ -19,11 +19,10 @@ from edge_agent.messages import Video
 from edge_agent.runtime import DriverError
 from edge_agent.sealing import seal
 from edge_agent.vision.blur import Region, blurred, others
-from edge_agent.vision.ring import Coded, widened
+from edge_agent.vision.ring import BLUR_AROUND_S, Coded, widened
 
 TICK = Fraction(1, 1000)
 KEY_EVERY_S = 1.0
-BLUR_AROUND_S = 0.5
 MIN_SIDE = 16  # smaller pictures are no video
 
 Pixels = npt.NDArray[np.uint8]
@@ -57,7 +56,11 @@ class Encoder:
         if key:
             frame.pict_type, self._key_s = av.video.frame.PictureType.I, at_s
         self._last_ms = ms
-        packets = self._context.encode(frame)
+        try:
+            packets = self._context.encode(frame)
+        except av.FFmpegError as error:  # which sizes an encoder takes it only says when it begins
+            self._context = None
+            raise DriverError(f"clips: pictures of {size[0]}x{size[1]} cannot be encoded: {error.strerror}") from None
         x, y = size[0] / width, size[1] / height
         return Coded(
             at_s=at_s,

@@ -3,8 +3,10 @@
 import asyncio
 import hashlib
 import itertools
+import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,7 +15,7 @@ from msgspec import structs
 
 from edge_agent import config
 from edge_agent.messages import Box, Incident, Refusal, Track, Tracks, Video
-from edge_agent.runtime import Health, SystemClock
+from edge_agent.runtime import DriverError, Health, SystemClock
 from edge_agent.vision.blur import blurred, others, private
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.clips import Clips, Wanted
@@ -107,6 +109,18 @@ def test_the_plate_that_a_rule_asked_for_stays_and_the_heads_do_not() -> None:
     assert detail(blurred(frame.pixels, others(private(tracks), 1)), HEAD) < 0.1 * detail(frame.pixels, HEAD)
 
 
+def test_what_a_detector_of_faces_and_plates_found_is_hidden_but_for_the_plate_that_was_asked_for() -> None:
+    face, plate = (150.0, 20.0, 180.0, 60.0), (200.0, 110.0, 260.0, 130.0)
+    frame, tracks = moment(0.0, ((1, "face", face), (2, "car", CAR), (3, "license_plate", plate)))
+    shown = blurred(frame.pixels, others(private(tracks)))
+    assert detail(shown, face) < 0.1 * detail(frame.pixels, face)
+    assert detail(shown, plate) < 0.1 * detail(frame.pixels, plate)
+    for subject in (1, 2):
+        shown = blurred(frame.pixels, others(private(tracks), subject))
+        assert detail(shown, face) < 0.1 * detail(frame.pixels, face)
+    assert detail(shown, plate) == detail(frame.pixels, plate)
+
+
 def test_a_part_of_the_vehicle_that_was_taken_for_another_hides_nothing_and_one_in_front_of_it_does() -> None:
     """Nets see a small vehicle in a plate now and then: what was asked for would be lost from its own evidence."""
     part, in_front = (170.0, 160.0, 210.0, 180.0), (170.0, 130.0, 240.0, 190.0)
@@ -159,6 +173,11 @@ def test_a_blurred_clip_shows_no_head_in_any_picture_and_the_original_does(tmp_p
     for one, other in zip(before, after, strict=True):
         assert detail(other, HEAD) < 0.2 * detail(one, HEAD)
         assert detail(other, PLATE) > 0.5 * detail(one, PLATE)
+
+
+def test_pictures_of_a_size_that_no_encoder_takes_are_a_fault_of_the_clips_alone() -> None:
+    with pytest.raises(DriverError, match="pictures of 17000x32 cannot be encoded"):
+        Encoder(720).encode(np.zeros((32, 17_000, 3), np.uint8), 1.0, 1.0, ())
 
 
 def test_pictures_that_are_no_video_are_left_out() -> None:
@@ -271,6 +290,30 @@ async def test_an_agent_that_stops_cuts_what_there_is(tmp_path: Path) -> None:
     [(_, video)] = world.found
     assert isinstance(video, Video)
     assert video.began_s + video.lasts_s == pytest.approx(1002.875)
+
+
+async def test_a_clip_that_is_being_cut_when_the_agent_stops_is_finished_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, go_on = World(tmp_path), threading.Event()
+    put = world.clips._put
+
+    def slow(*args: Any) -> Video:
+        assert go_on.wait(60)
+        return put(*args)
+
+    monkeypatch.setattr(world.clips, "_put", slow)
+    await world.feed(3.0)
+    world.clips.around(incident(1.0), RULE, blur=False)
+    running = asyncio.get_running_loop().create_task(world.clips.run())
+    while world.clips._wanted:
+        await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(running, return_exceptions=True)
+    [(_, video)] = world.found
+    assert isinstance(video, Video)
 
 
 async def test_the_last_seconds_are_had_when_asked_for(tmp_path: Path) -> None:

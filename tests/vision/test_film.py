@@ -4,6 +4,7 @@ import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edge_agent.vision.film import MOST, Film
 from edge_agent.vision.ring import Coded, Ring
@@ -79,3 +80,14 @@ def test_a_stream_of_another_size_or_one_that_begins_again_spoils_nothing() -> N
     for n in range(8):
         ring.add(coded(n))
     assert [one.at_s for one in film.cut(ring, 0.0, 1.0)] == [one.at_s for one in found]
+
+
+def test_who_is_not_found_in_the_one_picture_that_is_kept_is_hidden_in_it_all_the_same() -> None:
+    head = (-1, (1.0, 1.0, 5.0, 5.0))
+    ring, film = Ring(30.0, 1 << 20), Film(5.0, 1.0, 1.0)
+    for n in range(200 * RATE):
+        ring.add(structs.replace(coded(n), private=() if n % RATE == 0 else (head,)))
+        film.see(ring)
+    between = [one for one in film.cut(ring, 199.0, 199.5) if 6.0 < one.at_s < 160.0]
+    assert len(between) > 50
+    assert all(one.private == (head,) for one in between)

@@ -1,5 +1,7 @@
 """The ring of encoded pictures: within its time and size, always shown from a key picture on."""
 
+from collections import deque
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,3 +77,18 @@ def test_what_is_private_is_so_in_the_pictures_around_it() -> None:
         for n, box in enumerate(boxes)
     ]
     assert [len(found) for found in widened(pictures, 0.35)] == [1, 1, 1, 0, 0]
+
+
+def test_whoever_asks_for_the_newest_while_it_is_cleared_gets_that_or_none() -> None:
+    ring = filled()
+
+    class Raced(deque[list[Coded]]):
+        def __bool__(self) -> bool:
+            there = len(self) > 0
+            ring.clear()  # as the camera's thread may, between the question and the answer
+            return there
+
+    ring._groups = Raced(ring._groups)
+    assert ring.newest == coded(20, key=True) or ring.newest is None
+    ring._groups = Raced([[coded(1, key=True)]])
+    assert ring.oldest == coded(1, key=True)
