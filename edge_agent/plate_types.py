@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from edge_agent.files import read_text
+
 PROVINCES = "京津冀晋蒙辽吉黑沪苏浙皖闽赣鲁豫鄂湘粤桂琼渝川贵云藏陕甘青宁新"
 DIGITS, LETTERS = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 WORDS = "学警挂试港澳使领应急民航"
@@ -99,11 +101,11 @@ def _read(file: Path, faults: list[str]) -> list[Type]:
     """The kinds of one file, as far as they are good."""
     found: list[Type] = []
     try:
-        rows = msgspec.toml.decode(file.read_bytes(), type=_Table).types
+        rows = msgspec.toml.decode(read_text(file), type=_Table).types
     except OSError as error:
         faults.append(f"{file}: cannot be read: {error.strerror}")
         return []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         faults.append(f"{file}: is no table of plates: {error}; [[type]] with id, country, patterns, colors is wanted")
         return []
     for number, row in enumerate(rows, start=1):

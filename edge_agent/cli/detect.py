@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent import config
-from edge_agent.cli.catalogue import shown
+from edge_agent.cli.catalogue import plain, shown
 from edge_agent.cli.models import side_px
 from edge_agent.files import read_text
 from edge_agent.messages import Detection
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
         )
         detector = open_detector(section)
     except DriverError as error:
-        print(f"edge-agent detect: {error}", file=sys.stderr)
+        print(f"edge-agent detect: {plain(str(error))}", file=sys.stderr)
         return 1
     report = _Report(args.json)
     files = list(_expand(args.source, report))
@@ -187,7 +187,10 @@ def _labels(file: Path | None) -> tuple[str, ...]:
 
 
 def _unit(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+        raise argparse.ArgumentTypeError(f"a number above 0 and at most 1 is wanted, got {text!r}")
     return value

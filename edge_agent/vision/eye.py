@@ -84,7 +84,7 @@ class Eye:
         else:
             self.skipped += 1
             tracks = self._tracker.hold(at)
-        if self._reader is None or self._votes is None or self.step >= NO_PLATES:
+        if self._reader is None or self._votes is None:
             return tracks
         return self._with_plates(frame, tracks, self._reader, self._votes)
 
@@ -132,7 +132,7 @@ class Eye:
         """At most one read a frame, of the largest vehicle that is due: the cost of a frame stays bounded."""
         cars = [t for t in tracks.tracks if t.seen and is_a(t.label, "vehicle")]
         due = [(size, t) for t in cars if votes.due(t.id, frame.at_s, size := _size(t))]
-        if due:
+        if due and self.step < NO_PLATES:  # what was read before is told on
             size, nearest = max(due, key=lambda pair: pair[0])
             read = reader.read(frame, nearest.box)
             votes.add(nearest.id, frame.at_s, read and read._replace(shot=shot_of(frame, read.plate)), size)

@@ -14,13 +14,13 @@ import pytest
 
 from edge_agent import config, plate_types
 from edge_agent.geo import in_polygon
-from edge_agent.messages import Box, Detection, Plate, Tracks
+from edge_agent.messages import Box, Detection, Plate, Track, Tracks
 from edge_agent.runtime import DriverError, Health, SystemClock, supervise
 from edge_agent.vision.camera import Frame
 from edge_agent.vision.camera.simulated import KERB_ZONE, WATER_ZONE, parked_plate, render
 from edge_agent.vision.detect import Detector, SimulatedDetector
 from edge_agent.vision.eye import Eye, Shrinker
-from edge_agent.vision.load import SMALL
+from edge_agent.vision.load import NO_PLATES, SMALL
 from edge_agent.vision.pipeline import STUCK_S, Vision, open_vision
 from edge_agent.vision.plates_own import OwnPlates
 from edge_agent.vision.votes import Calibration, Read
@@ -405,6 +405,25 @@ def test_plates_are_read_one_a_frame_largest_first_and_only_on_vehicles() -> Non
         assert len(reader.read_boxes) - before <= 1
     assert [round(b[0]) for b in reader.read_boxes] == [30, 0]
     assert {t.label: bool(t.plate) for t in tracks.tracks} == {"car": True, "person": False}
+
+
+def test_where_no_plates_are_read_under_load_those_that_were_are_told_and_forgotten_with_their_tracks() -> None:
+    class Leaving(Cars):
+        def detect(self, frame: Frame) -> list[Detection]:
+            return super().detect(frame) if frame.seq < 8 else []
+
+    reader = CountingReader()
+    eye = Eye(Leaving(), config.Plates(enabled=True, every_s=10.0), reader, section("c"))
+    ended = list[Track]()
+    for n in range(300):
+        eye.step = NO_PLATES if n >= 5 else 0
+        count = len(reader.read_boxes)
+        tracks = eye.process(Frame("c", n, n * 0.2, n * 0.2, PIXELS))
+        assert n < 5 or len(reader.read_boxes) == count
+        assert not 5 <= n < 8 or [bool(t.plate) for t in tracks.tracks if t.label == "car"] == [True, True]
+        ended += tracks.ended
+    assert [bool(t.plate) for t in ended if t.label == "car"] == [True, True]
+    assert eye._votes is not None and not any(eye._votes.plate(t.id) for t in ended)
 
 
 def test_the_best_shot_of_a_plate_is_of_the_moment_in_which_it_was_read() -> None:

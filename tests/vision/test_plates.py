@@ -124,6 +124,11 @@ def test_a_file_of_kinds_that_is_wrong_says_where(tmp_path: Path, text: str, fau
         plate_types.known_types((file,))
 
 
+def test_a_device_is_no_file_of_kinds_and_is_not_read_for_ever() -> None:
+    with pytest.raises(ValueError, match="/dev/zero: is no table of plates: is larger than 4 MiB"):
+        plate_types.known_types((Path("/dev/zero"),))
+
+
 @pytest.mark.parametrize(
     ("bgr", "color"),
     [
