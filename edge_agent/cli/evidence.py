@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,6 +202,8 @@ def _logged(data_dir: Path, public: str | None) -> tuple[dict[int, tuple[str, st
 
 def _ask(data_dir: Path, args: argparse.Namespace) -> int:
     """The running agent does it, or we in its place; either way it stands in the audit."""
+    import msgspec
+
     ids = tuple(args.id)
     if args.verb == "purge":
         ids = _purged(data_dir, args)
@@ -217,7 +220,14 @@ def _ask(data_dir: Path, args: argparse.Namespace) -> int:
         unconfirmed=getattr(args, "unconfirmed", False),
         dry_run=args.dry_run,
     )
-    answer = _put(data_dir, question, None if args.data_dir else where.config_file(args))
+    answer: dict[str, Any] = {"state": "done"}
+    for first in range(0, len(ids), AT_ONCE):
+        some = msgspec.structs.replace(question, ids=ids[first : first + AT_ONCE])
+        answer = _put(data_dir, some, None if args.data_dir else where.config_file(args))
+        if answer["state"] != "done":
+            break
+    if answer["state"] == "done" and len(ids) > AT_ONCE:
+        answer = {"state": "done", "reason": f"{question.verb}: {len(ids)} originals"}
     if args.json:
         print_json(answer)
     else:
@@ -234,7 +244,7 @@ def _purged(data_dir: Path, args: argparse.Namespace) -> tuple[str, ...]:
         for item in _items(data_dir)
         if item.state == "received" and not item.hold and item.wall_s <= before_s
         if not args.id or item.id in args.id or item.incident in args.id
-    )[:AT_ONCE]
+    )
 
 
 def _put(data_dir: Path, question: messages.Originals, file: Path | None) -> dict[str, Any]:
@@ -249,18 +259,19 @@ def _put(data_dir: Path, question: messages.Originals, file: Path | None) -> dic
             raise
         _items(data_dir)
         try:
-            take(data_dir)
+            held = take(data_dir)
         except AlreadyRunningError:
             pass
         else:
-            with left_to_owner_of(data_dir):
-                return asyncio.run(_here(config.load(file), question))
+            try:
+                with left_to_owner_of(data_dir):
+                    return asyncio.run(_here(config.load(file), question))
+            finally:
+                os.close(held)
         raise
 
 
 async def _here(settings: config.Agent, question: messages.Originals) -> dict[str, Any]:
-    import os
-
     import msgspec
 
     from edge_agent.audit import Audit

@@ -75,6 +75,7 @@ class Evidence:
         self._store: EvidenceStore | None = None
         self._totals: dict[str, tuple[int, int]] = {}
         self._full: str | None = None
+        self._began_s, self._swept = clock.wall(), False
 
     async def run(self) -> None:
         """Keep the books complete and the disk within its limits until cancelled."""
@@ -92,12 +93,21 @@ class Evidence:
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    async def keep(self, path: Path, *, kind: str, incident: str, sha256: str, bytes: int, wall_s: float) -> None:
+    async def keep(
+        self, path: Path, *, kind: str, incident: str, sha256: str, bytes: int, wall_s: float, hold: bool = False
+    ) -> None:
         """Take charge of a file that is complete on disk; what is missed here, the next start finds."""
         if path.is_relative_to(self._dir):
             path = path.relative_to(self._dir)
         item = Item(
-            id=path.name, incident=incident, kind=kind, sha256=sha256, bytes=bytes, path=str(path), wall_s=wall_s
+            id=path.name,
+            incident=incident,
+            kind=kind,
+            sha256=sha256,
+            bytes=bytes,
+            path=str(path),
+            wall_s=wall_s,
+            hold=hold,
         )
         if await self.on_disk(lambda store: store.add(item)):
             self.on_new(item)
@@ -253,16 +263,37 @@ class Evidence:
         return self._store
 
     async def adopt(self) -> None:
-        """Take charge of complete files that are not on the books: a stop came between, or evidence.db was lost."""
+        """Take charge of complete files that are not on the books: a stop came between, or evidence.db was lost.
+
+        Of what was held then, the audit log knows.
+        """
+        if not self._swept:
+            await asyncio.to_thread(self._sweep)
+            self._swept = True
 
         def look(store: EvidenceStore) -> list[Path]:
             known = store.ids()
             found = (path for pattern in self._patterns for path in self._dir.glob(pattern))
             return sorted(path for path in found if path.name not in known)
 
-        for path in await self.on_disk(look):
+        paths = await self.on_disk(look)
+        held = await asyncio.to_thread(self._held_by_log) if paths else set[str]()
+        for path in sorted(paths, key=lambda path: path.name not in held):  # these first: they hold their incidents
             with contextlib.suppress(FileNotFoundError):  # whoever took it away was quicker
-                await self._adopt_one(path)
+                await self._adopt_one(path, hold=path.name in held)
+
+    def _sweep(self) -> None:
+        """Delete what a kill or a power cut left half written: no limit would ever count it."""
+        for path in (part for folder in (*FOLDERS, ORIGINALS) for part in (self._dir / folder).glob(".*.part")):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < self._began_s:
+                    path.unlink()
+
+    def _held_by_log(self) -> set[str]:
+        held = set[str]()
+        for record in self._audit.find("evidence.hold", "evidence.release"):
+            (held.add if record["what"] == "evidence.hold" else held.discard)(str(record["facts"]["file"]))
+        return held
 
     async def tidy(self) -> None:
         """Delete what the rules let go and what the limits demand, then see whether there is room."""
@@ -342,14 +373,13 @@ class Evidence:
     async def _free(self) -> int:
         return await self.on_disk(lambda _: shutil.disk_usage(self._dir).free)
 
-    async def _adopt_one(self, path: Path) -> None:
+    async def _adopt_one(self, path: Path, *, hold: bool) -> None:
         def look(_: EvidenceStore) -> tuple[str, int, float]:
             return *_digest(path), path.stat().st_mtime
 
         sha256, size, wall_s = await self.on_disk(look)
-        await self.keep(
-            path, kind=_kind(path.suffix.lower()), incident=path.name[:26], sha256=sha256, bytes=size, wall_s=wall_s
-        )
+        facts = {"kind": _kind(path.suffix.lower()), "incident": path.name[:26]}
+        await self.keep(path, **facts, sha256=sha256, bytes=size, wall_s=wall_s, hold=hold)
 
     async def _tell(self, item: Item, state: EvidenceState) -> None:
         await self._report("evidence", state, id=f"{item.id}/{state.state}")

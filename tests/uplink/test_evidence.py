@@ -288,6 +288,37 @@ async def test_files_that_a_stop_came_before_are_found_and_half_written_ones_are
     assert (item.incident, item.kind, item.sha256) == (name[:26], "picture", hashlib.sha256(b"whole").hexdigest())
 
 
+async def test_what_a_kill_left_half_written_goes_at_the_next_start_and_what_is_being_written_stays(
+    books: Books, clock: Any
+) -> None:
+    (books.directory / "originals").mkdir()
+    name = f".{ULID()}.jpg.part"
+    left = [books.write(name, b"half"), books.directory / "originals" / name]
+    left[1].write_bytes(b"as it was taken, in plain")
+    for path in left:
+        os.utime(path, (clock.wall() - 60,) * 2)
+    evidence, under_way = books.open(), books.write(f".{ULID()}.jpg.part", b"half")
+    os.utime(under_way, (clock.wall() + 1,) * 2)
+    await evidence.adopt()
+    assert [path.exists() for path in (*left, under_way)] == [False, False, True]
+
+
+async def test_what_was_held_is_held_where_evidence_db_was_lost(books: Books) -> None:
+    evidence, incidents = books.open(), [f"01JD00000000000000000000{n:02}" for n in range(3)]
+    for incident in incidents:
+        await books.keep(evidence, f"{incident}.jpg")
+        await evidence.hold([f"{incident}.jpg"], True, "local:0", "case 7")
+    await evidence.hold([f"{incidents[1]}.jpg"], False, "local:0", "closed")
+    books.write(f"{incidents[0]}.exit.jpg", b"added to what was held")
+    await evidence.close()
+    for file in books.directory.glob("evidence.db*"):
+        file.unlink()
+    again = books.open()
+    await again.adopt()
+    held = {item.id for item in await items(again) if item.hold}
+    assert held == {f"{incidents[0]}.jpg", f"{incidents[0]}.exit.jpg", f"{incidents[2]}.jpg"}
+
+
 async def test_a_data_directory_that_moved_takes_its_files_with_it(books: Books, tmp_path: Path, clock: Any) -> None:
     evidence = books.open()
     await books.keep(evidence, "a.jpg", b"there")
