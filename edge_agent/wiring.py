@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from edge_agent.vision.clips import Wanted
 
 log = logging.getLogger(__name__)
+
+DISK_S = 2.0  # for which a warning waits for its incident to be on the disk
 
 
 class Wiring:
@@ -72,8 +76,9 @@ class Wiring:
         for found in incidents:
             rule = self._rule(found)
             blur, why = agent.settings.privacy.blur and rule.blur, agent.evidence.refuses()
-            incident, thumb, why = await agent.witness.shoot(found, frame, tracks, blur=blur, why=why)
-            await self.on_incident(incident, thumb)
+            with self._answered(found):
+                incident, thumb, why = await agent.witness.shoot(found, frame, tracks, blur=blur, why=why)
+                await self.on_incident(incident, thumb)
             await agent.evidence.take(incident, why)
             if agent.clips and why is None:
                 agent.clips.around(incident, rule, blur=blur)
@@ -138,13 +143,30 @@ class Wiring:
             await self.tell(wanted.id, reply)
 
     async def on_incident(self, incident: Incident, thumb: bytes) -> None:
-        """A rule fired: report it, then say what the rule wants said."""
+        """A rule fired: report it, and take it for a case."""
         log.info("incident %s: %s in %s on %s", incident.id, incident.label, incident.zone, incident.camera)
         small = thumb if self._agent.uploader is None or self._agent.uploader.sends_thumbs() else None
         await self.report("det", incident, id=incident.id, wall_s=incident.wall_s, thumb=small)
         await self._agent.life.opened(incident, self._rule(incident))
-        self.announce(incident)
-        self.respond(incident)
+
+    @contextmanager
+    def _answered(self, incident: Incident) -> Generator[None, None, None]:
+        """What the rule wants said and flown follows the body, or comes after `DISK_S` where the disk hangs; once."""
+        answered = False
+
+        def answer() -> None:
+            nonlocal answered
+            if not answered:
+                answered = True
+                self.announce(incident)
+                self.respond(incident)
+
+        late = asyncio.get_running_loop().call_later(DISK_S, answer)
+        try:
+            yield
+            answer()
+        finally:
+            late.cancel()
 
     def _rule(self, incident: Incident) -> config.Rule:
         return next(rule for rule in self._agent.settings.rules if rule.id == incident.rule)

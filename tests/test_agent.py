@@ -7,13 +7,15 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec import structs
 
-from edge_agent import agent, config, control
+from edge_agent import agent, config, control, wiring
 from edge_agent.cases import announced
 from edge_agent.messages import Dispatch, Incident, Recall, Refusal, Reply, Request, Track, Tracks
 from edge_agent.runtime import DriverError, Health, SystemClock
+from edge_agent.vision.camera import Frame
 
 TEXT = 'data_dir = "s"\n[site]\ndevice = "EA-1"\nlat = 30.25\nlon = 120.17\n[vehicle]\ntype = "simulated"\n'
 
@@ -148,3 +150,26 @@ async def test_after_a_restart_nobody_is_told_of_twice_unless_the_warning_was_cu
     async with made(settings) as after:
         found = after.rules.update(structs.replace(frame, at_s=9.0, wall_s=1004.0, tracks=(again,)))
     assert bool(found) is not warned
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_a_disk_that_hangs_silences_no_warning_and_none_is_given_twice(
+    tmp_path: Path, hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, go_on = list[str](), asyncio.Event()
+    monkeypatch.setattr(wiring, "DISK_S", 0.05 if hangs else 60.0)
+    async with made(config.parse(WATCHED, tmp_path / "agent.toml")) as watched:
+
+        async def event(*_: object, **__: object) -> int:
+            if hangs:
+                await go_on.wait()
+            order.append("disk")
+            return 1
+
+        monkeypatch.setattr(watched.outbox, "event", event)
+        monkeypatch.setattr(watched.announcer, "offer", lambda _: order.append("sound") or go_on.set())
+        somebody = Track(id=1, label="person", score=0.9, box=(300, 10, 340, 90), first_s=5.0, last_s=5.0, hits=9)
+        frame = Frame("c", 1, 5.0, 1000.0, np.zeros((100, 400, 3), np.uint8))
+        tracks = Tracks(camera="c", seq=1, at_s=5.0, wall_s=1000.0, width=400, height=100, tracks=(somebody,))
+        await asyncio.wait_for(watched.wiring.on_tracks(frame, tracks), 30)
+    assert order == (["sound", "disk"] if hangs else ["disk", "sound"])
