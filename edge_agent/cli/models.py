@@ -115,8 +115,8 @@ def _check(file: str, args: argparse.Namespace) -> bool:
     print(f"{shown(file)}: {told['format']}, told by {told['why']}")
     print(f"  input    {told['input']['width']}x{told['input']['height']} {told['input']['dtype']}, {_fed(net.form)}")
     if own := told["input"]["own_shape"]:
-        shapes = ", ".join(f"{wide}x{high} for {ratio}" for ratio, (wide, high) in own.items())
-        print(f"           in the picture's own shape, at as many pixels: {shapes}")
+        shapes = ", ".join(f"{wide}x{high} for {picture}" for picture, (wide, high) in own.items())
+        print(f"           in the picture's own shape: {shapes}")
     print("  outputs  " + ", ".join(f"{plain(name)} {tuple(shape)}" for name, shape in told["outputs"].items()))
     print(
         f"  labels   {plain(labels)}{'' if net.named else f'; name them as `labels` in {sidecar_path(net.file).name}'}"
@@ -279,8 +279,9 @@ def _told(net: Net, threads: int) -> dict[str, Any]:
 
 
 def _own_shape(net: Net) -> dict[str, tuple[int, int]]:
-    """Sizes of the input for pictures of common shapes; none where all are looked at in the same."""
-    found = {f"{wide}:{high}": net.size_for(wide, high) for wide, high in ((16, 9), (4, 3), (9, 16))}
+    """Sizes of the input for pictures of common sizes; none where all are looked at in the same."""
+    shapes = (1920, 1080), (640, 480), (1080, 1920)
+    found = {f"{wide}x{high}": net.size_for(wide, high) for wide, high in shapes}
     return {} if set(found.values()) == {(net.width, net.height)} else found
 
 

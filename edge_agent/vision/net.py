@@ -20,7 +20,7 @@ from edge_agent.vision.heads.model import Model
 from edge_agent.vision.heads.told import names
 from edge_agent.vision.letterbox import Feeder, Letterbox, Pixels
 from edge_agent.vision.session import Port, Trial, on_trial, open_backend
-from edge_agent.vision.sizes import STEP, own_size
+from edge_agent.vision.sizes import STEP, budget, own_size
 
 DEFAULT_SIZE = 640  # of models that leave their input size open
 SIDES = (32, 4096)
@@ -79,7 +79,8 @@ class Net:
     """One model in one session. Raises DriverError where the file is missing, broken, or of no family we know.
 
     `width` and `height` are its input's; a net that is `open` looks at each picture in the picture's own shape, at as
-    many pixels as these have, or as a square of `side_px` has.
+    many pixels as these have, at up to `imgsz_most` of its metadata of a large one, or at as many as a square of
+    `side_px` has.
     """
 
     def __init__(self, file: Path, threads: int, labels: tuple[str, ...] = (), side_px: int | None = None) -> None:
@@ -106,6 +107,7 @@ class Net:
         self.labels = self._labels(labels, own)
         self._sizes = {(self.width, self.height): self._sized(self.width, self.height, self.head, probe)}
         self.open = self._is_open()
+        self._most = self._most_pixels()
 
     def look(
         self, pixels: Pixels, lores: Pixels | None, score: float, share: float = 1.0
@@ -142,7 +144,8 @@ class Net:
         size = self.width, self.height
         if self.open:
             step = 64 if self.metadata.get("stride") == "64" else STEP  # as of YOLOv5's larger models
-            size = own_size(width, height, int(self.width * self.height * share), step)
+            pixels = budget(width, height, self.width * self.height, self._most)
+            size = own_size(width, height, int(pixels * share), step)
         if size not in self._sizes:
             self._sizes[size] = self._tried(*size) or self._sizes[self.width, self.height]
         return self._sizes[size]
@@ -189,6 +192,12 @@ class Net:
         own = told.shape == "own" or (told.shape is None and not fixed)
         return free and own and self.form.fit != "stretch" and not self._rest
 
+    def _most_pixels(self) -> int:
+        """To how many pixels the model lets it go for a large picture; 0 where it says nothing, or the user fixed them."""
+        high, wide = _size(self.metadata, "imgsz_most") or (0, 0)
+        fixed = self._side_px or self.sidecar.input.width or self.sidecar.input.height
+        return 0 if fixed or max(wide, high) > SIDES[1] else wide * high
+
     def _find_picture(self) -> Port:
         """The input of four dimensions, which need not be the first; raises DriverError where there are no tensors."""
         inputs, outputs = self._backend.inputs, self._backend.outputs
@@ -205,7 +214,7 @@ class Net:
         """Width, height, number type and order of the picture's input."""
         first = self._picture
         dtype, told, side = DTYPES.get(first.kind), self.sidecar.input, self._side_px
-        open_size = _image_size(self.metadata)
+        open_size = _size(self.metadata, "imgsz") or (DEFAULT_SIZE, DEFAULT_SIZE)
         nhwc = len(first.shape) == 4 and first.shape[3] == 3
         match first.shape:
             case (1 | str() | None, height, width, 3) | (1 | str() | None, 3 | str() | None, height, width):
@@ -289,10 +298,10 @@ def read_sidecar(file: Path) -> Sidecar:
         raise DriverError(f"{path}: {error}") from None
 
 
-def _image_size(metadata: dict[str, str]) -> tuple[int, int]:
-    """`imgsz` as ultralytics writes it, `[height, width]`, for models with an open input size."""
-    match metadata.get("imgsz", "")[:100].strip("[]() ").replace(" ", "").split(","):
+def _size(metadata: dict[str, str], key: str) -> tuple[int, int] | None:
+    """Such as `imgsz` as ultralytics writes it, `[height, width]`, for models with an open input size."""
+    match metadata.get(key, "")[:100].strip("[]() ").replace(" ", "").split(","):
         case [height, width] if height.isdecimal() and width.isdecimal():
             return int(height), int(width)
         case _:
-            return DEFAULT_SIZE, DEFAULT_SIZE
+            return None

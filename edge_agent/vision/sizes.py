@@ -12,6 +12,12 @@ from functools import lru_cache
 STEP = 32  # of the sides, in pixels: the coarsest stride of the usual families
 LONGEST = 3.0  # times the other side: a longer picture is letterboxed in that; so there are but a few dozen sizes
 OVER = 1.05  # of the pixels that may be used: 384 x 224 for 288 x 288
+SHRUNK = 2.0  # times that a picture may be made smaller before a net looks at more pixels, if it gains by them
+
+
+def budget(width: int, height: int, own: int, most: int) -> int:
+    """Pixels of the input for such a picture: the net's own, for a large one up to `most`, where that is more."""
+    return max(own, min(most, int(width * height / SHRUNK**2)))
 
 
 @lru_cache(maxsize=256)

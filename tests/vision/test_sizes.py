@@ -18,7 +18,7 @@ from edge_agent.vision.camera import Frame
 from edge_agent.vision.detect import OnnxDetector
 from edge_agent.vision.load import SMALL
 from edge_agent.vision.net import Net
-from edge_agent.vision.sizes import LONGEST, OVER, own_size
+from edge_agent.vision.sizes import LONGEST, OVER, budget, own_size
 
 SIDES = st.integers(1, 20_000)
 
@@ -48,6 +48,20 @@ def test_a_picture_is_never_smaller_than_in_the_square_and_costs_no_more(width: 
     assert own_size(height, width, side * side) == (high, wide)
     if 1 / LONGEST <= width / height <= LONGEST and side > 64:
         assert min(wide / width, high / height) >= side / max(width, height) * 0.999
+
+
+def test_a_large_picture_is_looked_at_with_more_pixels_as_far_as_the_model_goes() -> None:
+    own, most = 288 * 288, 480 * 480
+    assert budget(640, 480, own, most) == own
+    assert budget(960, 540, own, most) == 480 * 270
+    assert budget(1920, 1080, own, most) == budget(8000, 6000, own, most) == most
+    assert budget(1920, 1080, own, 0) == own
+
+
+def test_the_model_says_how_far_it_goes_and_the_user_has_the_last_word() -> None:
+    file = weights.path("person-vehicle")
+    assert Net(file, 1).size_for(1920, 1080) == (640, 352) and Net(file, 1).size_for(640, 480) == (320, 256)
+    assert Net(file, 1, side_px=288).size_for(1920, 1080) == (384, 224)
 
 
 def test_there_are_but_a_few_dozen_sizes_whatever_comes() -> None:
@@ -150,9 +164,10 @@ def test_models_check_tells_the_sizes(make_spotter: Any, make_yolox: Any, capsys
     assert main(["models", "check", "--json", str(make_spotter()), str(make_yolox(80, {}))]) == 0
     own, fixed = (json.loads(line)["input"] for line in capsys.readouterr().out.splitlines())
     assert (own["width"], own["height"]) == (288, 288)
-    assert own["own_shape"] == {"16:9": [384, 224], "4:3": [320, 256], "9:16": [224, 384]} and fixed["own_shape"] == {}
+    shapes = {"1920x1080": [384, 224], "640x480": [320, 256], "1080x1920": [224, 384]}
+    assert own["own_shape"] == shapes and fixed["own_shape"] == {}
     assert main(["models", "check", str(make_spotter())]) == 0
-    assert "384x224 for 16:9" in capsys.readouterr().out
+    assert "384x224 for 1920x1080" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", [name for name in weights.names() if name.startswith("person-vehicle")])

@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--version", default="1")
     parser.add_argument("--began", type=Path, help="the weights that the run began with, to be mixed in")
+    parser.add_argument("--most-side", type=int, help="of the square whose pixels it may look at in a large picture")
     parser.add_argument("--share", type=float, default=1.0, help="of the run's own weights in that")
     args = parser.parse_args()
     settings = tomllib.loads(args.config.read_text())
@@ -42,7 +43,7 @@ def main() -> None:
     side = settings.get("look_side", settings["side"])
     write(net, side, args.out)
     model = halve(onnx.load(str(args.out)))
-    helper.set_model_props(model, told(args.out.stem, args.version, args.config, side))
+    helper.set_model_props(model, told(args.out.stem, args.version, args.config, side, args.most_side))
     onnx.checker.check_model(model)
     onnx.save(model, str(args.out))
     print(args.out, args.out.stat().st_size, hashlib.sha256(args.out.read_bytes()).hexdigest())
@@ -81,9 +82,10 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def told(name: str, version: str, config: Path, side: int) -> dict[str, str]:
+def told(name: str, version: str, config: Path, side: int, most_side: int | None) -> dict[str, str]:
     """What the file says of itself."""
-    return {
+    most = {"imgsz_most": f"[{most_side}, {most_side}]"} if most_side else {}
+    return most | {
         "name": name,
         "version": version,
         "labels": json.dumps(CLASSES),
