@@ -193,7 +193,7 @@ class Net:
         return free and own and self.form.fit != "stretch" and not self._rest
 
     def _most_pixels(self) -> int:
-        """To how many pixels the model lets it go for a large picture; 0 where it says nothing, or the user fixed them."""
+        """How many pixels of a large picture the model may look at; 0 where it says nothing, or the user fixed them."""
         high, wide = _size(self.metadata, "imgsz_most") or (0, 0)
         fixed = self._side_px or self.sidecar.input.width or self.sidecar.input.height
         return 0 if fixed or max(wide, high) > SIDES[1] else wide * high
