@@ -375,6 +375,21 @@ def test_nanodet_plus_measures_from_the_corner_of_a_cell() -> None:
     assert got.boxes == pytest.approx(np.array([[24 - 8, 16 - 16, 24 + 24, 16 + 32]], dtype=float), abs=1e-6)
 
 
+def test_maps_beside_a_table_change_neither_its_boxes_nor_its_corners() -> None:
+    plate = [20, 16, 1, 40, 16, 1, 40, 24, 1, 20, 24, 1]
+    pose, ended = zeros(1, 4 + 1 + 12 + 8, CELLS), zeros(1, 100, 6 + 12 + 8)
+    pose[0, :17, 3], ended[0, 0, :18] = [30, 20, 20, 8, 0.9, *plate], [20, 16, 40, 24, 0.9, 0, *plate]
+    pose[0, :4, 80] = 3
+    nanodet = zeros(1, 85, 2 + 32)
+    nanodet[0, 19, 1] = 0.9
+    for raw, family in ((pose, "yolov8-plate"), (ended, "yolo-end-to-end-plate"), (nanodet, "nanodet-plus")):
+        tensors = [raw, zeros(1, 8 if raw is not nanodet else 0, 16, 16)]
+        head = found(*tensors, metadata={} if raw is nanodet else {"kpt_shape": "[4, 3]"}).head
+        got = head.decode(tensors, 0.5)
+        assert head.family == family and len(got.boxes) == 1
+        assert got.corners is None or got.corners.tolist() == [[[20, 16], [40, 16], [40, 24], [20, 24]]]
+
+
 def test_yunet_s_boxes_are_told_from_cells() -> None:
     # OpenCV, modules/objdetect/src/face_detect.cpp, postProcess: cx = (c + dx) * s, w = exp(dw) * s, sqrt(cls * obj)
     sizes = [64, 16, 4]

@@ -80,7 +80,7 @@ class Yolov8:
         named = columns[4 : 4 + self.classes]
         corners = None
         if self._point:
-            points = columns[4 + self.classes :].T.reshape(len(keep), 4, self._point)
+            points = columns[4 + self.classes :][: 4 * self._point].T.reshape(len(keep), 4, self._point)
             corners = points[:, :, :2] * self._scale
         return centred(
             columns[:2].T * self._scale, columns[2:4].T * self._scale, named.max(axis=0), named.argmax(axis=0), corners
@@ -105,7 +105,7 @@ class Distances:
         self._points = cells * self._strides + (0.5 * (self._strides - 1) if middle else 0.0)
 
     def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
-        if len(outputs) == 1:
+        if outputs[0].shape[-1] != self.classes:  # a table of both, whatever maps stand beside it
             named, sides = outputs[0][0, :, : self.classes], outputs[0][0, :, self.classes :]
         else:  # one tensor a stride, all the classes first, or classes and sides in turn: told by their widths
             named = np.concatenate([t.reshape(-1, t.shape[-1]) for t in outputs if t.shape[-1] == self.classes])

@@ -44,7 +44,8 @@ class Table:
     def decode(self, outputs: Sequence[Tensor], score: float) -> Candidates:
         rows = outputs[0].reshape(-1, outputs[0].shape[-1])
         rows = rows[rows[:, self._score] >= score].astype(np.float64)
-        corners = rows[:, 6:].reshape(len(rows), 4, self._point)[:, :, :2] if self._point else None
+        points = rows[:, 6 : 6 + 4 * self._point].reshape(len(rows), 4, self._point)
+        corners = points[:, :, :2] if self._point else None
         boxes = rows[:, self._box : self._box + 4]
         if self._size is not None:
             half = boxes[:, 2:] / 2
