@@ -13,7 +13,7 @@ from edge_agent.incidents.watch import EPSILON_S, Key, key_of
 from edge_agent.incidents.zones import Spot, apart, spot_of
 from edge_agent.messages import Track, Tracks
 
-MAX_STAYS = 16  # whose entry is held in memory; of more, those who came first
+MAX_STAYS = 16  # whose entry is held in memory until the rule fires; of more, those who came first
 
 Role = Literal["entry", "photo", "exit", "stayed", "lost"]
 
@@ -57,6 +57,7 @@ class ShotPlan:
         assert rule.evidence is not None
         self._id, self._wanted = rule.id, rule.evidence
         self._open: dict[int, _Open] = {}
+        self._waiting: set[int] = set()  # for a place among those whose entry is held
         self._at_s: float | None = None
 
     def update(self, tracks: Tracks, stays: Iterable[Stay], fired: Mapping[int, str]) -> list[Shot]:
@@ -70,6 +71,7 @@ class ShotPlan:
             track = seen.get(stay.key)
             if stay.name not in here or track is not None:
                 here[stay.name] = stay, track
+        self._waiting &= here.keys()
         for name, (stay, track) in here.items():
             shots += self._go_on(name, stay, track, fired.get(name), tracks)
         for name in [name for name in self._open if name not in here]:
@@ -82,11 +84,15 @@ class ShotPlan:
     def _go_on(self, name: int, stay: Stay, track: Track | None, incident: str | None, tracks: Tracks) -> list[Shot]:
         shots, one, now = list[Shot](), self._open.get(name), tracks.at_s
         if one is None:
-            rests = now - stay.began_s >= SETTLE_S or incident is not None
-            if track is None or not rests or len(self._open) >= MAX_STAYS:
+            full = sum(other.incident is None for other in self._open.values()) >= MAX_STAYS
+            if track is None or (incident is None and now - stay.began_s < SETTLE_S):
+                return []
+            if incident is None and full:
+                self._waiting.add(name)
                 return []
             one = self._open[name] = _Open(spot_of(track, tracks), stay.began_s, stay.key, stay.last_s)
-            shots.append(self._shot("entry", name, one, track, tracks))
+            if incident is None or name not in self._waiting:  # else its first photograph is that of the firing
+                shots.append(self._shot("entry", name, one, track, tracks))
         one.key, one.last_s, one.gap_s = stay.key, stay.last_s, max(one.gap_s, stay.gap_s)
         if incident is not None and one.incident is None:
             one.incident, one.fired_s, one.next_s = incident, now, now

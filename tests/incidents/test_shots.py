@@ -87,3 +87,15 @@ def test_a_track_that_is_lost_and_found_is_the_same_stay_and_the_gap_is_noted() 
 def test_a_crowd_of_cars_holds_no_more_entries_than_fit() -> None:
     told = play([frame(n / 2, *((i, 40.0 * i, 0.0) for i in range(MAX_STAYS + 5))) for n in range(10)])
     assert len(told) == MAX_STAYS
+
+
+def test_of_a_crowd_of_cars_each_that_fires_is_photographed_also_without_its_entry() -> None:
+    told = play([frame(n / 2, *((i, 40.0 * i, 0.0) for i in range(MAX_STAYS + 5))) for n in range(45)])
+    assert len({shot.stay for _, shot in told if shot.role == "entry"}) == MAX_STAYS
+    assert len({shot.incident for _, shot in told if shot.role == "photo"}) == MAX_STAYS + 5
+
+
+def test_who_stays_beyond_its_grace_takes_no_place_of_who_comes() -> None:
+    stayed = [(i, 40.0 * i, 0.0) for i in range(MAX_STAYS)]
+    told = play([frame(n / 2, *stayed, *[(99, 1100.0, 80.0)][: n >= 160]) for n in range(210)])
+    assert [(role, at_s) for role, at_s in times(told) if at_s > 70] == [("entry", 81.0), ("photo", 100.0)]
