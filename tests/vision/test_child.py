@@ -142,7 +142,6 @@ def test_an_answer_that_is_announced_too_long_is_not_read(path, at):
 
 
 def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_beyond_the_deadline(path, at, monkeypatch):
-    monkeypatch.setattr(child, "DEADLINE_S", 0.5)
     given_up = threading.Event()
 
     def trickle(listener: socket.socket) -> None:
@@ -155,6 +154,7 @@ def test_an_answer_that_comes_byte_by_byte_is_not_waited_for_beyond_the_deadline
 
     at(trickle)
     detector = ChildDetector(section(path), path)
+    monkeypatch.setattr(child, "DEADLINE_S", 0.5)
     try:
         with pytest.raises(DriverError, match="timed out"):
             detector.detect(FRAME)
