@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Wanted(Struct, kw_only=True):
     incident: str | None = None
     subjects: set[int] = set()
     stay: StayName | None = None
+    taken: list[Coded] = []  # out of the ring, once it is due: others may be written first
     original: str | None = None  # the hash of the one that stays here, once it is cut
 
 
@@ -237,9 +239,11 @@ class Clips:
         try:
             while True:
                 await self._clock.sleep(LOOK_S)
-                for wanted in [one for one in self._wanted if self._is_due(one)]:
-                    self._wanted.remove(wanted)
-                    await self._cut_whole(wanted)
+                while due := [one for one in self._wanted if one.taken or self._is_due(one)]:
+                    for wanted in due:
+                        await self._take(wanted)
+                    self._wanted.remove(due[0])
+                    await self._cut_whole(due[0])
         finally:
             waiting, self._wanted = self._wanted, []
             for wanted in waiting:
@@ -251,6 +255,13 @@ class Clips:
         back = newest is not None and wanted.to_s < math.inf and newest.at_s < wanted.from_s - PATIENCE_S
         past = newest is not None and newest.at_s >= wanted.to_s
         return past or back or self._clock.monotonic() >= wanted.until_s
+
+    async def _take(self, wanted: Wanted) -> None:
+        """Take its pictures before the ring lets them go; where there are none, its cutting says why."""
+        recorder = self._recorders.get(wanted.camera)
+        if recorder is not None and not wanted.taken:
+            with suppress(DriverError):
+                wanted.taken = await recorder.worker.call(recorder.cut, wanted)
 
     async def _cut_whole(self, wanted: Wanted) -> None:
         """Cut it to its end, also where the agent stops meanwhile: a stay's film can be cut only once."""
@@ -275,7 +286,7 @@ class Clips:
         recorder = self._recorders.get(wanted.camera)
         if recorder is None:
             raise DriverError(f"clip {wanted.id}: nothing of {wanted.camera} is kept")
-        pictures = await recorder.worker.call(recorder.cut, wanted)
+        pictures = wanted.taken or await recorder.worker.call(recorder.cut, wanted)
         if self._cutter is None:
             self._cutter = Worker("clips.cutter", nice=LAST)
         return await self._cutter.call(self._put, wanted, pictures)

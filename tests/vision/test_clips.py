@@ -292,6 +292,30 @@ async def test_an_agent_that_stops_cuts_what_there_is(tmp_path: Path) -> None:
     assert video.began_s + video.lasts_s == pytest.approx(1002.875)
 
 
+async def test_of_a_clip_that_waits_while_another_is_written_no_picture_leaves_with_the_ring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, begun, go_on = World(tmp_path, seconds=3), threading.Event(), threading.Event()
+    put = world.clips._put
+
+    def slow(*args: Any) -> Video:
+        begun.set()
+        assert go_on.wait(60)
+        return put(*args)
+
+    monkeypatch.setattr(world.clips, "_put", slow)
+    await world.feed(3.0)
+    world.clips.around(incident(1.0), RULE, blur=False)
+    world.clips.around(structs.replace(incident(1.5), id="01KB0RB5EWTZ0Y8R2N4M6K8J0J"), RULE, blur=False)
+    running = asyncio.get_running_loop().create_task(world.until_found(2))
+    while not begun.is_set():
+        await asyncio.sleep(0.01)
+    await world.feed(12.0, from_s=3.0)
+    go_on.set()
+    await running
+    assert [isinstance(found, Video) and found.began_s for _, found in world.found] == [1000.0, 1000.0]
+
+
 async def test_a_clip_that_is_being_cut_when_the_agent_stops_is_finished_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
