@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--side", type=side_px, metavar="PX",
-        help="with a model of open size, as person-vehicle: look at as many pixels as this square has (default: 288)",
+        help="with a model of open size, as person-vehicle: at as many pixels as this square has (default: its own)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write pictures with boxes into this directory")

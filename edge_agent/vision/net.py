@@ -25,6 +25,7 @@ from edge_agent.vision.sizes import STEP, budget, own_size
 DEFAULT_SIZE = 640  # of models that leave their input size open
 SIDES = (32, 4096)
 MAX_SIDECAR_BYTES = 1 << 20
+KEPT_SIZES = 32  # beside its own that a net is ready for: each has a tensor of some megabytes
 MAX_CLASSES, MAX_TENSORS = 10_000, 64
 GREY = 114
 DTYPES = {
@@ -147,6 +148,8 @@ class Net:
             pixels = budget(width, height, self.width * self.height, self._most)
             size = own_size(width, height, int(pixels * share), step)
         if size not in self._sizes:
+            if len(self._sizes) > KEPT_SIZES:
+                del self._sizes[list(self._sizes)[1]]  # the oldest but its own, which is the first
             self._sizes[size] = self._tried(*size) or self._sizes[self.width, self.height]
         return self._sizes[size]
 

@@ -1,4 +1,4 @@
-"""At which size a net looks that leaves its size open: in the picture's own shape, at as many pixels as ever; pure.
+"""At which size a net looks that leaves its size open: in the picture's own shape; pure.
 
 A wide picture in a square input leaves nearly half of it grey. In an input of its own shape, of as many pixels and so
 of the same cost, it is a third larger.
@@ -10,7 +10,7 @@ import math
 from functools import lru_cache
 
 STEP = 32  # of the sides, in pixels: the coarsest stride of the usual families
-LONGEST = 3.0  # times the other side: a longer picture is letterboxed in that; so there are but a few dozen sizes
+LONGEST = 3.0  # times the other side: a longer picture is letterboxed in that; so a few dozen sizes of as many pixels
 OVER = 1.05  # of the pixels that may be used: 384 x 224 for 288 x 288
 SHRUNK = 2.0  # times that a picture may be made smaller before a net looks at more pixels, if it gains by them
 

@@ -1,4 +1,4 @@
-"""Nets that leave their input's size open: each picture in its own shape, at as many pixels as ever."""
+"""Nets that leave their input's size open: each picture in its own shape."""
 
 from __future__ import annotations
 
@@ -67,6 +67,14 @@ def test_the_model_says_how_far_it_goes_and_the_user_has_the_last_word() -> None
 def test_there_are_but_a_few_dozen_sizes_whatever_comes() -> None:
     found = {own_size(width, height, 640 * 640) for width in range(1, 4000, 7) for height in (1, 480, 1080, 20_000)}
     assert len(found) < 60
+
+
+def test_a_net_is_kept_ready_for_the_last_sizes_alone(make_spotter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.vision.net.KEPT_SIZES", 8)
+    net = Net(make_spotter(imgsz="[288, 288]", imgsz_most="[480, 480]"), 1)
+    first, sizes = net.size_for(300, 500), {net.size_for(width, 500) for width in range(300, 1500, 40)}
+    assert len(net._sizes) == 1 + 8 < len(sizes)
+    assert net.size_for(300, 500) == first and (net.width, net.height) in net._sizes
 
 
 SHAPES = [(720, 1280), (1280, 720), (640, 640), (480, 640), (300, 3000)]
