@@ -55,7 +55,7 @@ class Life:
             self._health.set("cases", "running")
 
     def resumed(self, camera: str, rule: config.Rule, id: str, track: int) -> None:
-        """The object of an incident before a restart is there still: the patrol is called when it would have been."""
+        """The object of an incident is there still, as this track: the patrol is called when it would have been."""
         case, now = self._cases.get(id), self._clock.monotonic()
         if case is None or case.state in ("closed", "expired"):
             return

@@ -66,7 +66,7 @@ class Rules:
     def resumed(self) -> list[tuple[config.Rule, str, int]]:
         """The earlier incidents that go on since the last frame: by which rule, and with which other track.
 
-        After a restart whoever is there still; at any time the vehicle whose plate another track carries, too.
+        Of whoever is there still, after a restart or as another track; and of the vehicle whose plate another carries.
         """
         found: list[tuple[config.Rule, str, int]] = []
         for watch in self._watches:

@@ -33,7 +33,7 @@ SHAKES_S = 3.0  # in one place for so long, though never still for a second: it 
 BLIND_S = 10.0  # after so long without frames nobody knows who stayed,
 RESTS_BLIND_S = 60.0  # and who rested: a camera restarts, a stream is connected to anew
 WENT_NEAR = 2.0  # sizes from where an object that went was last seen, within which a new track may be it
-FRAME_S = 1.0  # a longer time between two frames is one without
+FRAME_S = 1.0  # of the time between two frames no more speaks against who rested and is not seen after it
 
 StayRule = config.ForbiddenZone | config.Dwell | config.Loitering
 
@@ -82,6 +82,7 @@ class Stay:
     blind_s: float = 0.0  # the time without frames since it was last seen
     done: bool = False  # this stay has fired, itself or as the track that it took over from
     past: _Past | None = None  # the firing whose cool-down it is under
+    resumed: bool = False  # it was told that the incident of that firing goes on with this track
     heir_of: Key | None = None
     plate_before: Plate | None = None  # of the track that it took over from
 
@@ -145,6 +146,7 @@ class StayWatch(Watch[StayRule]):
             self._go_on(key, seen.get(key), key in standing, tracks)
         for stay in self._stays.values():
             if stay.heir_of is not None and stay.heir_of in seen:
+                self._resume(self._stays[stay.heir_of])
                 self._disinherit(stay)
         for key in standing:
             if key not in self._stays:
@@ -159,13 +161,17 @@ class StayWatch(Watch[StayRule]):
                 self._end(key)
         if self._radius is not None and step_s > FRAME_S:
             for stay in self._stays.values():
-                stay.blind_s += step_s
+                stay.blind_s += step_s - FRAME_S
+
+    def _patience_s(self) -> float:
+        """How long one may be unseen: who is found again is in the zone only after its inertia."""
+        return self._patience.unseen_s + (self.zone.inertia if self.zone else 0.0)
 
     def _go_on(self, key: Key, track: Track | None, standing: bool, tracks: Tracks) -> None:
         """Carry a stay on, or end it."""
         stay, now = self._stays[key], tracks.at_s
         if track is None:
-            if now - stay.last_s - stay.blind_s > self._patience.unseen_s:
+            if now - stay.last_s - stay.blind_s > self._patience_s():
                 self._end(key)
             return
         if _differ(stay.plate_before, track.plate):
@@ -215,8 +221,8 @@ class StayWatch(Watch[StayRule]):
             stay.began_s, stay.anchor, stay.done, stay.past = same.began_s, same.anchor, same.done, same.past
             stay.heir_of, stay.name, stay.gap_s = same.key, same.name, max(same.gap_s, now - same.last_s)
             stay.plate_before = same.plate or same.plate_before
-            if stay.done and stay.past is not None and stay.past.incident is not None:
-                self.resumed.append((stay.past.incident, track.id))
+            if stay.done:
+                self._resume(stay)
         elif (past := self._claim(stay)) is not None:
             self._pasts.remove(past)
             stay.past = past
@@ -276,6 +282,12 @@ class StayWatch(Watch[StayRule]):
             return apart(past.spot, self._first[stay.key]) <= WENT_NEAR
         return apart(past.spot, stay.spot) <= self._patience.around
 
+    def _resume(self, stay: Stay) -> None:
+        """The incident of the firing whose cool-down it is under goes on with its track."""
+        stay.resumed = True
+        if stay.past is not None and stay.past.incident is not None:
+            self.resumed.append((stay.past.incident, stay.key[0]))
+
     def _disinherit(self, stay: Stay) -> None:
         """The track before it is seen beside it, or had another plate: they are two, each with its own clock."""
         stay.heir_of = stay.plate_before = None
@@ -300,9 +312,8 @@ class StayWatch(Watch[StayRule]):
             return False
         past = stay.past
         if past is not None and now - past.fired_s < rule.cool_down_s and not self._another(past, stay):
-            if past.incident is not None:
-                self.resumed.append((past.incident, track.id))
-                stay.past = replace(past, incident=None)
+            if not stay.resumed:
+                self._resume(stay)
             return False
         stay.done = True
         stay.past = _Past(key, stay.group, now, now, spot_of(track, tracks), stay.plate)

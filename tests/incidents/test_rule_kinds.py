@@ -307,7 +307,7 @@ def test_who_still_stands_there_after_a_restart_is_not_told_of_before_the_cool_d
     assert [one.at_s for one in found] == ([first.at_s + rule.cool_down_s] if known else [])
     resumed = [(id, track) for _, id, track in again.resumed()]
     assert resumed[:1] == ([(first.id, 1)] if known else [])
-    assert {id for id, _ in resumed[1:]} <= {one.id for one in found}  # which other tracks have taken over since
+    assert {id for id, _ in resumed[1:]} <= {first.id, *(one.id for one in found)}  # each goes on with further tracks
     assert again.resumed() == []
 
 

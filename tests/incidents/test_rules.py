@@ -211,6 +211,21 @@ def test_who_fired_and_went_is_the_same_where_it_is_found_again_as_a_new_track()
     assert [i.track for i in play(forbidden(cool_down_s=60.0), times(18), goes, comes)] == [1]
 
 
+def test_the_incident_goes_back_to_who_fired_when_it_is_seen_beside_its_heir() -> None:
+    rules = forbidden()
+    first = Object(1, lambda t: None if 5 <= t < 6.5 else (900.0, 600.0))
+    one, other = play(rules, times(12), first, Object(2, between(5.25, 7.5, x=905.0)))
+    assert (one.track, other.track) == (1, 2)
+    assert [(incident, track) for _, incident, track in rules.resumed()] == [(one.id, 2), (one.id, 1)]
+
+
+def test_the_incident_goes_on_with_each_track_that_may_be_who_fired() -> None:
+    rules = forbidden()
+    world = [between(0, 5), between(12, 16, x=1100), between(17, 30, x=1105), between(40, 44)]
+    (found,) = play(rules, times(50), *(Object(n, at) for n, at in enumerate(world, 1)))
+    assert [(incident, track) for _, incident, track in rules.resumed()] == [(found.id, n) for n in (2, 3, 4)]
+
+
 def test_one_who_steps_out_from_behind_another_was_somebody_else() -> None:
     """2 appears where 1 was lost and takes over its mark; 1 comes back beside it: 2 has not been told yet."""
     first = Object(1, lambda t: None if 4.0 <= t < 5.5 else (900.0, 600.0))
@@ -247,6 +262,14 @@ def test_inertia_lets_nobody_in_or_out_before_it_has_lasted() -> None:
 
     assert fired(0.0) == [pytest.approx(9.75)]  # out at 6 s: its time began anew
     assert fired(1.0) == [pytest.approx(8.0)]  # in since 4 s, which counted from 5 s on; and never out
+
+
+def test_a_zone_s_inertia_does_not_tear_the_clock_of_who_is_found_again_as_another_track() -> None:
+    zone = structs.replace(ROAD, inertia=6.0)
+    rule = config.Loitering(id="r", zone="road", after_s=60.0)
+    world = Object(1, between(0, 40)), Object(2, between(42, 90))
+    (found,) = play(Rules([zone], [rule], random.Random(1)), times(90), *world)
+    assert (found.track, found.at_s) == (2, pytest.approx(66.0))  # in since 0 s, which counted from 6 s on
 
 
 def test_who_is_too_small_in_the_picture_is_no_evidence() -> None:
@@ -345,6 +368,12 @@ def test_a_stream_that_is_connected_to_anew_does_not_stop_the_clock_of_who_rests
 def test_who_was_gone_when_the_stream_came_back_stayed_no_longer() -> None:
     frames = [*times(8), *times(90, start=20)]
     assert play(dwell(), frames, car(1, between(0, 8.1)), car(2, between(33, 50, x=905.0))) == []
+
+
+@pytest.mark.parametrize("fps", [0.25, 0.5, 0.95, 2.0])
+def test_however_rare_the_frames_who_has_left_stayed_no_longer(fps: float) -> None:
+    world = car(1, between(0, 60)), car(2, between(300, 390, x=905.0))
+    assert play(dwell(after_s=100.0), times(390, fps=fps), *world) == []
 
 
 def test_a_car_that_drives_up_to_where_another_vanished_has_its_own_clock() -> None:
