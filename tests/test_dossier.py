@@ -151,6 +151,8 @@ def test_a_device_without_sets_is_whole_and_no_directory_is_none(
 ) -> None:
     assert main(["evidence", "verify", "--data-dir", str(tmp_path)]) == 0
     assert "whole: 0 sets of evidence" in capsys.readouterr().out
+    keys.device_key(tmp_path)
+    assert main(["evidence", "verify", "--data-dir", str(tmp_path)]) == 0
     assert main(["evidence", "verify", "nobody", "--data-dir", str(tmp_path)]) == 69
     assert main(["evidence", "verify", "--data-dir", str(tmp_path / "no")]) == 69
 
@@ -210,6 +212,10 @@ async def test_verify_misses_the_last_set_and_knows_what_was_deleted_by_the_rule
     file.unlink()
     (tmp_path / "sets" / ".head").unlink()
     capsys.readouterr()
+    (tmp_path / "sets").rename(tmp_path / "elsewhere")
+    assert main(verify) == 1
+    assert "was signed, is not here" in capsys.readouterr().out
+    (tmp_path / "elsewhere").rename(tmp_path / "sets")
     assert main(verify) == 1
     assert f"manifest 1 ({found['incident']}) was signed, is not here, and no record tells" in capsys.readouterr().out
     file.write_bytes(data[:-9])

@@ -134,10 +134,12 @@ def _verify(args: argparse.Namespace) -> int:
             )
         if not data_dir.is_dir():
             raise DriverError(f"{data_dir}: there is no such directory; has the agent ever run?")
-        if not given and not folder.is_dir() and not (data_dir / "device.key").exists():
-            return _check(args, [], args.public_key, [], data_dir)
+        key, public = data_dir / "device.key", args.public_key
+        if public is None and (folder.is_dir() or key.exists()):
+            public = keys.public_text(keys.load(key))
+        if not given and not folder.is_dir():  # no set yet, or all were taken away: the audit log knows
+            return _check(args, [], public, [], data_dir)
         files = files or [folder]
-        public = args.public_key or keys.public_text(keys.load(data_dir / "device.key"))
         return _check(args, files, public, [data_dir / "clips", *args.files], None if given else data_dir)
 
     return where.call(act, args)
