@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -50,10 +51,15 @@ def describe(agent: config.Agent) -> str:
 
 
 def print_json(value: object) -> None:
-    """One JSON line on standard output."""
+    """One JSON line on standard output; bytes in the name of a file that are no text become replacement characters."""
     import msgspec
 
-    print(msgspec.json.encode(value).decode(), flush=True)  # a reader at the other end of a pipe waits for it
+    try:
+        line = msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        told = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+        line = told.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    print(line, flush=True)  # a reader at the other end of a pipe waits for it
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,6 +1,7 @@
 """`edge-agent check`: exit 0 or 78, and the same faults for people and for scripts."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,17 @@ def test_the_dump_is_a_config_with_the_defaults_in_it(tmp_path: Path, capsys: py
     dumped = capsys.readouterr().out
     assert "return_battery_pct = 30.0" in dumped
     assert config.parse(dumped, tmp_path / "x.toml") == config.load(tmp_path / "agent.toml")
+
+
+@pytest.mark.parametrize("told", ["as JSON", "in words"])
+def test_a_file_whose_name_is_no_text_is_told_of_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], told: str
+) -> None:
+    file = tmp_path / os.fsdecode(b"\xff.toml")
+    file.write_text(RIGHT)
+    assert main(["check", "-c", str(file), *(["--json"] if told == "as JSON" else [])]) == 0
+    out = capsys.readouterr().out
+    if told == "as JSON":
+        assert json.loads(out)["file"] == f"{tmp_path}/\N{REPLACEMENT CHARACTER}.toml"
+    else:
+        assert out.startswith(f"{tmp_path}/\\udcff.toml: right: ")
