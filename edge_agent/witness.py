@@ -112,7 +112,15 @@ class Witness:
         leaves = asyncio.to_thread(write_picture, self._dir / folder, id, shown, marks)
         if shown is frame or self._section.max_mib == 0:
             return await leaves, None
-        return await asyncio.gather(leaves, asyncio.to_thread(self._keep, id, frame))
+        return await asyncio.gather(leaves, asyncio.to_thread(self._try_to_keep, id, frame))
+
+    def _try_to_keep(self, id: str, frame: Frame) -> str | None:
+        """What leaves is on the disk and reported, whether there was room for its original or not."""
+        try:
+            return self._keep(id, frame)
+        except DriverError as error:
+            log.error("original of %s: %s", id, error)
+            return None
 
     def _keep(self, id: str, frame: Frame) -> str:
         """Write the picture as it was taken; the hash of what its reader will find."""

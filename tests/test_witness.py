@@ -3,11 +3,14 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_agent import config
 from edge_agent.audit import Audit
+from edge_agent.messages import Tracks
 from edge_agent.runtime import DriverError, Health, SystemClock
+from edge_agent.vision.camera import Frame
 from edge_agent.witness import FOLDER, Witness
 
 
@@ -40,3 +43,14 @@ def test_sealed_originals_that_are_uploaded_are_not_the_witness_s_to_delete(tmp_
             sealed_leave=leave,
         )
         assert {path.name for path, _ in witness.due()} == due
+
+
+async def test_a_picture_for_whose_original_there_is_no_room_is_reported_all_the_same(tmp_path: Path) -> None:
+    clock = SystemClock()
+    (tmp_path / FOLDER).write_bytes(b"no directory")
+    witness = Witness(tmp_path, config.Privacy(), audit=Audit(tmp_path), clock=clock, health=Health(clock))
+    frame = Frame("c", 1, 5.0, 1000.0, np.zeros((100, 400, 3), np.uint8))
+    tracks = Tracks(camera="c", seq=1, at_s=5.0, wall_s=1000.0, width=400, height=100, tracks=())
+    picture, original = await witness.photograph("01JD.photo1", frame, tracks, None, blur=True)
+    assert original is None
+    assert Path(picture.path).stat().st_size == picture.bytes
