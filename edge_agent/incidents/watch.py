@@ -13,7 +13,7 @@ from edge_agent.messages import Box, Hit, Incident, Track, Tracks, is_a
 
 RESTART_S = 1.0  # time going back by more is a video that restarts; by less, a frame out of order
 EPSILON_S = 1e-6
-NEW_S = 2.0  # a track that was first seen so lately has only just become one
+NEW_S = 3.0  # a track that was first seen so lately has only just become one, at one frame a second, too
 
 Key = tuple[int, float]  # a tracker that restarts counts its ids from the beginning: first_s tells them apart
 Direction = Literal["to_left", "to_right"]  # for who looks from a line's first end to its second

@@ -173,12 +173,13 @@ def test_who_crossed_before_the_rule_held_is_not_told_when_it_begins_to() -> Non
     assert found == []
 
 
-def test_who_had_crossed_before_being_seen_often_enough_to_be_followed_has_crossed_all_the_same() -> None:
+@pytest.mark.parametrize("at_s", [0.4, 2.2])  # three looks, at five frames a second and at somewhat less than one
+def test_who_had_crossed_before_being_seen_often_enough_to_be_followed_has_crossed_all_the_same(at_s: float) -> None:
     fast = Track(
         id=1, label="person", score=0.9, box=(305, 300, 335, 380), first_box=(305, 60, 335, 140), first_s=0.0,
-        last_s=0.4, hits=3,
+        last_s=at_s, hits=3,
     )  # fmt: skip
     [incident] = Rules([], [RULE]).update(
-        Tracks(camera="c", seq=2, at_s=0.4, wall_s=0.4, width=640, height=480, tracks=(fast,))
+        Tracks(camera="c", seq=2, at_s=at_s, wall_s=at_s, width=640, height=480, tracks=(fast,))
     )
     assert incident.direction == "to_right"
