@@ -67,7 +67,7 @@ class Kalman:
         """New rows, at rest, for boxes just seen."""
         if not len(boxes):
             return
-        measured = _centred(boxes)
+        measured = centred(boxes)
         area, nothing = _area(measured), np.zeros_like(measured)
         rows = np.stack([measured, nothing, area * _NOISE, nothing, area * FIRST_SPEED_STD**2])
         self._now = np.concatenate([self._now, rows], axis=1)
@@ -99,7 +99,7 @@ class Kalman:
 
     def correct(self, rows: list[int], boxes: Floats) -> None:
         """Take the measured boxes of some rows into account."""
-        measured, at = _centred(boxes), np.array(rows)
+        measured, at = centred(boxes), np.array(rows)
         state = self._now.take(at, axis=1)
         late = self._unseen_s[at] > max(RETRACE_S, self._step_s)
         if late.any():
@@ -148,7 +148,8 @@ def _take(state: Floats, measured: Floats) -> None:
     pv[:] = gain_v * noise
 
 
-def _centred(boxes: Floats) -> Floats:
+def centred(boxes: Floats) -> Floats:
+    """Rows of (cx, cy, w, h) for boxes (x1, y1, x2, y2); nothing is smaller than a pixel."""
     low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([(low + high) / 2, np.maximum(high - low, 1.0)], axis=1)
 

@@ -19,7 +19,7 @@ import numpy as np
 from edge_agent.messages import Box, Detection, Track, Tracks, group_of
 from edge_agent.vision import boxes as box_math
 from edge_agent.vision.boxes import Floats
-from edge_agent.vision.kalman import Kalman
+from edge_agent.vision.kalman import Kalman, centred
 
 CONFIRM_HITS = 3  # seen so often, and long enough for its score, it is an object and gets its id
 CONFIRM_S = 1.0  # long enough for one that only just started; one that is sure needs next to nothing
@@ -160,7 +160,7 @@ class Tracker:
         pairs += assign(cost, tentative, _without(strong, [i for _, i in pairs]), 1 - MIN_IOU)
         alone = _without(tentative, [r for r, _ in pairs])
         once = [row for row in alone if self._objects[row].hits == 1 and self._age(row, at_s) <= QUICK_S]
-        pairs += self._quick(once, _without(strong, [i for _, i in pairs]), detections, found)
+        pairs += self._quick(once, _without(strong, [i for _, i in pairs]), cost, found, at_s)
 
         if pairs:
             self._kalman.correct([row for row, _ in pairs], found[[i for _, i in pairs]])
@@ -185,21 +185,18 @@ class Tracker:
         return np.where(same, 1 - overlap, NEVER)
 
     def _quick(
-        self, rows: list[int], columns: list[int], detections: Sequence[Detection], found: Floats
+        self, rows: list[int], columns: list[int], cost: Floats, found: Floats, at_s: float
     ) -> list[tuple[int, int]]:
         """Pairs of who was seen once, at no known speed, and what lies beyond its box: of one size, and not too far."""
-        if not rows or not columns or self._at_s is None:
+        if not rows or not columns:
             return []
-        ours, theirs = self._kalman.boxes()[rows][:, None], found[columns][None]
-        size, other = (np.maximum(boxes[..., 2:] - boxes[..., :2], 1.0) for boxes in (ours, theirs))
-        unlike = np.maximum(size / other, other / size).max(axis=2)
-        away = np.hypot(*np.moveaxis((theirs[..., :2] + theirs[..., 2:] - ours[..., :2] - ours[..., 2:]) / 2, -1, 0))
-        reach = QUICK_PER_S * size.max(axis=2) * np.array([[self._age(row, self._at_s)] for row in rows])
-        groups = np.array(
-            [[self._objects[row].group == group_of(detections[i].label) for i in columns] for row in rows]
-        )
-        cost = np.where(groups & (unlike < ALIKE), away / np.maximum(reach, EPSILON), NEVER)
-        pairs = assign(cost, list(range(len(rows))), list(range(len(columns))), 1.0)
+        ours, theirs = self._kalman.position[rows][:, None], centred(found[columns])[None]
+        unlike = np.maximum(ours[..., 2:] / theirs[..., 2:], theirs[..., 2:] / ours[..., 2:]).max(axis=2)
+        away = np.linalg.norm(theirs[..., :2] - ours[..., :2], axis=2)
+        ages = np.array([self._age(row, at_s) for row in rows])[:, None]
+        share = away / np.maximum(QUICK_PER_S * ours[..., 2:].max(axis=2) * ages, EPSILON)
+        may = (cost[np.ix_(rows, columns)] < NEVER) & (unlike < ALIKE)
+        pairs = assign(np.where(may, share, NEVER), list(range(len(rows))), list(range(len(columns))), 1.0)
         return [(rows[r], columns[i]) for r, i in pairs]
 
     def _with_turns(self, cost: Floats, found: Floats) -> Floats:
