@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -57,8 +57,6 @@ class Wiring:
             if agent.vision and tracks.camera in agent.tiled:  # zones move, and so does the ground below
                 agent.vision.look_at(tracks.camera, agent.places.boxes(agent.settings.zones, tracks))
         agent.newest[tracks.camera] = (frame, tracks)
-        if agent.clips:
-            agent.clips.offer(frame, tracks)
         for gone in tracks.ended:
             agent.announcer.left(f"{tracks.camera}/{gone.id}")
         await agent.life.seen(tracks)
@@ -73,6 +71,17 @@ class Wiring:
                 agent.clips.back(id, track)
         if any(found.hit for found in incidents):
             await self._write_looks()
+        with agent.clips.waiting() if incidents and agent.clips else nullcontext():
+            await self._tell_all(incidents, frame, tracks)
+        if agent.clips:  # nobody waits for the ring
+            agent.clips.offer(frame, tracks)
+        shots = agent.rules.shots()
+        self._film(incidents, shots, tracks)
+        await agent.dossiers.take(incidents, shots, frame, tracks)
+
+    async def _tell_all(self, incidents: list[Incident], frame: Any, tracks: Tracks) -> None:
+        """Picture, report and evidence of each."""
+        agent = self._agent
         for found in incidents:
             rule = self._rule(found)
             blur, why = agent.settings.privacy.blur and rule.blur, agent.evidence.refuses()
@@ -84,9 +93,6 @@ class Wiring:
                 agent.clips.around(incident, rule, blur=blur)
             if not isinstance(rule, config.Count):
                 await asyncio.to_thread(agent.recent.add, incident, rule.cool_down_s)
-        shots = agent.rules.shots()
-        self._film(incidents, shots, tracks)
-        await agent.dossiers.take(incidents, shots, frame, tracks)
 
     def _film(self, incidents: list[Incident], shots: list[Shot], tracks: Tracks) -> None:
         """Who stays is filmed from the entry on, when nobody knows yet whether an incident comes of it."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,20 @@ class Clips:
         self._recorders: dict[str, _Recorder] = {}
         self._wanted: list[Wanted] = []
         self._cutter: Worker | None = None
+        self._waiting, self._free = 0, threading.Event()
+        self._free.set()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Somebody waits for other work: no further picture of a clip is encoded anew until it is done."""
+        self._waiting += 1
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._free.set()
 
     # --- recorded -------------------------------------------------------------------------------------------------
 
@@ -295,7 +311,8 @@ class Clips:
         name = f"{wanted.id}.mp4"
         if wanted.blur and self._privacy.max_mib > 0:
             wanted.original = self._keep_original(self._dir / "originals" / name, pictures)
-        return write_video(self._dir / "clips" / name, pictures, blur=wanted.blur, subjects=wanted.subjects)
+        file, gently = self._dir / "clips" / name, partial(self._free.wait, PATIENCE_S)
+        return write_video(file, pictures, blur=wanted.blur, subjects=wanted.subjects, before_each=gently)
 
     def _keep_original(self, file: Path, pictures: Sequence[Coded]) -> str:
         """The encoder's own pictures; returns the hash of the clip that they are."""

@@ -36,7 +36,8 @@ def write_picture(directory: Path, name: str, frame: Frame, boxes: Iterable[tupl
 
     Raises DriverError.
     """
-    pixels = draw_boxes(frame.pixels, boxes)
+    marks = tuple(boxes)
+    pixels = draw_boxes(frame.pixels, marks) if marks else frame.pixels
     data = jpeg(pixels, QUALITY)
     file = directory / f"{name}.jpg"
     try:

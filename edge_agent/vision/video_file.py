@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -84,13 +84,20 @@ class Encoder:
         self._context, self._size, self._began_s, self._last_ms = context, size, at_s, -1
 
 
-def write_video(file: Path, pictures: Sequence[Coded], *, blur: bool, subjects: Iterable[int] = ()) -> Video:
+def write_video(
+    file: Path,
+    pictures: Sequence[Coded],
+    *,
+    blur: bool,
+    subjects: Iterable[int] = (),
+    before_each: Callable[[], object] = bool,
+) -> Video:
     """The pictures as an MP4, on disk when this returns.
 
-    With `blur` what is private in them is made unreadable, but for the plates of the tracks `subjects`. The
-    first picture must be a key picture. Raises DriverError.
+    With `blur` what is private in them is made unreadable, but for the plates of the tracks `subjects`; `before_each`
+    is called before each picture that is encoded anew. The first picture must be a key picture. Raises DriverError.
     """
-    coded = _blur(pictures, subjects) if blur else pictures
+    coded = _blur(pictures, subjects, before_each) if blur else pictures
     temporary = file.with_name(f".{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -147,7 +154,7 @@ def _mux(file: Path | io.BytesIO, pictures: Sequence[Coded]) -> None:
             out.mux(packet)
 
 
-def _blur(pictures: Sequence[Coded], subjects: Iterable[int]) -> list[Coded]:
+def _blur(pictures: Sequence[Coded], subjects: Iterable[int], before_each: Callable[[], object]) -> list[Coded]:
     """Decode, make unreadable, encode again."""
     decoder = av.VideoCodecContext.create("h264", "r")
     decoder.thread_count = 1
@@ -164,6 +171,7 @@ def _blur(pictures: Sequence[Coded], subjects: Iterable[int]) -> list[Coded]:
                 found.append(again)
 
     for one in pictures:
+        before_each()
         take(decoder.decode(av.Packet(one.data)))
     take(decoder.decode(None))
     if not found:

@@ -258,6 +258,23 @@ async def test_a_clip_around_an_incident_goes_from_before_to_after(tmp_path: Pat
     assert (tmp_path / "originals" / f"{wanted.id}.mp4").is_file()
 
 
+async def test_no_picture_of_a_clip_is_encoded_anew_while_somebody_waits_for_other_work(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.feed(3.0)
+    world.clips.around(incident(2.0), RULE, blur=True)
+    with world.clips.waiting(), world.clips.waiting():
+        running = asyncio.create_task(world.clips.run())
+        async with asyncio.timeout(20):
+            while not (tmp_path / "originals").is_dir():  # written before: its pictures are as they are
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)  # it takes a tenth of that
+        assert not (tmp_path / "clips").is_dir()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    [(_, video)] = world.found
+    assert isinstance(video, Video) and Path(video.path).is_file()
+
+
 async def test_of_whom_a_clip_is_about_the_plate_is_shown_under_each_track_that_it_had(tmp_path: Path) -> None:
     world = World(tmp_path)
     await world.feed(3.0)
