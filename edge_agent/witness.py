@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +60,7 @@ class Witness:
         self._dir, self._section, self._audit = data_dir, section, audit
         self._left = SUFFIX if sealed_leave else None
         self._clock, self._health, self._held = clock, health, held
+        self._hand = ThreadPoolExecutor(1, "pictures")  # one: each thread would load the fonts of its own
 
     # --- taken ----------------------------------------------------------------------------------------------------
 
@@ -68,7 +71,7 @@ class Witness:
         from edge_agent.vision.record import thumbnail
 
         shown = await asyncio.to_thread(veiled, frame, tracks, found.track) if blur else frame
-        thumb = asyncio.create_task(asyncio.to_thread(thumbnail, shown, found.box))
+        thumb = await asyncio.to_thread(thumbnail, shown, found.box)  # before the marks are drawn
         picture = None
         if why is None:
             marks = ((found.box, f"{found.rule} {found.label} #{found.track}"),)
@@ -80,7 +83,7 @@ class Witness:
             self._health.set("pictures", "running")
         else:
             self._health.failed("pictures", DriverError(why))
-        return msgspec.structs.replace(found, picture=picture), await thumb, why
+        return msgspec.structs.replace(found, picture=picture), thumb, why
 
     async def snapshot(self, id: str, frame: Frame, tracks: Tracks, *, blur: bool) -> tuple[Picture, bytes]:
         """The picture of a moment that somebody asked for, and its thumb."""
@@ -109,8 +112,10 @@ class Witness:
         """The picture that leaves, and the hash of the original that stays, if one does: side by side, for speed."""
         from edge_agent.vision.record import write_picture
 
-        leaves = asyncio.to_thread(write_picture, self._dir / folder, id, shown, marks)
-        if shown is frame or self._section.max_mib == 0:
+        ours = shown is not frame  # no second copy of it is made: memory that nobody touched yet is slow
+        write = partial(write_picture, self._dir / folder, id, shown, marks, ours=ours)
+        leaves = asyncio.get_running_loop().run_in_executor(self._hand, write)
+        if not ours or self._section.max_mib == 0:
             return await leaves, None
         return await asyncio.gather(leaves, asyncio.to_thread(self._try_to_keep, id, frame))
 
@@ -134,6 +139,9 @@ class Witness:
 
     async def run(self) -> None:
         """Delete originals that are too old or too many, each deletion in the audit log, until cancelled."""
+        from edge_agent.vision.record import load_fonts
+
+        await asyncio.get_running_loop().run_in_executor(self._hand, load_fonts)
         while True:
             await asyncio.to_thread(self.tidy)
             await self._clock.sleep(TIDY_S)

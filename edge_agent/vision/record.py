@@ -31,13 +31,15 @@ _TINTS = ((60, 60, 255), (255, 160, 40), (60, 200, 60), (200, 60, 200), (0, 200,
 Pixels = npt.NDArray[np.uint8]
 
 
-def write_picture(directory: Path, name: str, frame: Frame, boxes: Iterable[tuple[Box, str]]) -> Picture:
+def write_picture(
+    directory: Path, name: str, frame: Frame, boxes: Iterable[tuple[Box, str]], *, ours: bool = False
+) -> Picture:
     """`directory/name.jpg`, for its owner alone: the whole frame with captioned boxes; on disk when this returns.
 
-    Raises DriverError.
+    They are drawn into a copy, but where the frame is `ours`. Raises DriverError.
     """
     marks = tuple(boxes)
-    pixels = draw_boxes(frame.pixels, marks) if marks else frame.pixels
+    pixels = draw_boxes(frame.pixels, marks, ours=ours) if marks else frame.pixels
     data = jpeg(pixels, QUALITY)
     file = directory / f"{name}.jpg"
     try:
@@ -91,9 +93,14 @@ def thumbnail(frame: Frame, box: Box, max_bytes: int = 24 * 1024) -> bytes:
         side, quality = side * 0.8, max(quality - 10, 40)
 
 
-def draw_boxes(pixels: Pixels, boxes: Iterable[tuple[Box, str]]) -> Pixels:
-    """A copy of a picture with boxes and their captions, which stay inside it."""
-    picture = pixels.copy()
+def load_fonts() -> None:
+    """OpenCV 5 reads its fonts anew in each thread that first writes with them, which takes 20 ms."""
+    cv2.getTextSize("0", cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
+
+
+def draw_boxes(pixels: Pixels, boxes: Iterable[tuple[Box, str]], *, ours: bool = False) -> Pixels:
+    """A copy of a picture, or itself if it is `ours`, with boxes and their captions, which stay inside it."""
+    picture = pixels if ours else pixels.copy()
     height, width = picture.shape[:2]
     thick = max(1, round(min(width, height) / 360))
     size = max(0.4, min(width, height) / 1000)
