@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from edge_agent.audit import Audit, Entry
 from edge_agent.messages import Incident, Picture, Tracks
 from edge_agent.runtime import Clock, DriverError, Health
 from edge_agent.sealing import SUFFIX
+from edge_agent.vision.worker import Worker
 
 if TYPE_CHECKING:
     from edge_agent.vision.camera import Frame
@@ -60,7 +60,7 @@ class Witness:
         self._dir, self._section, self._audit = data_dir, section, audit
         self._left = SUFFIX if sealed_leave else None
         self._clock, self._health, self._held = clock, health, held
-        self._hand = ThreadPoolExecutor(1, "pictures")  # one: each thread would load the fonts of its own
+        self._hand = Worker("pictures")  # one: each thread would load the fonts of its own
 
     # --- taken ----------------------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ class Witness:
 
         ours = shown is not frame  # no second copy of it is made: memory that nobody touched yet is slow
         write = partial(write_picture, self._dir / folder, id, shown, marks, ours=ours)
-        leaves = asyncio.get_running_loop().run_in_executor(self._hand, write)
+        leaves = self._hand.call(write)
         if not ours or self._section.max_mib == 0:
             return await leaves, None
         return await asyncio.gather(leaves, asyncio.to_thread(self._try_to_keep, id, frame))
@@ -141,7 +141,7 @@ class Witness:
         """Delete originals that are too old or too many, each deletion in the audit log, until cancelled."""
         from edge_agent.vision.record import load_fonts
 
-        await asyncio.get_running_loop().run_in_executor(self._hand, load_fonts)
+        await self._hand.call(load_fonts)
         while True:
             await asyncio.to_thread(self.tidy)
             await self._clock.sleep(TIDY_S)

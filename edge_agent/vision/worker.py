@@ -28,7 +28,7 @@ class Worker:
         self._nice = nice
         self._calls = SimpleQueue[Callable[[], object] | None]()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
-        _threads.add(self._thread)
+        _workers.add(self)
         self._thread.start()
 
     @property
@@ -56,7 +56,7 @@ class Worker:
             while call := self._calls.get():
                 call()
         finally:
-            _threads.discard(threading.current_thread())
+            _workers.discard(self)
 
 
 def _keep(promise: Future[T], function: Callable[..., T], args: tuple[object, ...]) -> None:
@@ -68,11 +68,13 @@ def _keep(promise: Future[T], function: Callable[..., T], args: tuple[object, ..
         promise.set_exception(error)
 
 
-_threads: set[threading.Thread] = set()
+_workers: set[Worker] = set()
 
 
 @atexit.register
 def _let_end() -> None:
-    until_s = time.monotonic() + EXIT_GRACE_S
-    for thread in list(_threads):
-        thread.join(max(0.0, until_s - time.monotonic()))
+    until_s, left = time.monotonic() + EXIT_GRACE_S, list(_workers)
+    for worker in left:
+        worker.close()  # one that idles ends at once
+    for worker in left:
+        worker._thread.join(max(0.0, until_s - time.monotonic()))

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from edge_agent.vision.worker import BEHIND, Worker
+from edge_agent.vision.worker import BEHIND, EXIT_GRACE_S, Worker
 
 HUNG_DEVICE = """
 import asyncio, logging, threading
@@ -158,3 +158,15 @@ async def test_where_the_service_s_filter_lets_nobody_be_nicer_the_thread_works_
             assert await worker.call(lambda: "done") == "done"
     finally:
         worker.close()
+
+
+def test_a_thread_that_idles_does_not_keep_the_process() -> None:
+    code = (
+        "import asyncio, atexit, time; began = time.monotonic()\n"
+        "atexit.register(lambda: print(time.monotonic() - began))\n"  # called last: registered before the worker's
+        "from edge_agent.vision.worker import Worker\n"
+        "async def main(): await Worker('idle').call(len, '')\n"
+        "asyncio.run(main()); began = time.monotonic()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert float(done.stdout) < EXIT_GRACE_S
