@@ -22,7 +22,8 @@ def volume_pct(section: config.AnySpeaker, most_pct: float, noise_dbfs: float | 
     if ambient is None or noise_dbfs is None:
         return limit
     share = min(max((noise_dbfs - ambient.quiet_dbfs) / (ambient.loud_dbfs - ambient.quiet_dbfs), 0.0), 1.0)
-    return min(min(ambient.least_pct, limit) * (1 - share) + limit * share, limit)
+    least = min(ambient.least_pct, limit)
+    return min(least + (limit - least) * share, limit)
 
 
 class Restraint:
